@@ -1,0 +1,363 @@
+//! Whole blocks: genesis, building, and verifying what others built.
+
+use alloy_consensus::{Block, BlockBody, EMPTY_OMMER_ROOT_HASH, Header, Transaction as _, proofs};
+use alloy_genesis::Genesis;
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_rlp::{Decodable, Encodable, PayloadView};
+use alloy_trie::EMPTY_ROOT_HASH;
+use revm::context::result::InvalidTransaction;
+use serde::Deserialize;
+
+use crate::{
+    bindings::{
+        exports::{Attributes, Built, Invalid, Outcome, Progress},
+        subnode::chain::{
+            pool,
+            types::{BlockRef, Change},
+        },
+    },
+    dev::Overrides,
+    execute::{Executed, Execution, GAS_PER_BLOB},
+    fee::next_base_fee,
+    index::{self, Place},
+    spec::{Fork, SPEC_KEY, Spec},
+    state::{Account, State},
+    transaction::{self, Transaction, senders},
+};
+
+/// Yellow Paper: a block's gas limit is at least this.
+const GAS_LIMIT_MIN: u64 = 5_000;
+/// Yellow Paper: a block's gas limit is within 1/1024 of its parent's.
+const GAS_LIMIT_BOUND: u64 = 1024;
+/// Paris forbids more.
+const EXTRA_DATA_MAX: usize = 32;
+/// EIP-7934: 10 MiB, less 2 MiB for the beacon block around it.
+const BLOCK_BYTES_MAX_OSAKA: usize = 8 * 1024 * 1024;
+/// Most transactions asked of the pool in one call.
+const POOL_BATCH: u32 = 256;
+
+/// Header fields that alloy's genesis leaves out and test suites set.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct GenesisExtra {
+    gas_used: Option<U256>,
+    parent_beacon_block_root: Option<B256>,
+    requests_hash: Option<B256>,
+    transactions_trie: Option<B256>,
+    receipt_trie: Option<B256>,
+    withdrawals_root: Option<B256>,
+    uncle_hash: Option<B256>,
+    bloom: Option<Bytes>,
+}
+
+pub fn genesis(json: &[u8]) -> Result<Built, String> {
+    let genesis: Genesis = serde_json::from_slice(json).map_err(|error| format!("genesis: {error}"))?;
+    let extra: GenesisExtra = serde_json::from_slice(json).map_err(|error| format!("genesis: {error}"))?;
+    let spec = Spec::from_genesis(&genesis)?;
+    let mut state = State::default();
+    for (address, account) in &genesis.alloc {
+        state.set_account(*address, Account { nonce: account.nonce.unwrap_or_default(), balance: account.balance, ..Account::default() });
+        if let Some(code) = &account.code {
+            state.set_code(*address, code.clone());
+        }
+        for (slot, value) in account.storage.iter().flatten() {
+            if !value.is_zero() {
+                state.set_storage(*address, (*slot).into(), (*value).into());
+            }
+        }
+    }
+    let (state_root, mut changes) = state.into_changes();
+    changes.push(Change { key: SPEC_KEY.to_vec(), value: Some(spec.to_row()) });
+
+    let fork = spec.fork(genesis.timestamp);
+    let base_fee = genesis.base_fee_per_gas.unwrap_or(u128::from(alloy_eips::eip1559::INITIAL_BASE_FEE));
+    let header = Header {
+        parent_hash: genesis.parent_hash.unwrap_or_default(),
+        ommers_hash: extra.uncle_hash.unwrap_or(EMPTY_OMMER_ROOT_HASH),
+        beneficiary: genesis.coinbase,
+        state_root,
+        transactions_root: extra.transactions_trie.unwrap_or(EMPTY_ROOT_HASH),
+        receipts_root: extra.receipt_trie.unwrap_or(EMPTY_ROOT_HASH),
+        logs_bloom: extra.bloom.filter(|bloom| bloom.len() == 256).map(|bloom| alloy_primitives::Bloom::from_slice(&bloom)).unwrap_or_default(),
+        difficulty: genesis.difficulty,
+        number: spec.genesis_number,
+        gas_limit: genesis.gas_limit,
+        gas_used: extra.gas_used.unwrap_or_default().try_into().map_err(|_| "gasUsed: too large".to_owned())?,
+        timestamp: genesis.timestamp,
+        extra_data: genesis.extra_data.clone(),
+        mix_hash: genesis.mix_hash,
+        nonce: genesis.nonce.into(),
+        base_fee_per_gas: Some(base_fee.try_into().map_err(|_| "baseFeePerGas: too large".to_owned())?),
+        withdrawals_root: (fork >= Fork::Shanghai).then(|| extra.withdrawals_root.unwrap_or(EMPTY_ROOT_HASH)),
+        blob_gas_used: (fork >= Fork::Cancun).then(|| genesis.blob_gas_used.unwrap_or_default()),
+        excess_blob_gas: (fork >= Fork::Cancun).then(|| genesis.excess_blob_gas.unwrap_or_default()),
+        parent_beacon_block_root: (fork >= Fork::Cancun).then(|| extra.parent_beacon_block_root.unwrap_or_default()),
+        requests_hash: (fork >= Fork::Prague).then(|| extra.requests_hash.unwrap_or(alloy_eips::eip7685::EMPTY_REQUESTS_HASH)),
+        ..Header::default()
+    };
+    Ok(built(header, Vec::new(), changes, Vec::new()))
+}
+
+/// The block and its outcome, once every field of the header is known.
+fn built(header: Header, transactions: Vec<Transaction>, state: Vec<Change>, senders_and_receipts: Vec<index::ReceiptRow>) -> Built {
+    let withdrawals = header.withdrawals_root.map(|_| Vec::new().into());
+    let hash = header.hash_slow();
+    let block = Block { header, body: BlockBody { transactions, ommers: Vec::new(), withdrawals } };
+    let mut bytes = Vec::with_capacity(block.length());
+    block.encode(&mut bytes);
+    let outcome = outcome(hash, &block, &bytes, state, senders_and_receipts);
+    Built { block: bytes, outcome }
+}
+
+fn outcome(hash: B256, block: &Block<Transaction>, bytes: &[u8], state: Vec<Change>, receipts: Vec<index::ReceiptRow>) -> Outcome {
+    let header = &block.header;
+    let number = header.number;
+    let mut rows = Vec::with_capacity(receipts.len() * 2 + 1);
+    rows.push(index::header_change(hash, header));
+    let mut progress = std::collections::BTreeMap::new();
+    let spans = transaction_spans(bytes);
+    for (((position, transaction), receipt), (offset, len)) in (0u32..).zip(&block.body.transactions).zip(&receipts).zip(spans) {
+        rows.push(Place { number, index: position, offset, len }.change(*transaction.tx_hash()));
+        rows.push(receipt.change(number, position));
+        progress.insert(receipt.sender, transaction.nonce() + 1);
+    }
+    Outcome {
+        block: BlockRef { height: number, id: hash.to_vec(), timestamp_ms: header.timestamp.saturating_mul(1000) },
+        state,
+        index: rows,
+        progress: progress.into_iter().map(|(sender, next_sequence)| Progress { sender: sender.to_vec(), next_sequence }).collect(),
+    }
+}
+
+/// Where each transaction's EIP-2718 bytes are within a block's RLP, as offset and length.
+fn transaction_spans(block: &[u8]) -> Vec<(u32, u32)> {
+    let spans = || -> alloy_rlp::Result<Vec<(u32, u32)>> {
+        let PayloadView::List(parts) = alloy_rlp::Header::decode_raw(&mut &block[..])? else { return Ok(Vec::new()) };
+        let mut list = *parts.get(1).ok_or(alloy_rlp::Error::InputTooShort)?;
+        let PayloadView::List(items) = alloy_rlp::Header::decode_raw(&mut list)? else { return Ok(Vec::new()) };
+        let start = block.as_ptr() as usize;
+        items
+            .into_iter()
+            .map(|item| {
+                let mut payload = item;
+                let header = alloy_rlp::Header::decode(&mut payload)?;
+                // A legacy transaction is a list as it is; any other is wrapped in a string.
+                let bytes = if header.list { item } else { payload };
+                Ok(((bytes.as_ptr() as usize - start) as u32, bytes.len() as u32))
+            })
+            .collect()
+    };
+    spans().unwrap_or_default()
+}
+
+/// The fields of the next header that parent and attributes determine.
+fn next_header(spec: &Spec, parent_hash: B256, parent: &Header, timestamp: u64, prev_randao: B256, overrides: &Overrides) -> Header {
+    let timestamp = timestamp.max(parent.timestamp + 1);
+    let fork = spec.fork(timestamp);
+    Header {
+        parent_hash,
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        beneficiary: overrides.coinbase.unwrap_or(spec.coinbase),
+        number: parent.number + 1,
+        gas_limit: overrides.gas_limit.unwrap_or_else(|| towards(parent.gas_limit, spec.gas_limit)),
+        timestamp,
+        mix_hash: overrides.next_prev_randao.unwrap_or(prev_randao),
+        base_fee_per_gas: Some(overrides.next_base_fee.unwrap_or_else(|| next_base_fee(parent))),
+        withdrawals_root: (fork >= Fork::Shanghai).then_some(EMPTY_ROOT_HASH),
+        blob_gas_used: (fork >= Fork::Cancun).then_some(0),
+        excess_blob_gas: (fork >= Fork::Cancun).then(|| excess_blob_gas(spec, parent, timestamp)),
+        parent_beacon_block_root: (fork >= Fork::Cancun).then_some(B256::ZERO),
+        ..Header::default()
+    }
+}
+
+/// The header a call on top of the head runs under.
+pub fn pending_header(spec: &Spec, parent_hash: B256, parent: &Header, timestamp: u64) -> Header {
+    let overrides = if spec.dev { Overrides::load() } else { Overrides::default() };
+    next_header(spec, parent_hash, parent, timestamp, parent.mix_hash, &overrides)
+}
+
+/// The gas limit next to `from` on the way to `target`.
+fn towards(from: u64, target: u64) -> u64 {
+    let step = (from / GAS_LIMIT_BOUND).saturating_sub(1);
+    target.clamp(from.saturating_sub(step), from.saturating_add(step))
+}
+
+/// EIP-4844, with the reserve price of EIP-7918 from Osaka on.
+fn excess_blob_gas(spec: &Spec, parent: &Header, timestamp: u64) -> u64 {
+    let Some(params) = spec.blob_params(timestamp) else { return 0 };
+    params.next_block_excess_blob_gas_osaka(
+        parent.excess_blob_gas.unwrap_or_default(),
+        parent.blob_gas_used.unwrap_or_default(),
+        parent.base_fee_per_gas.unwrap_or_default(),
+    )
+}
+
+pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invalid> {
+    let spec = Spec::load();
+    let overrides = if spec.dev { Overrides::load() } else { Overrides::default() };
+    let (parent_hash, parent) = index::expect_header(parent.height);
+    let seed = B256::try_from(attributes.seed.as_slice()).unwrap_or_default();
+    let mut header = next_header(&spec, parent_hash, &parent, attributes.timestamp_ms / 1000, seed, &overrides);
+    let mut execution = Execution::start(&spec, &header, State::default()).map_err(invalid)?;
+    let mut transactions = Vec::new();
+    let mut bytes_left = BLOCK_BYTES_MAX_OSAKA - 1024;
+    'fill: loop {
+        let batch = pool::next(POOL_BATCH);
+        if batch.is_empty() {
+            break;
+        }
+        let decoded: Vec<_> = batch.iter().filter_map(|pooled| {
+            let sender = Address::try_from(pooled.sender.as_slice()).ok()?;
+            Some((transaction::decode(&pooled.data).ok()?, sender, pooled))
+        }).collect();
+        execution.state().prefetch(decoded.iter().flat_map(|(transaction, sender, _)| core::iter::once(*sender).chain(transaction.to())));
+        let mut skipped: Vec<Address> = Vec::new();
+        for (transaction, sender, pooled) in decoded {
+            if skipped.contains(&sender) {
+                continue;
+            }
+            let included = if pooled.data.len() > bytes_left {
+                Err(InvalidTransaction::CallerGasLimitMoreThanBlock)
+            } else {
+                execution.transact(&transaction, sender)
+            };
+            match included {
+                Ok(()) => {
+                    bytes_left -= pooled.data.len();
+                    transactions.push(transaction);
+                }
+                Err(_) => {
+                    // Not in this block: too large for what is left of it, or no longer affordable. Its successors depend on it.
+                    pool::skip_sender(&pooled.sender);
+                    skipped.push(sender);
+                }
+            }
+            if execution.gas_left() < 21_000 {
+                break 'fill;
+            }
+        }
+    }
+    let executed = execution.finish(&[]).map_err(invalid)?;
+    if let Some(after) = overrides.after_block() {
+        let mut sealed = seal(&mut header, &transactions, executed);
+        sealed.0.push(after.change());
+        return Ok(built(header, transactions, sealed.0, sealed.1));
+    }
+    let (changes, receipts) = seal(&mut header, &transactions, executed);
+    Ok(built(header, transactions, changes, receipts))
+}
+
+/// Completes a header with what execution found.
+fn seal(header: &mut Header, transactions: &[Transaction], executed: Executed) -> (Vec<Change>, Vec<index::ReceiptRow>) {
+    let (state_root, changes) = executed.state.into_changes();
+    header.state_root = state_root;
+    header.transactions_root = proofs::calculate_transaction_root(transactions);
+    header.receipts_root = executed.receipts_root;
+    header.logs_bloom = executed.logs_bloom;
+    header.gas_used = executed.gas_used;
+    header.blob_gas_used = header.blob_gas_used.map(|_| executed.blob_gas_used);
+    header.requests_hash = executed.requests.map(|requests| requests.requests_hash());
+    (changes, executed.receipts)
+}
+
+fn invalid(reason: impl Into<String>) -> Invalid {
+    Invalid { reason: reason.into() }
+}
+
+fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Result<(), Invalid> {
+    if holds { Ok(()) } else { Err(invalid(reason())) }
+}
+
+pub fn execute(parent: &BlockRef, bytes: &[u8]) -> Result<Outcome, Invalid> {
+    let spec = Spec::load();
+    let (parent_hash, parent) = index::expect_header(parent.height);
+    let mut rest = bytes;
+    let block = Block::<Transaction>::decode(&mut rest).map_err(|error| invalid(format!("block does not decode: {error}")))?;
+    ensure(rest.is_empty(), || format!("{} bytes after the block", rest.len()))?;
+    let header = &block.header;
+    verify_header(&spec, parent_hash, &parent, header)?;
+    verify_body(&spec, &block, bytes.len())?;
+
+    let borrowed: Vec<&Transaction> = block.body.transactions.iter().collect();
+    let senders = senders(&spec, &borrowed);
+    let mut state = State::default();
+    state.prefetch(senders.iter().flatten().copied().chain(block.body.transactions.iter().filter_map(alloy_consensus::Transaction::to)));
+    let mut execution = Execution::start(&spec, header, state).map_err(invalid)?;
+    for (position, (transaction, sender)) in borrowed.iter().zip(senders).enumerate() {
+        let sender = sender.ok_or_else(|| invalid(format!("transaction {position}: invalid signature")))?;
+        execution.transact(transaction, sender).map_err(|reason| invalid(format!("transaction {position}: {reason}")))?;
+    }
+    let withdrawals = block.body.withdrawals.as_ref().map(|withdrawals| withdrawals.as_slice()).unwrap_or_default();
+    let executed = execution.finish(withdrawals).map_err(invalid)?;
+
+    ensure(executed.gas_used == header.gas_used, || format!("gas used: header has {}, execution {}", header.gas_used, executed.gas_used))?;
+    ensure(executed.receipts_root == header.receipts_root, || {
+        format!("receipts root: header has {}, execution {}", header.receipts_root, executed.receipts_root)
+    })?;
+    ensure(executed.logs_bloom == header.logs_bloom, || "logs bloom differs from execution".into())?;
+    let requests_hash = executed.requests.map(|requests| requests.requests_hash());
+    ensure(requests_hash == header.requests_hash, || {
+        format!("requests hash: header has {:?}, execution {requests_hash:?}", header.requests_hash)
+    })?;
+    let (state_root, changes) = executed.state.into_changes();
+    ensure(state_root == header.state_root, || format!("state root: header has {}, execution {state_root}", header.state_root))?;
+    Ok(outcome(header.hash_slow(), &block, bytes, changes, executed.receipts))
+}
+
+fn verify_header(spec: &Spec, parent_hash: B256, parent: &Header, header: &Header) -> Result<(), Invalid> {
+    let fork = spec.fork(header.timestamp);
+    ensure(header.parent_hash == parent_hash, || format!("parent hash: header has {}, parent {parent_hash}", header.parent_hash))?;
+    ensure(header.number == parent.number + 1, || format!("number: header has {}, parent {}", header.number, parent.number))?;
+    ensure(header.timestamp > parent.timestamp, || {
+        format!("timestamp: header has {}, parent {}", header.timestamp, parent.timestamp)
+    })?;
+    ensure(header.difficulty.is_zero(), || "difficulty is not 0".into())?;
+    ensure(header.nonce.is_zero(), || "nonce is not 0".into())?;
+    ensure(header.ommers_hash == EMPTY_OMMER_ROOT_HASH, || "ommers hash is not that of an empty list".into())?;
+    ensure(header.extra_data.len() <= EXTRA_DATA_MAX, || format!("extra data of {} bytes", header.extra_data.len()))?;
+    ensure(header.gas_limit >= GAS_LIMIT_MIN && header.gas_limit <= i64::MAX as u64, || format!("gas limit {}", header.gas_limit))?;
+    ensure(header.gas_limit.abs_diff(parent.gas_limit) < parent.gas_limit / GAS_LIMIT_BOUND, || {
+        format!("gas limit: header has {}, parent {}", header.gas_limit, parent.gas_limit)
+    })?;
+    ensure(header.gas_used <= header.gas_limit, || format!("gas used {} above limit {}", header.gas_used, header.gas_limit))?;
+    let base_fee = next_base_fee(parent);
+    ensure(header.base_fee_per_gas == Some(base_fee), || {
+        format!("base fee: header has {:?}, parent asks for {base_fee}", header.base_fee_per_gas)
+    })?;
+    ensure(header.withdrawals_root.is_some() == (fork >= Fork::Shanghai), || "withdrawals root: present before Shanghai or absent after".into())?;
+    let cancun = fork >= Fork::Cancun;
+    ensure(header.blob_gas_used.is_some() == cancun, || "blob gas used: present before Cancun or absent after".into())?;
+    ensure(header.parent_beacon_block_root.is_some() == cancun, || "parent beacon block root: present before Cancun or absent after".into())?;
+    ensure(header.requests_hash.is_some() == (fork >= Fork::Prague), || "requests hash: present before Prague or absent after".into())?;
+    let excess = cancun.then(|| excess_blob_gas(spec, parent, header.timestamp));
+    ensure(header.excess_blob_gas == excess, || {
+        format!("excess blob gas: header has {:?}, parent asks for {excess:?}", header.excess_blob_gas)
+    })
+}
+
+fn verify_body(spec: &Spec, block: &Block<Transaction>, block_bytes: usize) -> Result<(), Invalid> {
+    let header = &block.header;
+    let fork = spec.fork(header.timestamp);
+    ensure(fork < Fork::Osaka || block_bytes <= BLOCK_BYTES_MAX_OSAKA, || format!("block of {block_bytes} bytes"))?;
+    ensure(block.body.ommers.is_empty(), || "ommers are not empty".into())?;
+    let root = proofs::calculate_transaction_root(&block.body.transactions);
+    ensure(root == header.transactions_root, || format!("transactions root: header has {}, body {root}", header.transactions_root))?;
+    let withdrawals = block.body.withdrawals.as_ref().map(|withdrawals| proofs::calculate_withdrawals_root(withdrawals));
+    ensure(withdrawals == header.withdrawals_root, || {
+        format!("withdrawals root: header has {:?}, body {withdrawals:?}", header.withdrawals_root)
+    })?;
+    let blobs: u64 = block.body.transactions.iter().map(|transaction| transaction.blob_count().unwrap_or_default()).sum();
+    let blob_gas = blobs * GAS_PER_BLOB;
+    ensure(header.blob_gas_used.unwrap_or_default() == blob_gas, || {
+        format!("blob gas used: header has {:?}, body {blob_gas}", header.blob_gas_used)
+    })?;
+    let blobs_max = spec.blob_params(header.timestamp).map_or(0, |params| params.max_blob_count);
+    ensure(blobs <= blobs_max, || format!("{blobs} blobs, at most {blobs_max}"))?;
+    for (position, transaction) in block.body.transactions.iter().enumerate() {
+        ensure(fork >= transaction::fork_of(transaction.tx_type()), || {
+            format!("transaction {position}: type {} before {:?}", transaction.tx_type(), transaction::fork_of(transaction.tx_type()))
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Runs the transactions and the system calls of one block on one state.
+
+use alloy_consensus::{Eip658Value, Header, Receipt, ReceiptWithBloom, Transaction as _, Typed2718};
+use alloy_eips::{
+    eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS, eip4895::Withdrawal, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
+    eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, eip7685::Requests,
+};
+use alloy_primitives::{Address, B256, Bloom, Bytes, U256, logs_bloom};
+use alloy_trie::root::ordered_trie_root_with_encoder;
+use revm::{
+    Context, ExecuteEvm, MainBuilder, SystemCallEvm,
+    context::{BlockEnv, CfgEnv, Journal, TxEnv, result::{EVMError, ExecutionResult, InvalidTransaction}},
+    context_interface::block::BlobExcessGasAndPrice,
+    database_interface::DatabaseCommit,
+    handler::MainnetEvm,
+};
+
+use crate::{
+    deposit,
+    index::ReceiptRow,
+    spec::{Fork, Spec},
+    state::State,
+    transaction::{Transaction, to_env},
+};
+
+/// EIP-4844: gas of one blob.
+pub const GAS_PER_BLOB: u64 = 1 << 17;
+
+pub type Evm = MainnetEvm<Context<BlockEnv, TxEnv, CfgEnv, State, Journal<State>, ()>>;
+
+/// revm on `state` in the block that `header` describes, of which only what transactions can see matters.
+pub fn evm(spec: &Spec, header: &Header, state: State) -> Evm {
+    let fork = spec.fork(header.timestamp);
+    let mut config = CfgEnv::new_with_spec(fork.revm()).with_chain_id(spec.chain_id);
+    let blob_params = spec.blob_params(header.timestamp);
+    let mut blob_excess_gas_and_price = None;
+    if let Some(params) = &blob_params {
+        config.max_blobs_per_tx = Some(params.max_blobs_per_tx.min(params.max_blob_count));
+        let fraction = u64::try_from(params.update_fraction).unwrap_or(u64::MAX);
+        config.blob_base_fee_update_fraction = Some(fraction);
+        blob_excess_gas_and_price = Some(BlobExcessGasAndPrice::new(header.excess_blob_gas.unwrap_or_default(), fraction));
+    }
+    let block = BlockEnv {
+        number: U256::from(header.number),
+        beneficiary: header.beneficiary,
+        timestamp: U256::from(header.timestamp),
+        gas_limit: header.gas_limit,
+        basefee: header.base_fee_per_gas.unwrap_or_default(),
+        difficulty: U256::ZERO,
+        prevrandao: Some(header.mix_hash),
+        blob_excess_gas_and_price,
+        ..BlockEnv::default()
+    };
+    Context::<BlockEnv, TxEnv, CfgEnv, State, Journal<State>, ()>::new(state, fork.revm())
+        .with_block(block)
+        .with_cfg(config)
+        .build_mainnet()
+}
+
+/// A block being executed.
+pub struct Execution<'a> {
+    spec: &'a Spec,
+    fork: Fork,
+    evm: Evm,
+    header: &'a Header,
+    blob_gas_max: u64,
+    pub gas_used: u64,
+    pub blob_gas_used: u64,
+    pub receipts: Vec<ReceiptRow>,
+    kinds: Vec<u8>,
+    log_count: u64,
+}
+
+/// What a whole block did.
+pub struct Executed {
+    pub state: State,
+    pub gas_used: u64,
+    pub blob_gas_used: u64,
+    pub receipts: Vec<ReceiptRow>,
+    pub receipts_root: B256,
+    pub logs_bloom: Bloom,
+    pub requests: Option<Requests>,
+}
+
+impl<'a> Execution<'a> {
+    /// Starts the block: the system calls that come before its transactions.
+    pub fn start(spec: &'a Spec, header: &'a Header, state: State) -> Result<Self, String> {
+        crate::crypto::install();
+        let fork = spec.fork(header.timestamp);
+        let mut execution = Self {
+            spec,
+            fork,
+            evm: evm(spec, header, state),
+            header,
+            blob_gas_max: spec.blob_params(header.timestamp).map_or(0, |params| params.max_blob_count * GAS_PER_BLOB),
+            gas_used: 0,
+            blob_gas_used: 0,
+            receipts: Vec::new(),
+            kinds: Vec::new(),
+            log_count: 0,
+        };
+        if fork >= Fork::Cancun && let Some(root) = header.parent_beacon_block_root {
+            execution.system_call(BEACON_ROOTS_ADDRESS, root.0.into())?;
+        }
+        if fork >= Fork::Prague {
+            execution.system_call(HISTORY_STORAGE_ADDRESS, header.parent_hash.0.into())?;
+        }
+        Ok(execution)
+    }
+
+    pub fn gas_left(&self) -> u64 {
+        self.header.gas_limit - self.gas_used
+    }
+
+    pub fn state(&mut self) -> &mut State {
+        &mut self.evm.ctx.journaled_state.database
+    }
+
+    /// The blob gas that is left, in blobs.
+    pub fn blobs_left(&self) -> u64 {
+        (self.blob_gas_max - self.blob_gas_used) / GAS_PER_BLOB
+    }
+
+    /// Runs a transaction and keeps what it did, or says why it cannot be in this block.
+    pub fn transact(&mut self, transaction: &Transaction, sender: Address) -> Result<(), InvalidTransaction> {
+        if transaction.gas_limit() > self.gas_left() {
+            return Err(InvalidTransaction::CallerGasLimitMoreThanBlock);
+        }
+        let blob_gas = transaction.blob_count().unwrap_or_default() * GAS_PER_BLOB;
+        if blob_gas > self.blob_gas_max - self.blob_gas_used {
+            return Err(InvalidTransaction::TooManyBlobs {
+                max: usize::try_from(self.blobs_left()).unwrap_or(usize::MAX),
+                have: usize::try_from(blob_gas / GAS_PER_BLOB).unwrap_or(usize::MAX),
+            });
+        }
+        let result = match self.evm.transact_one(to_env(transaction, sender)) {
+            Ok(result) => result,
+            Err(EVMError::Transaction(invalid)) => return Err(invalid),
+            Err(EVMError::Header(invalid)) => panic!("block environment: {invalid}"),
+            Err(EVMError::Database(never)) => match never {},
+            Err(error) => panic!("revm: {error}"),
+        };
+        self.commit();
+        self.blob_gas_used += blob_gas;
+        self.keep(transaction.ty(), sender, result);
+        Ok(())
+    }
+
+    fn commit(&mut self) {
+        let changes = self.evm.finalize();
+        self.state().commit(changes);
+    }
+
+    fn keep(&mut self, kind: u8, sender: Address, result: ExecutionResult) {
+        let gas_used = result.tx_gas_used();
+        self.gas_used += gas_used;
+        let success = result.is_success();
+        let logs = result.into_logs();
+        let first_log = self.log_count;
+        self.log_count += logs.len() as u64;
+        self.kinds.push(kind);
+        self.receipts.push(ReceiptRow { success, cumulative_gas_used: self.gas_used, gas_used, first_log, sender, logs });
+    }
+
+    fn system_call(&mut self, contract: Address, input: Bytes) -> Result<Option<Bytes>, String> {
+        let has_code = self.state().account(contract).is_some_and(|account| account.code_hash != alloy_primitives::KECCAK256_EMPTY);
+        if !has_code {
+            return Ok(None);
+        }
+        let result = match self.evm.system_call_one(contract, input) {
+            Ok(result) => result,
+            Err(EVMError::Database(never)) => match never {},
+            Err(error) => panic!("revm: {error}"),
+        };
+        self.commit();
+        if result.is_success() { Ok(Some(result.into_output().unwrap_or_default())) } else { Err(format!("system call to {contract} failed")) }
+    }
+
+    /// Ends the block: withdrawals, and the system calls that come after its transactions.
+    pub fn finish(mut self, withdrawals: &[Withdrawal]) -> Result<Executed, String> {
+        for withdrawal in withdrawals {
+            // EIP-4895: amounts are in gwei. A withdrawal of nothing creates no account (EIP-161).
+            if withdrawal.amount > 0 {
+                let amount = U256::from(withdrawal.amount) * U256::from(1_000_000_000);
+                self.state().increase_balance(withdrawal.address, amount);
+            }
+        }
+        let mut requests = None;
+        if self.fork >= Fork::Prague {
+            let mut all = Requests::default();
+            let deposits = deposit::requests(self.spec.deposit_contract, self.receipts.iter().flat_map(|receipt| &receipt.logs))?;
+            if !deposits.is_empty() {
+                all.push_request_with_type(deposit::REQUEST_TYPE, deposits);
+            }
+            for (kind, contract) in [(1, WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS), (2, CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS)] {
+                match self.system_call(contract, Bytes::new())? {
+                    Some(output) if output.is_empty() => {}
+                    Some(output) => all.push_request_with_type(kind, output),
+                    // EIP-7002 and EIP-7251: without the contract the block is invalid. A developer's genesis may lack it.
+                    None if self.spec.dev => {}
+                    None => return Err(format!("system contract {contract} has no code")),
+                }
+            }
+            requests = Some(all);
+        }
+        let logs_bloom = logs_bloom(self.receipts.iter().flat_map(|receipt| &receipt.logs));
+        let receipts_root = receipts_root(&self.receipts, &self.kinds);
+        Ok(Executed {
+            gas_used: self.gas_used,
+            blob_gas_used: self.blob_gas_used,
+            receipts: self.receipts,
+            receipts_root,
+            logs_bloom,
+            requests,
+            state: self.evm.ctx.journaled_state.database,
+        })
+    }
+}
+
+/// The receipt as the receipts trie and `eth_getTransactionReceipt` have it.
+pub fn receipt(row: &ReceiptRow) -> ReceiptWithBloom<Receipt> {
+    let logs_bloom = logs_bloom(&row.logs);
+    let receipt = Receipt { status: Eip658Value::Eip658(row.success), cumulative_gas_used: row.cumulative_gas_used, logs: row.logs.clone() };
+    ReceiptWithBloom { receipt, logs_bloom }
+}
+
+fn receipts_root(rows: &[ReceiptRow], kinds: &[u8]) -> B256 {
+    let items: Vec<_> = rows.iter().zip(kinds).collect();
+    ordered_trie_root_with_encoder(&items, |(row, kind), out| {
+        if **kind != 0 {
+            out.push(**kind);
+        }
+        alloy_rlp::Encodable::encode(&receipt(row), out);
+    })
+}

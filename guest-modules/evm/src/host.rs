@@ -1,0 +1,115 @@
+//! What the host lends, in the types of this crate.
+
+use alloy_primitives::{Address, B256, U256};
+
+use crate::bindings::subnode::chain::{crypto, state, types::Word256};
+pub use crate::bindings::subnode::chain::types::Table;
+
+/// At most this many keys go into one `get-many`.
+const KEYS_MAX: usize = 4096;
+
+pub fn to_word(bytes: B256) -> Word256 {
+    let word = |i: usize| u64::from_le_bytes(bytes[i * 8..i * 8 + 8].try_into().unwrap_or_default());
+    Word256 { a: word(0), b: word(1), c: word(2), d: word(3) }
+}
+
+pub fn from_word(word: Word256) -> B256 {
+    let mut bytes = [0; 32];
+    for (chunk, part) in bytes.chunks_exact_mut(8).zip([word.a, word.b, word.c, word.d]) {
+        chunk.copy_from_slice(&part.to_le_bytes());
+    }
+    B256::new(bytes)
+}
+
+pub fn get(table: Table, key: &[u8]) -> Option<Vec<u8>> {
+    state::get(table, key)
+}
+
+pub fn get_many(table: Table, keys: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
+    keys.chunks(KEYS_MAX).flat_map(|chunk| state::get_many(table, chunk)).collect()
+}
+
+/// All rows whose key starts with `prefix`.
+pub fn scan_prefix(table: Table, prefix: &[u8], mut row: impl FnMut(&[u8], Vec<u8>)) {
+    let mut start = prefix.to_vec();
+    let end = prefix_end(prefix);
+    loop {
+        let rows = state::scan(table, &start, end.as_deref(), 1024);
+        let Some(last) = rows.last() else { return };
+        start.clear();
+        start.extend_from_slice(&last.key);
+        start.push(0);
+        let full = rows.len() == 1024;
+        for entry in rows {
+            row(&entry.key, entry.value);
+        }
+        if !full {
+            return;
+        }
+    }
+}
+
+/// The first key after all keys that start with `prefix`.
+fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return Some(end);
+        }
+    }
+    None
+}
+
+pub fn sha256(data: &[u8]) -> B256 {
+    from_word(crypto::sha256(data))
+}
+
+/// What it takes to find out who signed.
+pub struct Recovery {
+    pub digest: B256,
+    pub r: U256,
+    pub s: U256,
+    pub odd: bool,
+}
+
+impl Recovery {
+    fn lower(&self) -> crypto::Recovery {
+        crypto::Recovery {
+            digest: to_word(self.digest),
+            r: to_word(self.r.into()),
+            s: to_word(self.s.into()),
+            odd: self.odd,
+        }
+    }
+}
+
+fn address_of(point: crypto::Point) -> Address {
+    let mut key = [0; 64];
+    key[..32].copy_from_slice(from_word(point.x).as_slice());
+    key[32..].copy_from_slice(from_word(point.y).as_slice());
+    Address::from_raw_public_key(&key)
+}
+
+pub fn recover(item: &Recovery) -> Option<Address> {
+    crypto::recover(item.lower()).map(address_of)
+}
+
+pub fn recover_many(items: &[Recovery]) -> Vec<Option<Address>> {
+    let lowered: Vec<_> = items.iter().map(Recovery::lower).collect();
+    crypto::recover_many(&lowered).into_iter().map(|point| point.map(address_of)).collect()
+}
+
+/// The hash function of alloy and revm in this module (../keccak calls it).
+///
+/// # Safety
+/// `bytes` points to `len` readable bytes and `output` to 32 writable ones.
+#[cfg(target_arch = "wasm32")]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn subnode_keccak256(bytes: *const u8, len: usize, output: *mut u8) {
+    // SAFETY: the caller's promise, and `word` is 32 bytes in the order `Word256` fixes.
+    unsafe {
+        let word = crypto::keccak256(core::slice::from_raw_parts(bytes, len));
+        output.cast::<[u64; 4]>().write_unaligned([word.a, word.b, word.c, word.d]);
+    }
+}

@@ -1,0 +1,68 @@
+//! Ethereum as a Subnode runtime: revm behind the `runtime` world.
+//!
+//! Blocks, state, receipts and roots are Ethereum's from Paris to Osaka, so blocks from elsewhere verify and proofs hold.
+//! The module answers `eth_*` itself (`rpc`). Heavy arithmetic and hashing go to the host (`crypto`, `host`).
+//!
+//! Not here: who builds a block and when (`consensus`), the pool (the host), keys (the host).
+
+mod bindings {
+    //! The `runtime` world, from wit/.
+    #![allow(missing_docs, reason = "generated; the items are documented in wit/")]
+
+    wit_bindgen::generate!({ world: "runtime", path: "../../wit", generate_all });
+
+    /// The values of the exported functions.
+    pub mod exports {
+        pub use super::subnode::chain::execution::*;
+    }
+}
+
+mod block;
+mod crypto;
+mod deposit;
+mod dev;
+mod execute;
+mod fee;
+mod host;
+mod index;
+mod rpc;
+mod spec;
+mod state;
+mod transaction;
+mod trie;
+
+use bindings::{
+    Guest,
+    exports::{Admission, Answer, Attributes, Built, Invalid, Occurrence, Outcome, RpcError},
+    subnode::chain::types::BlockRef,
+};
+
+struct Runtime;
+
+impl Guest for Runtime {
+    fn genesis(spec: Vec<u8>) -> Result<Built, String> {
+        block::genesis(&spec)
+    }
+
+    fn admit(head: BlockRef, transactions: Vec<Vec<u8>>) -> Vec<Result<Admission, RpcError>> {
+        transaction::admit(&head, &transactions)
+    }
+
+    fn build(parent: BlockRef, attributes: Attributes) -> Result<Built, Invalid> {
+        block::build(&parent, &attributes)
+    }
+
+    fn execute(parent: BlockRef, block: Vec<u8>) -> Result<Outcome, Invalid> {
+        block::execute(&parent, &block)
+    }
+
+    fn query(head: BlockRef, method: String, params: Vec<u8>) -> Result<Answer, RpcError> {
+        rpc::query(&head, &method, &params)
+    }
+
+    fn notify(head: BlockRef, filter: Vec<u8>, occurrence: Occurrence) -> Vec<Vec<u8>> {
+        rpc::notify(&head, &filter, &occurrence)
+    }
+}
+
+bindings::export!(Runtime with_types_in bindings);

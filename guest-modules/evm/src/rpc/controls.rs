@@ -1,0 +1,199 @@
+//! What developers do to their chains: `evm_`, `anvil_` and `hardhat_` methods. The host refuses them anywhere else.
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use serde::Deserialize;
+use serde_json::json as value;
+
+use super::{Call, Result, act, act_then, error, json};
+use crate::{
+    bindings::{
+        exports::{Action, Sealed},
+        subnode::chain::{host, types::{Change, Sealing}},
+    },
+    dev::Overrides,
+    index,
+    spec::Spec,
+    state::{Account, State},
+};
+
+/// What `evm_mine` takes: a time, or an object.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum MineOptions {
+    Options { timestamp: Option<u64>, blocks: Option<u64> },
+    Timestamp(u64),
+    Hex(U256),
+}
+
+pub(super) fn control(call: &mut Call<'_>) -> Result {
+    let status = host::status();
+    let Some((prefix, name)) = call.method.split_once('_') else { return Err(error::method_not_found(call.method)) };
+    if !status.controls || !matches!(prefix, "evm" | "anvil" | "hardhat") {
+        return Err(error::method_not_found(call.method));
+    }
+    // Hardhat answers true where anvil answers null.
+    let done = if prefix == "hardhat" { value!(true) } else { value!(null) };
+    match (prefix, name) {
+        ("evm", "mine") => mine_one(call),
+        ("anvil" | "hardhat", "mine") => mine_many(call, &done),
+        ("evm" | "anvil", "snapshot") => act(Action::Snapshot),
+        ("evm" | "anvil", "revert") => {
+            let id = call.params.number()?;
+            act(Action::Revert(id))
+        }
+        ("evm" | "anvil", "increaseTime") => {
+            let seconds = i64::try_from(call.params.number()?).map_err(|_| error::invalid_params("time too far ahead"))?;
+            let shift_ms = seconds.checked_mul(1000).ok_or_else(|| error::invalid_params("time too far ahead"))?;
+            act_then(Action::ShiftClock(shift_ms), &(status.clock_offset_ms / 1000).saturating_add(seconds))
+        }
+        ("evm" | "anvil", "setNextBlockTimestamp") => {
+            let seconds = call.params.number()?;
+            let (_, head) = index::expect_header(call.head.height);
+            if seconds <= head.timestamp {
+                return Err(error::invalid_params(format!(
+                    "Timestamp error: {seconds} is lower than or equal to previous block's timestamp {}",
+                    head.timestamp
+                )));
+            }
+            act_then(Action::SetNextTimestamp(milliseconds(seconds)?), &())
+        }
+        ("evm" | "anvil", "setTime") => {
+            // Ganache's clock: in milliseconds if it is too large for seconds.
+            let time = call.params.number()?;
+            let wanted_ms = if time > 1_000_000_000_000 { time } else { milliseconds(time)? };
+            let shift_ms = i64::try_from(i128::from(wanted_ms) - i128::from(status.now_ms)).map_err(|_| error::invalid_params("time too far away"))?;
+            act_then(Action::ShiftClock(shift_ms), &(shift_ms / 1000))
+        }
+        ("evm" | "anvil", "setAutomine") => {
+            let on: bool = call.params.required()?;
+            act_then(Action::SetSealing(if on { Sealing::Instant } else { Sealing::Manual }), &value!(null))
+        }
+        ("anvil" | "hardhat", "getAutomine") => json(&matches!(status.sealing, Sealing::Instant)),
+        ("evm" | "anvil", "setIntervalMining") => {
+            let seconds = call.params.number()?;
+            let sealing = if seconds == 0 { Sealing::Manual } else { Sealing::Interval(milliseconds(seconds)?) };
+            act_then(Action::SetSealing(sealing), &value!(null))
+        }
+        ("anvil", "getIntervalMining") => json(&match status.sealing {
+            Sealing::Interval(ms) => Some(ms / 1000),
+            Sealing::Instant | Sealing::Manual => None,
+        }),
+        ("anvil" | "hardhat", "reset") => {
+            if call.params.optional::<serde_json::Value>()?.is_some_and(|options| options.get("forking").is_some()) {
+                return Err(error::rejected("forking another network is not supported"));
+            }
+            act_then(Action::Reset, &done)
+        }
+        ("anvil" | "hardhat", "dropTransaction") => {
+            let hash: B256 = call.params.required()?;
+            act(Action::DropTransaction(hash.to_vec()))
+        }
+        ("anvil", "dropAllTransactions") => act_then(Action::DropTransactions, &done),
+        ("anvil", "nodeInfo") => node_info(call),
+        ("anvil" | "hardhat", "metadata") => json(&value!({
+            "clientVersion": status.version,
+            "chainId": Spec::load().chain_id,
+            "latestBlockNumber": call.head.height,
+            "latestBlockHash": index::block_hash(call.head.height),
+        })),
+        ("anvil" | "hardhat" | "evm", _) => amend(call, name, &done),
+        _ => Err(error::method_not_found(call.method)),
+    }
+}
+
+fn milliseconds(seconds: u64) -> Result<u64> {
+    seconds.checked_mul(1000).ok_or_else(|| error::invalid_params("time too far ahead"))
+}
+
+fn seal(count: u64, spacing_seconds: u64, timestamp: Option<u64>) -> Result<Action> {
+    Ok(Action::Seal(Sealed {
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+        spacing_ms: milliseconds(spacing_seconds)?,
+        timestamp_ms: timestamp.map(milliseconds).transpose()?,
+    }))
+}
+
+fn mine_one(call: &mut Call<'_>) -> Result {
+    let (count, timestamp) = match call.params.optional()? {
+        None => (1, None),
+        Some(MineOptions::Options { timestamp, blocks }) => (blocks.unwrap_or(1), timestamp),
+        Some(MineOptions::Timestamp(timestamp)) => (1, Some(timestamp)),
+        Some(MineOptions::Hex(timestamp)) => (1, Some(u64::try_from(timestamp).map_err(|_| error::invalid_params("time too far ahead"))?)),
+    };
+    act_then(seal(count, 0, timestamp)?, &"0x0")
+}
+
+fn mine_many(call: &mut Call<'_>, done: &serde_json::Value) -> Result {
+    let count = call.params.optional_number()?.unwrap_or(1);
+    let spacing = call.params.optional_number()?.unwrap_or(0);
+    act_then(seal(count, spacing, None)?, done)
+}
+
+fn node_info(call: &Call<'_>) -> Result {
+    let spec = Spec::load();
+    let (hash, head) = index::expect_header(call.head.height);
+    json(&value!({
+        "currentBlockNumber": format!("{:#x}", head.number),
+        "currentBlockTimestamp": head.timestamp,
+        "currentBlockHash": hash,
+        "hardFork": format!("{:?}", spec.fork(head.timestamp)).to_lowercase(),
+        "transactionOrder": "fees",
+        "environment": {
+            "baseFee": format!("{:#x}", head.base_fee_per_gas.unwrap_or_default()),
+            "chainId": spec.chain_id,
+            "gasLimit": format!("{:#x}", head.gas_limit),
+            "gasPrice": format!("{:#x}", super::fees::pending_base_fee(call)),
+        },
+        "forkConfig": { "forkUrl": null, "forkBlockNumber": null, "forkRetryBackoff": null },
+    }))
+}
+
+/// The methods that change the state between blocks.
+fn amend(call: &mut Call<'_>, name: &str, done: &serde_json::Value) -> Result {
+    let mut state = State::default();
+    let before = Overrides::load();
+    let mut overrides = before.clone();
+    match name {
+        "setBalance" => {
+            let (address, balance) = (call.params.required()?, call.params.required()?);
+            let account = state.account(address).unwrap_or_default();
+            state.set_account(address, Account { balance, ..account });
+        }
+        "addBalance" => {
+            let (address, amount): (Address, U256) = (call.params.required()?, call.params.required()?);
+            state.increase_balance(address, amount);
+        }
+        "setNonce" => {
+            let (address, nonce) = (call.params.required()?, call.params.number()?);
+            let account = state.account(address).unwrap_or_default();
+            state.set_account(address, Account { nonce, ..account });
+        }
+        "setCode" => {
+            let (address, code): (Address, Bytes) = (call.params.required()?, call.params.required()?);
+            state.set_code(address, code);
+        }
+        "setStorageAt" => {
+            let address = call.params.required()?;
+            let (slot, word) = (call.params.slot()?, call.params.slot()?);
+            state.set_storage(address, slot.into(), word.into());
+        }
+        "impersonateAccount" => overrides.impersonate(call.params.required()?),
+        "stopImpersonatingAccount" => overrides.stop_impersonating(call.params.required()?),
+        "autoImpersonateAccount" => overrides.auto_impersonate = call.params.required()?,
+        "setCoinbase" => overrides.coinbase = Some(call.params.required()?),
+        "setNextBlockBaseFeePerGas" => overrides.next_base_fee = Some(call.params.number()?),
+        "setPrevRandao" => overrides.next_prev_randao = Some(call.params.required()?),
+        "setBlockGasLimit" => {
+            overrides.gas_limit = Some(call.params.number()?);
+            let (_, mut changes) = state.into_changes();
+            changes.push(overrides.change());
+            return act_then(Action::Amend(changes), &true);
+        }
+        _ => return Err(error::method_not_found(call.method)),
+    }
+    let (_, mut changes): (B256, Vec<Change>) = state.into_changes();
+    if overrides != before {
+        changes.push(overrides.change());
+    }
+    act_then(Action::Amend(changes), done)
+}

@@ -1,0 +1,90 @@
+//! Logs of a range of blocks.
+
+use alloy_eips::BlockNumberOrTag;
+use alloy_primitives::B256;
+use alloy_rlp::Decodable;
+use alloy_rpc_types_eth::{Filter, FilterBlockOption, Log};
+
+use super::{Call, Result, error, json, number_of};
+use crate::{
+    bindings::{exports::RpcError, subnode::chain::types::BlockRef},
+    index::{self, ReceiptRow},
+    transaction::Transaction,
+};
+
+/// Blocks one request may look at, and logs it may return. The query's fuel bounds the rest.
+const BLOCKS_MAX: u64 = 100_000;
+const LOGS_MAX: usize = 20_000;
+
+pub(super) fn get_logs(call: &mut Call<'_>) -> Result {
+    let filter: Filter = call.params.required()?;
+    let (first, last) = range(call.head, &filter)?;
+    json(&matching(&filter, first, last)?)
+}
+
+/// The blocks a filter is about.
+pub(super) fn range(head: &BlockRef, filter: &Filter) -> Result<(u64, u64)> {
+    match filter.block_option {
+        FilterBlockOption::AtBlockHash(hash) => {
+            let number = index::block_number(hash).ok_or_else(|| error::rejected("unknown block"))?;
+            Ok((number, number))
+        }
+        FilterBlockOption::Range { from_block, to_block } => {
+            let number = |tag: Option<BlockNumberOrTag>| match tag {
+                Some(BlockNumberOrTag::Number(number)) => number,
+                tag => number_of(head, tag.unwrap_or_default().into()).unwrap_or(head.height),
+            };
+            let (first, last) = (number(from_block), number(to_block));
+            if first > last {
+                return Err(error::invalid_params("invalid block range params"));
+            }
+            Ok((first, last.min(head.height)))
+        }
+    }
+}
+
+pub(super) fn matching(filter: &Filter, first: u64, last: u64) -> core::result::Result<Vec<Log>, RpcError> {
+    if last.saturating_sub(first) >= BLOCKS_MAX {
+        return Err(error::rejected(&format!("block range of {} blocks is too large, at most {BLOCKS_MAX}", last - first + 1)));
+    }
+    let mut found = Vec::new();
+    for number in first..=last {
+        let Some((hash, header)) = index::header(number) else { break };
+        if header.logs_bloom.is_zero() || !filter.matches_bloom(header.logs_bloom) {
+            continue;
+        }
+        block_logs(number, hash, header.timestamp, |log| filter.matches(&log.inner), &mut found);
+        if found.len() > LOGS_MAX {
+            return Err(error::rejected(&format!("query returned more than {LOGS_MAX} results; use a smaller block range")));
+        }
+    }
+    Ok(found)
+}
+
+fn block_logs(number: u64, hash: B256, timestamp: u64, wanted: impl Fn(&Log) -> bool, found: &mut Vec<Log>) {
+    let mut hashes: Option<Vec<B256>> = None;
+    for (position, row) in ReceiptRow::load_block(number).into_iter().enumerate() {
+        for (log_index, inner) in (row.first_log..).zip(row.logs) {
+            let mut log = Log {
+                inner,
+                block_hash: Some(hash),
+                block_number: Some(number),
+                block_timestamp: Some(timestamp),
+                transaction_hash: None,
+                transaction_index: Some(position as u64),
+                log_index: Some(log_index),
+                removed: false,
+            };
+            if wanted(&log) {
+                let hashes = hashes.get_or_insert_with(|| transaction_hashes(number));
+                log.transaction_hash = hashes.get(position).copied();
+                found.push(log);
+            }
+        }
+    }
+}
+
+fn transaction_hashes(number: u64) -> Vec<B256> {
+    let block = index::block(number).and_then(|bytes| alloy_consensus::Block::<Transaction>::decode(&mut bytes.as_slice()).ok());
+    block.map_or_else(Vec::new, |block| block.body.transactions.iter().map(|transaction| *transaction.tx_hash()).collect())
+}

@@ -1,0 +1,174 @@
+//! Sending and signing in a client's stead, and what waits in the pool.
+
+use std::collections::BTreeMap;
+
+use alloy_consensus::{SignableTransaction, Transaction as _, TypedTransaction};
+use alloy_dyn_abi::TypedData;
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, eip191_hash_message};
+use alloy_rpc_types_eth::TransactionRequest;
+use serde_json::{Value, json as value};
+
+use super::{Call, Result, act, blocks, call::{estimate_on_head, next_nonce}, error, fees::suggested, json};
+use crate::{
+    bindings::{
+        exports::{Action, RpcError},
+        subnode::chain::{keys, pool},
+    },
+    dev::Overrides,
+    host::{from_word, to_word},
+    spec::Spec,
+    transaction::{self, Transaction, impersonated_signature},
+};
+
+fn sign_digest(account: Address, digest: B256) -> Result<Signature> {
+    let signature = keys::sign(account.as_slice(), to_word(digest)).ok_or_else(|| error::rejected("unknown account"))?;
+    Ok(Signature::new(from_word(signature.r).into(), from_word(signature.s).into(), signature.odd))
+}
+
+/// The request with everything filled in that its sender left open.
+fn fill(call: &Call<'_>, mut request: TransactionRequest) -> Result<(Address, TypedTransaction)> {
+    let spec = Spec::load();
+    let from = request.from.ok_or_else(|| error::rejected("missing \"from\""))?;
+    if let Some(id) = request.chain_id
+        && id != spec.chain_id
+    {
+        return Err(error::rejected(&format!("chainId does not match node's (have={id}, want={})", spec.chain_id)));
+    }
+    request.chain_id = Some(spec.chain_id);
+    request.to = Some(request.to.unwrap_or(TxKind::Create));
+    request.nonce = Some(request.nonce.unwrap_or_else(|| next_nonce(from)));
+    let input = request.input.input().cloned().unwrap_or_default();
+    request.input = input.into();
+    if request.gas_price.is_none() {
+        let (tip, cap) = suggested(call);
+        let tip = request.max_priority_fee_per_gas.unwrap_or_else(|| request.max_fee_per_gas.map_or(tip, |cap| tip.min(cap)));
+        request.max_priority_fee_per_gas = Some(tip);
+        request.max_fee_per_gas = Some(request.max_fee_per_gas.unwrap_or_else(|| cap.max(tip)));
+    }
+    if request.gas.is_none() {
+        // Fees are left out: whether the account can pay them is admission's to say, in its words.
+        let priceless = TransactionRequest { gas_price: None, max_fee_per_gas: None, max_priority_fee_per_gas: None, ..request.clone() };
+        request.gas = Some(estimate_on_head(call, &priceless)?);
+    }
+    request.transaction_type = None;
+    let typed = request.build_typed_tx().map_err(|_| error::invalid_params("the fields given are of no one transaction type"))?;
+    Ok((from, typed))
+}
+
+fn signed(typed: TypedTransaction, signature: Signature) -> Result<Transaction> {
+    let envelope = match typed {
+        TypedTransaction::Legacy(transaction) => Transaction::Legacy(transaction.into_signed(signature)),
+        TypedTransaction::Eip2930(transaction) => Transaction::Eip2930(transaction.into_signed(signature)),
+        TypedTransaction::Eip1559(transaction) => Transaction::Eip1559(transaction.into_signed(signature)),
+        TypedTransaction::Eip7702(transaction) => Transaction::Eip7702(transaction.into_signed(signature)),
+        TypedTransaction::Eip4844(_) => return Err(error::rejected("transaction type not supported: this chain carries no blobs")),
+    };
+    Ok(envelope)
+}
+
+fn digest(typed: &TypedTransaction) -> B256 {
+    match typed {
+        TypedTransaction::Legacy(transaction) => transaction.signature_hash(),
+        TypedTransaction::Eip2930(transaction) => transaction.signature_hash(),
+        TypedTransaction::Eip1559(transaction) => transaction.signature_hash(),
+        TypedTransaction::Eip4844(transaction) => transaction.signature_hash(),
+        TypedTransaction::Eip7702(transaction) => transaction.signature_hash(),
+    }
+}
+
+fn prepare(call: &mut Call<'_>) -> Result<Transaction> {
+    let request: TransactionRequest = call.params.required()?;
+    let from = request.from.ok_or_else(|| error::rejected("missing \"from\""))?;
+    let known = keys::accounts().iter().any(|name| name == from.as_slice());
+    let impersonated = !known && Spec::load().dev && Overrides::load().impersonates(from);
+    if !known && !impersonated {
+        return Err(error::rejected("unknown account"));
+    }
+    let (from, typed) = fill(call, request)?;
+    let signature = if impersonated { impersonated_signature(from) } else { sign_digest(from, digest(&typed))? };
+    signed(typed, signature)
+}
+
+pub(super) fn send_transaction(call: &mut Call<'_>) -> Result {
+    act(Action::Submit(prepare(call)?.encoded_2718()))
+}
+
+pub(super) fn sign_transaction(call: &mut Call<'_>) -> Result {
+    let transaction = prepare(call)?;
+    json(&value!({ "raw": Bytes::from(transaction.encoded_2718()), "tx": transaction }))
+}
+
+pub(super) fn fill_transaction(call: &mut Call<'_>) -> Result {
+    let request: TransactionRequest = call.params.required()?;
+    let (_, typed) = fill(call, request)?;
+    json(&value!({ "tx": typed }))
+}
+
+fn signature_json(signature: &Signature) -> Result {
+    json(&Bytes::from(signature.as_bytes().to_vec()))
+}
+
+pub(super) fn sign(call: &mut Call<'_>) -> Result {
+    let (account, message): (Address, Bytes) = if call.method == "eth_sign" {
+        (call.params.required()?, call.params.required()?)
+    } else {
+        let message = call.params.required()?;
+        (call.params.required()?, message)
+    };
+    signature_json(&sign_digest(account, eip191_hash_message(&message))?)
+}
+
+pub(super) fn sign_typed_data(call: &mut Call<'_>) -> Result {
+    let account: Address = call.params.required()?;
+    let data: Value = call.params.required()?;
+    // Some wallets send the document as text.
+    let data = match data {
+        Value::String(text) => serde_json::from_str(&text),
+        document => serde_json::from_value(document),
+    };
+    let data: TypedData = data.map_err(|reason| error::invalid_params(format!("invalid typed data: {reason}")))?;
+    let digest = data.eip712_signing_hash().map_err(|reason| error::invalid_params(format!("invalid typed data: {reason}")))?;
+    signature_json(&sign_digest(account, digest)?)
+}
+
+pub(super) fn pool_status() -> Result {
+    let counts = pool::counts();
+    json(&value!({ "pending": format!("{:#x}", counts.ready), "queued": format!("{:#x}", counts.waiting) }))
+}
+
+/// Transactions that one answer lists at most.
+const LISTED_MAX: u32 = 4096;
+
+/// Pooled transactions, ready and waiting, each as `form` writes it, by sender and nonce.
+fn listed(all: Vec<pool::Pooled>, form: impl Fn(&Transaction, Address) -> Value) -> BTreeMap<&'static str, BTreeMap<Address, BTreeMap<u64, Value>>> {
+    let mut lists: BTreeMap<_, BTreeMap<Address, BTreeMap<u64, Value>>> = [("pending", BTreeMap::new()), ("queued", BTreeMap::new())].into();
+    for waiting in all {
+        let (Ok(transaction), Ok(sender)) = (transaction::decode(&waiting.data), Address::try_from(waiting.sender.as_slice())) else { continue };
+        let list = lists.entry(if waiting.ready { "pending" } else { "queued" }).or_default();
+        list.entry(sender).or_default().insert(waiting.sequence, form(&transaction, sender));
+    }
+    lists
+}
+
+fn in_full(transaction: &Transaction, sender: Address) -> Value {
+    serde_json::to_value(blocks::pooled(transaction.clone(), sender)).unwrap_or_default()
+}
+
+pub(super) fn pool_content(_call: &mut Call<'_>) -> Result {
+    json(&listed(pool::all(LISTED_MAX), in_full))
+}
+
+pub(super) fn pool_content_from(call: &mut Call<'_>) -> core::result::Result<crate::bindings::exports::Answer, RpcError> {
+    let sender: Address = call.params.required()?;
+    let lists = listed(pool::by_sender(sender.as_slice(), LISTED_MAX), in_full);
+    let own: BTreeMap<_, _> = lists.into_iter().map(|(list, mut senders)| (list, senders.remove(&sender).unwrap_or_default())).collect();
+    json(&own)
+}
+
+pub(super) fn pool_inspect(_call: &mut Call<'_>) -> Result {
+    json(&listed(pool::all(LISTED_MAX), |transaction, _| {
+        let to = transaction.to().map_or_else(|| "contract creation".to_owned(), |to| to.to_string());
+        Value::String(format!("{to}: {} wei + {} gas × {} wei", transaction.value(), transaction.gas_limit(), transaction.max_fee_per_gas()))
+    }))
+}

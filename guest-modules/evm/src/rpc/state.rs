@@ -1,0 +1,86 @@
+//! Accounts, storage, proofs.
+
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
+use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
+use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_trie::EMPTY_ROOT_HASH;
+
+use super::{Call, Result, error, json, params::parse_slot, seek};
+use crate::{
+    bindings::subnode::chain::{keys, pool},
+    state::{account_proof, committed_account, committed_code, read_word, storage_proof},
+};
+
+pub(super) fn balance(call: &mut Call<'_>) -> Result {
+    let address: Address = call.params.required()?;
+    seek(call.head, call.params.block()?)?;
+    json(&committed_account(address).unwrap_or_default().balance)
+}
+
+pub(super) fn code(call: &mut Call<'_>) -> Result {
+    let address: Address = call.params.required()?;
+    seek(call.head, call.params.block()?)?;
+    json(&committed_account(address).map_or_else(Bytes::new, |account| committed_code(&account)))
+}
+
+pub(super) fn storage_at(call: &mut Call<'_>) -> Result {
+    let address: Address = call.params.required()?;
+    let slot = call.params.slot()?;
+    seek(call.head, call.params.block()?)?;
+    json(&B256::from(read_word(address, slot.into())))
+}
+
+pub(super) fn transaction_count(call: &mut Call<'_>) -> Result {
+    let address: Address = call.params.required()?;
+    let block = call.params.block()?;
+    seek(call.head, block)?;
+    let mut nonce = committed_account(address).unwrap_or_default().nonce;
+    if block == BlockId::Number(BlockNumberOrTag::Pending) {
+        nonce = pool::next_sequence(address.as_slice()).map_or(nonce, |pending| pending.max(nonce));
+    }
+    json(&format!("{nonce:#x}"))
+}
+
+/// Storage keys one proof may ask for (geth's bound).
+const PROOF_KEYS_MAX: usize = 1024;
+
+pub(super) fn proof(call: &mut Call<'_>) -> Result {
+    let address: Address = call.params.required()?;
+    let keys: Vec<String> = call.params.required()?;
+    if keys.len() > PROOF_KEYS_MAX {
+        return Err(error::invalid_params(format!("too many keys: {}, at most {PROOF_KEYS_MAX}", keys.len())));
+    }
+    let keys: Vec<B256> = keys.iter().map(|key| parse_slot(key)).collect::<core::result::Result<_, _>>().map_err(error::invalid_params)?;
+    seek(call.head, call.params.block()?)?;
+    let account = committed_account(address);
+    let storage_root = account.map_or(EMPTY_ROOT_HASH, |account| account.storage_root);
+    let storage_proof = keys
+        .into_iter()
+        .map(|key| EIP1186StorageProof { key: key.into(), value: read_word(address, key.into()), proof: storage_proof(address, storage_root, key) })
+        .collect();
+    json(&EIP1186AccountProofResponse {
+        address,
+        balance: account.map_or(U256::ZERO, |account| account.balance),
+        code_hash: account.map_or(KECCAK256_EMPTY, |account| account.code_hash),
+        nonce: account.map_or(0, |account| account.nonce),
+        storage_hash: storage_root,
+        account_proof: account_proof(address),
+        storage_proof,
+    })
+}
+
+pub(super) fn account(call: &mut Call<'_>) -> Result {
+    let address: Address = call.params.required()?;
+    seek(call.head, call.params.block()?)?;
+    json(&committed_account(address).map(|account| alloy_rpc_types_eth::Account {
+        balance: account.balance,
+        nonce: account.nonce,
+        code_hash: account.code_hash,
+        storage_root: account.storage_root,
+    }))
+}
+
+pub(super) fn accounts() -> Result {
+    let names: Vec<Address> = keys::accounts().iter().filter_map(|name| Address::try_from(name.as_slice()).ok()).collect();
+    json(&names)
+}

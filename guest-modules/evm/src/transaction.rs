@@ -1,0 +1,277 @@
+//! Transactions: decoding, who sent them, whether they may enter the pool, and their form for revm.
+
+use alloy_consensus::{EthereumTxEnvelope, Transaction as _, TxEip4844, TxType, Typed2718};
+use alloy_eips::{
+    eip2718::Decodable2718,
+    eip7702::{RecoveredAuthority, RecoveredAuthorization, SignedAuthorization},
+};
+use alloy_primitives::{Address, B256, Signature, U256};
+use revm::context::{TxEnv, either::Either};
+
+use crate::{
+    bindings::{exports::{Admission, RpcError}, subnode::chain::types::BlockRef},
+    dev::Overrides,
+    host::{self, Recovery},
+    index,
+    rpc::error,
+    spec::{Fork, Spec},
+    state::State,
+};
+
+/// A transaction as blocks carry it: blobs stay outside.
+pub type Transaction = EthereumTxEnvelope<TxEip4844>;
+
+/// geth's limit on a pooled transaction.
+const POOLED_BYTES_MAX: usize = 128 * 1024;
+/// EIP-3860: two times the 24,576 bytes of code.
+const INITCODE_BYTES_MAX: usize = 49_152;
+/// EIP-7825.
+pub const GAS_LIMIT_MAX_OSAKA: u64 = 1 << 24;
+/// Half of the secp256k1 order; EIP-2 forbids an `s` above it.
+const SECP256K1_HALF_ORDER: U256 = U256::from_limbs([
+    0xdfe9_2f46_681b_20a0,
+    0x5d57_6e73_57a4_501d,
+    0xffff_ffff_ffff_ffff,
+    0x7fff_ffff_ffff_ffff,
+]);
+
+/// The signature of a transaction whose sender a developer impersonates: `r` is the sender and `s` is 0, which no
+/// real signature has. Only a developer's chain accepts it.
+pub fn impersonated_signature(sender: Address) -> Signature {
+    Signature::new(U256::from_be_slice(sender.as_slice()), U256::ZERO, false)
+}
+
+fn impersonated_sender(signature: &Signature) -> Option<Address> {
+    let r = signature.r().to_be_bytes::<32>();
+    (signature.s().is_zero() && r[..12] == [0; 12]).then(|| Address::from_slice(&r[12..]))
+}
+
+/// Decodes the canonical EIP-2718 form, nothing after it.
+pub fn decode(mut bytes: &[u8]) -> Result<Transaction, String> {
+    let transaction = Transaction::decode_2718(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.is_empty() { Ok(transaction) } else { Err(format!("{} bytes after the transaction", bytes.len())) }
+}
+
+/// Who sent each transaction, or none where the signature is not valid.
+pub fn senders(spec: &Spec, transactions: &[&Transaction]) -> Vec<Option<Address>> {
+    let items: Vec<_> = transactions
+        .iter()
+        .map(|transaction| {
+            let signature = transaction.signature();
+            Recovery { digest: transaction.signature_hash(), r: signature.r(), s: signature.s(), odd: signature.v() }
+        })
+        .collect();
+    let recovered = host::recover_many(&items);
+    recovered
+        .into_iter()
+        .zip(transactions)
+        .map(|(sender, transaction)| {
+            let signature = transaction.signature();
+            if spec.dev && let Some(sender) = impersonated_sender(signature) {
+                return Some(sender);
+            }
+            sender.filter(|_| signature.s() <= SECP256K1_HALF_ORDER)
+        })
+        .collect()
+}
+
+/// The transaction for revm, whose validation is the block's.
+pub fn to_env(transaction: &Transaction, sender: Address) -> TxEnv {
+    env(transaction, sender, recover_authorization)
+}
+
+/// The transaction for revm where only its size and shape matter.
+pub fn to_env_unrecovered(transaction: &Transaction) -> TxEnv {
+    env(transaction, Address::ZERO, |signed| RecoveredAuthorization::new_unchecked(signed.inner().clone(), RecoveredAuthority::Invalid))
+}
+
+fn env(transaction: &Transaction, sender: Address, recover: impl Fn(&SignedAuthorization) -> RecoveredAuthorization) -> TxEnv {
+    let authorization_list = transaction
+        .authorization_list()
+        .unwrap_or_default()
+        .iter()
+        .map(|signed| Either::Right(recover(signed)))
+        .collect();
+    TxEnv {
+        tx_type: transaction.ty(),
+        caller: sender,
+        gas_limit: transaction.gas_limit(),
+        gas_price: transaction.max_fee_per_gas(),
+        kind: transaction.kind(),
+        value: transaction.value(),
+        data: transaction.input().clone(),
+        nonce: transaction.nonce(),
+        chain_id: transaction.chain_id(),
+        access_list: transaction.access_list().cloned().unwrap_or_default(),
+        gas_priority_fee: transaction.max_priority_fee_per_gas(),
+        blob_hashes: transaction.blob_versioned_hashes().unwrap_or_default().to_vec(),
+        max_fee_per_blob_gas: transaction.max_fee_per_blob_gas().unwrap_or_default(),
+        authorization_list,
+    }
+}
+
+/// EIP-7702: who signed an authorization, if anyone.
+pub fn recover_authorization(signed: &SignedAuthorization) -> RecoveredAuthorization {
+    // The parity is 0 or 1 and `s` is low.
+    let well_formed = signed.y_parity() <= 1 && signed.s() <= SECP256K1_HALF_ORDER;
+    let recovery = || Recovery { digest: signed.signature_hash(), r: signed.r(), s: signed.s(), odd: signed.y_parity() == 1 };
+    let authority = well_formed.then(recovery).and_then(|item| host::recover(&item));
+    RecoveredAuthorization::new_unchecked(signed.inner().clone(), authority.map_or(RecoveredAuthority::Invalid, RecoveredAuthority::Valid))
+}
+
+/// The oldest fork that knows a type.
+pub fn fork_of(kind: TxType) -> Fork {
+    match kind {
+        TxType::Legacy | TxType::Eip2930 | TxType::Eip1559 => Fork::Paris,
+        TxType::Eip4844 => Fork::Cancun,
+        TxType::Eip7702 => Fork::Prague,
+    }
+}
+
+/// Whether each transaction may enter the pool. Errors are geth's, word for word where clients look for them.
+pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError>> {
+    let spec = Spec::load();
+    let (_, head) = index::expect_header(head.height);
+    let fork = spec.fork(head.timestamp + 1);
+    let overrides = if spec.dev { Overrides::load() } else { Overrides::default() };
+    let base_fee = overrides.next_base_fee.unwrap_or_else(|| crate::fee::next_base_fee(&head));
+    let gas_limit = overrides.gas_limit.unwrap_or(head.gas_limit);
+
+    let decoded: Vec<Result<Transaction, RpcError>> = raw.iter().map(|bytes| decode_pooled(bytes)).collect();
+    let valid: Vec<&Transaction> = decoded.iter().flatten().collect();
+    let senders = senders(&spec, &valid);
+    let mut state = State::default();
+    state.prefetch(senders.iter().flatten().copied());
+
+    let mut senders = senders.into_iter();
+    decoded
+        .iter()
+        .map(|transaction| {
+            let transaction = transaction.as_ref().map_err(Clone::clone)?;
+            let sender = senders.next().flatten().ok_or_else(|| error::rejected("invalid sender"))?;
+            if let Some(named) = impersonated_sender(transaction.signature())
+                && !overrides.impersonates(named)
+            {
+                return Err(error::rejected("invalid sender"));
+            }
+            check(&spec, fork, transaction, gas_limit)?;
+            if spec.dev && transaction.max_fee_per_gas() < u128::from(base_fee) {
+                // Anywhere else it may wait for a lower base fee; a developer waiting for a receipt wants to know.
+                return Err(error::rejected(&format!(
+                    "max fee per gas less than block base fee: address {sender}, maxFeePerGas: {}, baseFee: {base_fee}",
+                    transaction.max_fee_per_gas(),
+                )));
+            }
+            let account = state.account(sender).unwrap_or_default();
+            if transaction.nonce() < account.nonce {
+                return Err(error::rejected(&format!(
+                    "nonce too low: next nonce {}, tx nonce {}",
+                    account.nonce,
+                    transaction.nonce(),
+                )));
+            }
+            let code = state.code(account.code_hash);
+            if !code.is_empty() && !code.is_eip7702() && !overrides.impersonates(sender) {
+                return Err(error::rejected(&format!("sender not an eoa: address {sender}, len(code): {}", code.len())));
+            }
+            let cost = U256::from(transaction.max_fee_per_gas())
+                .saturating_mul(U256::from(transaction.gas_limit()))
+                .saturating_add(transaction.value());
+            if cost > account.balance {
+                return Err(error::rejected(&format!(
+                    "insufficient funds for gas * price + value: balance {}, tx cost {cost}, overshot {}",
+                    account.balance,
+                    cost - account.balance,
+                )));
+            }
+            let tip = transaction.max_priority_fee_per_gas().unwrap_or_else(|| transaction.max_fee_per_gas());
+            Ok(Admission {
+                id: transaction.tx_hash().to_vec(),
+                sender: sender.to_vec(),
+                sequence: transaction.nonce(),
+                next_sequence: account.nonce,
+                priority: u64::try_from(tip).unwrap_or(u64::MAX),
+                cap: u64::try_from(transaction.max_fee_per_gas()).unwrap_or(u64::MAX),
+            })
+        })
+        .collect()
+}
+
+fn decode_pooled(bytes: &[u8]) -> Result<Transaction, RpcError> {
+    if bytes.len() > POOLED_BYTES_MAX {
+        return Err(error::rejected(&format!("oversized data: transaction size {}, limit {POOLED_BYTES_MAX}", bytes.len())));
+    }
+    match bytes.first() {
+        None => return Err(error::rejected("typed transaction too short")),
+        Some(3) => return Err(error::rejected("transaction type not supported: this chain carries no blobs")),
+        Some(kind) if *kind < 0x80 && TxType::try_from(*kind).is_err() => {
+            return Err(error::rejected("transaction type not supported"));
+        }
+        Some(_) => {}
+    }
+    decode(bytes).map_err(|reason| error::rejected(&format!("rlp: {reason}")))
+}
+
+/// What can be said of a transaction without its sender's account.
+fn check(spec: &Spec, fork: Fork, transaction: &Transaction, gas_limit: u64) -> Result<(), RpcError> {
+    if fork < fork_of(transaction.tx_type()) {
+        return Err(error::rejected(&format!("transaction type not supported: type {} rejected, pool not yet in {:?}", transaction.ty(), fork_of(transaction.tx_type()))));
+    }
+    if let Some(id) = transaction.chain_id()
+        && id != spec.chain_id
+    {
+        return Err(error::rejected(&format!("invalid chain id for signer: have {id} want {}", spec.chain_id)));
+    }
+    if transaction.is_create() && fork >= Fork::Shanghai && transaction.input().len() > INITCODE_BYTES_MAX {
+        return Err(error::rejected(&format!(
+            "max initcode size exceeded: code size {}, limit {INITCODE_BYTES_MAX}",
+            transaction.input().len()
+        )));
+    }
+    if transaction.gas_limit() > gas_limit {
+        return Err(error::rejected("exceeds block gas limit"));
+    }
+    if fork >= Fork::Osaka && transaction.gas_limit() > GAS_LIMIT_MAX_OSAKA {
+        return Err(error::rejected(&format!(
+            "transaction gas limit too high (cap: {GAS_LIMIT_MAX_OSAKA}, tx: {})",
+            transaction.gas_limit()
+        )));
+    }
+    if let Some(tip) = transaction.max_priority_fee_per_gas()
+        && tip > transaction.max_fee_per_gas()
+    {
+        return Err(error::rejected(&format!(
+            "max priority fee per gas higher than max fee per gas: maxPriorityFeePerGas: {tip}, maxFeePerGas: {}",
+            transaction.max_fee_per_gas()
+        )));
+    }
+    if transaction.nonce() == u64::MAX {
+        return Err(error::rejected("nonce has max value"));
+    }
+    if transaction.authorization_list().is_some_and(<[_]>::is_empty) {
+        return Err(error::rejected("EIP-7702 transaction with empty auth list"));
+    }
+    let gas = crate::fee::intrinsic_gas(fork, transaction);
+    if transaction.gas_limit() < gas.initial_total_gas() {
+        return Err(error::rejected(&format!(
+            "intrinsic gas too low: gas {}, minimum needed {}",
+            transaction.gas_limit(),
+            gas.initial_total_gas()
+        )));
+    }
+    if fork >= Fork::Prague && transaction.gas_limit() < gas.floor_gas() {
+        return Err(error::rejected(&format!(
+            "insufficient gas for floor data gas cost: gas {}, minimum needed {}",
+            transaction.gas_limit(),
+            gas.floor_gas()
+        )));
+    }
+    Ok(())
+}
+
+/// The transaction with this hash that a block holds.
+pub fn mined(hash: B256) -> Option<(Transaction, index::Place)> {
+    let place = index::Place::load(hash)?;
+    let bytes = place.transaction()?;
+    Some((decode(&bytes).ok()?, place))
+}

@@ -1,0 +1,250 @@
+//! The smallest useful runtime: a signed key-value store. Read it to learn the `runtime` world.
+//!
+//! A transaction is `public key (32) ‖ sequence (8) ‖ key length (1) ‖ key ‖ value ‖ signature (64)`, big-endian, signed with
+//! Ed25519 over what comes before the signature. An empty value deletes the key. Whoever wrote a key first owns it.
+//!
+//! A block is `parent id (32) ‖ height (8) ‖ time (8) ‖ transactions`, each behind its length (4). Its id is its SHA-256.
+//!
+//! State: `k key` to owner ‖ value, `s owner` to next sequence. Methods: `kv_get [key]`, `kv_sequence [owner]`, `kv_send [transaction]`,
+//! `kv_height []`, all values in hexadecimal.
+
+mod bindings {
+    //! The `runtime` world, from wit/.
+    wit_bindgen::generate!({ world: "runtime", path: "../../wit", generate_all });
+}
+
+use std::collections::BTreeMap;
+
+use bindings::{
+    Guest,
+    subnode::chain::{
+        crypto,
+        execution::{Action, Admission, Answer, Attributes, Built, Invalid, Occurrence, Outcome, Progress, RpcError},
+        pool, state,
+        types::{BlockRef, Change, Table},
+    },
+};
+
+const BLOCK_BYTES_MAX: usize = 1 << 20;
+const TRANSACTION_BYTES_MAX: usize = 64 << 10;
+const KEY_BYTES_MAX: usize = 200;
+const HEADER_BYTES: usize = 48;
+
+fn sha256(data: &[u8]) -> Vec<u8> {
+    let word = crypto::sha256(data);
+    [word.a, word.b, word.c, word.d].iter().flat_map(|part| part.to_le_bytes()).collect()
+}
+
+struct Transaction<'a> {
+    owner: &'a [u8],
+    sequence: u64,
+    key: &'a [u8],
+    value: &'a [u8],
+}
+
+impl<'a> Transaction<'a> {
+    fn decode(bytes: &'a [u8]) -> Result<Self, &'static str> {
+        if bytes.len() > TRANSACTION_BYTES_MAX {
+            return Err("transaction too large");
+        }
+        let (signed, signature) = bytes.split_last_chunk::<64>().ok_or("transaction too short")?;
+        let (owner, rest) = signed.split_first_chunk::<32>().ok_or("transaction too short")?;
+        let (sequence, rest) = rest.split_first_chunk::<8>().ok_or("transaction too short")?;
+        let (len, rest) = rest.split_first().ok_or("transaction too short")?;
+        let (key, value) = rest.split_at_checked(usize::from(*len)).ok_or("key longer than the transaction")?;
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err("key must have 1 to 200 bytes");
+        }
+        if !crypto::verify_ed25519(signed, signature, owner) {
+            return Err("invalid signature");
+        }
+        Ok(Self { owner, sequence: u64::from_be_bytes(*sequence), key, value })
+    }
+}
+
+/// The state of the parent block, and what this block has changed of it.
+#[derive(Default)]
+struct State {
+    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    progress: BTreeMap<Vec<u8>, u64>,
+}
+
+impl State {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.changes.get(key).cloned().unwrap_or_else(|| state::get(Table::State, key))
+    }
+
+    fn sequence(&self, owner: &[u8]) -> u64 {
+        let row = self.get(&[b"s", owner].concat());
+        row.and_then(|row| row.try_into().ok()).map_or(0, u64::from_be_bytes)
+    }
+
+    /// Applies a transaction, or says why it cannot be next.
+    fn apply(&mut self, transaction: &Transaction<'_>) -> Result<(), &'static str> {
+        if transaction.sequence != self.sequence(transaction.owner) {
+            return Err("sequence is not the owner's next");
+        }
+        let row = [b"k", transaction.key].concat();
+        if self.get(&row).is_some_and(|held| !held.starts_with(transaction.owner)) {
+            return Err("key belongs to another owner");
+        }
+        let value = (!transaction.value.is_empty()).then(|| [transaction.owner, transaction.value].concat());
+        self.changes.insert(row, value);
+        let next = transaction.sequence + 1;
+        self.changes.insert([b"s", transaction.owner].concat(), Some(next.to_be_bytes().to_vec()));
+        self.progress.insert(transaction.owner.to_vec(), next);
+        Ok(())
+    }
+
+    fn into_outcome(self, height: u64, timestamp_ms: u64, block: &[u8]) -> Outcome {
+        Outcome {
+            block: BlockRef { height, id: sha256(block), timestamp_ms },
+            state: self.changes.into_iter().map(|(key, value)| Change { key, value }).collect(),
+            index: Vec::new(),
+            progress: self.progress.into_iter().map(|(sender, next_sequence)| Progress { sender, next_sequence }).collect(),
+        }
+    }
+}
+
+fn header(parent: &[u8], height: u64, timestamp_ms: u64) -> Vec<u8> {
+    [parent, &height.to_be_bytes(), &timestamp_ms.to_be_bytes()].concat()
+}
+
+fn error(message: &str) -> RpcError {
+    RpcError { code: -32000, message: message.to_owned(), data: None }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
+    if digits.len() % 2 == 1 {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    digits.chunks(2).map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8)).collect()
+}
+
+fn to_hex(bytes: &[u8]) -> Vec<u8> {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("\"0x{digits}\"").into_bytes()
+}
+
+struct Kv;
+
+impl Guest for Kv {
+    fn genesis(_spec: Vec<u8>) -> Result<Built, String> {
+        let block = header(&[0; 32], 0, 0);
+        let outcome = State::default().into_outcome(0, 0, &block);
+        Ok(Built { block, outcome })
+    }
+
+    fn admit(_head: BlockRef, transactions: Vec<Vec<u8>>) -> Vec<Result<Admission, RpcError>> {
+        let state = State::default();
+        let admit = |bytes: &Vec<u8>| {
+            let transaction = Transaction::decode(bytes).map_err(error)?;
+            let next_sequence = state.sequence(transaction.owner);
+            if transaction.sequence < next_sequence {
+                return Err(error("sequence already used"));
+            }
+            Ok(Admission {
+                id: sha256(bytes),
+                sender: transaction.owner.to_vec(),
+                sequence: transaction.sequence,
+                next_sequence,
+                priority: 0,
+                cap: 0,
+            })
+        };
+        transactions.iter().map(admit).collect()
+    }
+
+    fn build(parent: BlockRef, attributes: Attributes) -> Result<Built, Invalid> {
+        let timestamp_ms = attributes.timestamp_ms.max(parent.timestamp_ms);
+        let mut block = header(&parent.id, parent.height + 1, timestamp_ms);
+        let mut state = State::default();
+        loop {
+            let batch = pool::next(64);
+            if batch.is_empty() {
+                break;
+            }
+            for pooled in batch {
+                let fits = block.len() + 4 + pooled.data.len() <= BLOCK_BYTES_MAX;
+                let applied = fits && Transaction::decode(&pooled.data).is_ok_and(|transaction| state.apply(&transaction).is_ok());
+                if applied {
+                    block.extend_from_slice(&(pooled.data.len() as u32).to_be_bytes());
+                    block.extend_from_slice(&pooled.data);
+                } else {
+                    pool::skip_sender(&pooled.sender);
+                }
+            }
+        }
+        let outcome = state.into_outcome(parent.height + 1, timestamp_ms, &block);
+        Ok(Built { block, outcome })
+    }
+
+    fn execute(parent: BlockRef, block: Vec<u8>) -> Result<Outcome, Invalid> {
+        let invalid = |reason: &str| Invalid { reason: reason.to_owned() };
+        if block.len() > BLOCK_BYTES_MAX {
+            return Err(invalid("block too large"));
+        }
+        let (head, mut rest) = block.split_at_checked(HEADER_BYTES).ok_or_else(|| invalid("block too short"))?;
+        let time = head[40..].try_into().map(u64::from_be_bytes).map_err(|_| invalid("block too short"))?;
+        if head != header(&parent.id, parent.height + 1, time) || time < parent.timestamp_ms {
+            return Err(invalid("header does not follow its parent"));
+        }
+        let mut state = State::default();
+        while !rest.is_empty() {
+            let (len, tail) = rest.split_first_chunk::<4>().ok_or_else(|| invalid("cut transaction"))?;
+            let (bytes, tail) = tail.split_at_checked(u32::from_be_bytes(*len) as usize).ok_or_else(|| invalid("cut transaction"))?;
+            let transaction = Transaction::decode(bytes).map_err(invalid)?;
+            state.apply(&transaction).map_err(invalid)?;
+            rest = tail;
+        }
+        Ok(state.into_outcome(parent.height + 1, time, &block))
+    }
+
+    fn query(head: BlockRef, method: String, params: Vec<u8>) -> Result<Answer, RpcError> {
+        let params: Vec<String> = if params.is_empty() {
+            Vec::new()
+        } else {
+            serde_json::from_slice(&params).map_err(|_| RpcError { code: -32602, message: "params must be a list of strings".into(), data: None })?
+        };
+        let bytes = || {
+            let first = params.first().and_then(|text| from_hex(text));
+            first.filter(|bytes| (1..=TRANSACTION_BYTES_MAX).contains(&bytes.len())).ok_or_else(|| RpcError {
+                code: -32602,
+                message: "the parameter must be hexadecimal".into(),
+                data: None,
+            })
+        };
+        let json = match method.as_str() {
+            "kv_height" => format!("\"{:#x}\"", head.height).into_bytes(),
+            "kv_get" => {
+                let key = bytes()?;
+                if key.len() > KEY_BYTES_MAX {
+                    return Err(error("key must have 1 to 200 bytes"));
+                }
+                state::get(Table::State, &[b"k", key.as_slice()].concat()).map_or_else(|| b"null".to_vec(), |held| to_hex(&held[32..]))
+            }
+            "kv_sequence" => {
+                let owner = bytes()?;
+                if owner.len() != 32 {
+                    return Err(error("an owner has 32 bytes"));
+                }
+                format!("\"{:#x}\"", State::default().sequence(&owner)).into_bytes()
+            }
+            "kv_send" => {
+                let transaction = bytes()?;
+                Transaction::decode(&transaction).map_err(error)?;
+                return Ok(Answer { json: None, action: Some(Action::Submit(transaction)) });
+            }
+            _ => return Err(RpcError { code: -32601, message: format!("the method {method} does not exist/is not available"), data: None }),
+        };
+        Ok(Answer { json: Some(json), action: None })
+    }
+
+    fn notify(_head: BlockRef, _filter: Vec<u8>, _occurrence: Occurrence) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+}
+
+bindings::export!(Kv with_types_in bindings);

@@ -1,0 +1,145 @@
+//! One sequencer: seals a block when a transaction is ready, at an interval, or when asked.
+//!
+//! Configuration: `instant` (also where it is empty), `manual`, or `interval MILLISECONDS`.
+
+mod bindings {
+    //! The `consensus` world, from wit/.
+    wit_bindgen::generate!({ world: "consensus", path: "../../wit", generate_all });
+}
+
+use std::cell::RefCell;
+
+use bindings::{
+    Guest,
+    subnode::chain::{
+        agreement::{Effect, Input},
+        types::{BlockRef, Sealing},
+    },
+};
+
+/// The timer of interval sealing, and the one that tries again after a block could not be built.
+const INTERVAL_TIMER: u64 = 0;
+const RETRY_TIMER: u64 = 1;
+const RETRY_MS: u64 = 1_000;
+
+struct Sequencer {
+    sealing: Sealing,
+    /// When the next block of interval sealing is due, Unix time in milliseconds.
+    due_ms: Option<u64>,
+    building: bool,
+    ready: u32,
+    /// Blocks asked for while one was being built.
+    asked: u32,
+}
+
+thread_local! {
+    static SEQUENCER: RefCell<Option<Sequencer>> = const { RefCell::new(None) };
+}
+
+impl Sequencer {
+    fn build(&mut self, effects: &mut Vec<Effect>) {
+        if !self.building {
+            self.building = true;
+            effects.push(Effect::Build);
+        }
+    }
+
+    /// Starts the next block if there is a reason for one.
+    fn go_on(&mut self, effects: &mut Vec<Effect>) {
+        if self.asked > 0 && !self.building {
+            self.asked -= 1;
+            self.build(effects);
+        } else if matches!(self.sealing, Sealing::Instant) && self.ready > 0 {
+            self.build(effects);
+        }
+    }
+
+    /// Sets the timer for the next block of interval sealing. Counts from when this one was due, so that blocks do not drift;
+    /// after a delay of more than an interval it starts over from now.
+    fn schedule(&mut self, now_ms: u64, interval_ms: u64, effects: &mut Vec<Effect>) {
+        let due = self.due_ms.map_or(now_ms, |due| due.max(now_ms.saturating_sub(interval_ms))).saturating_add(interval_ms);
+        self.due_ms = Some(due);
+        effects.push(Effect::SetTimer((INTERVAL_TIMER, due.saturating_sub(now_ms))));
+    }
+
+    fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Ready(count) => {
+                self.ready = count;
+                self.go_on(&mut effects);
+            }
+            Input::Timer(INTERVAL_TIMER) => {
+                if let Sealing::Interval(interval_ms) = self.sealing {
+                    self.schedule(now_ms, interval_ms, &mut effects);
+                    self.build(&mut effects);
+                }
+            }
+            Input::Timer(_) => self.go_on(&mut effects),
+            Input::Built(_) => effects.push(Effect::Decide),
+            Input::BuildFailed => {
+                self.building = false;
+                effects.push(Effect::SetTimer((RETRY_TIMER, RETRY_MS)));
+            }
+            Input::Committed((_, ready)) => {
+                self.building = false;
+                self.ready = ready;
+                self.go_on(&mut effects);
+            }
+            Input::Seal => {
+                if self.building {
+                    self.asked = self.asked.saturating_add(1);
+                } else {
+                    self.build(&mut effects);
+                }
+            }
+            Input::SetSealing(sealing) => {
+                self.sealing = sealing;
+                self.due_ms = None;
+                match sealing {
+                    Sealing::Interval(interval_ms) => self.schedule(now_ms, interval_ms, &mut effects),
+                    Sealing::Instant | Sealing::Manual => effects.push(Effect::CancelTimer(INTERVAL_TIMER)),
+                }
+                self.go_on(&mut effects);
+            }
+        }
+        effects
+    }
+}
+
+fn parse(config: &[u8]) -> Result<Sealing, String> {
+    let text = std::str::from_utf8(config).map_err(|_| "not text".to_owned())?;
+    let mut words = text.split_whitespace();
+    let sealing = match (words.next(), words.next()) {
+        (None | Some("instant"), None) => Sealing::Instant,
+        (Some("manual"), None) => Sealing::Manual,
+        (Some("interval"), Some(ms)) => match ms.parse() {
+            Ok(ms) if ms > 0 => Sealing::Interval(ms),
+            _ => return Err(format!("interval {ms:?}: give milliseconds, 1 or more")),
+        },
+        _ => return Err(format!("{text:?}: use instant, manual or interval MILLISECONDS")),
+    };
+    Ok(sealing)
+}
+
+struct Solo;
+
+impl Guest for Solo {
+    fn start(config: Vec<u8>, _head: BlockRef, ready: u32) -> Result<Vec<Effect>, String> {
+        let sealing = parse(&config)?;
+        let mut sequencer = Sequencer { sealing, due_ms: None, building: false, ready, asked: 0 };
+        let mut effects = Vec::new();
+        if let Sealing::Interval(interval_ms) = sealing {
+            effects.push(Effect::SetTimer((INTERVAL_TIMER, interval_ms)));
+        }
+        sequencer.go_on(&mut effects);
+        SEQUENCER.with_borrow_mut(|slot| *slot = Some(sequencer));
+        Ok(effects)
+    }
+
+    fn handle(now_ms: u64, input: Input) -> Vec<Effect> {
+        SEQUENCER.with_borrow_mut(|slot| slot.as_mut().map_or_else(Vec::new, |sequencer| sequencer.handle(now_ms, input)))
+    }
+}
+
+bindings::export!(Solo with_types_in bindings);

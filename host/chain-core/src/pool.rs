@@ -1,0 +1,351 @@
+//! Transactions by sender and sequence, until a block has them.
+//!
+//! A sender's transactions are *ready* from its next sequence on, up to the first gap; those behind a gap *wait*. Blocks draw
+//! ready ones, best priority first, each sender's in order. A full pool makes room by dropping what is least likely to be
+//! mined: first the last of a sender that waits, then the last of the sender that pays least.
+//!
+//! Cost: `insert`, `remove` and `get` are O(log n); `draw` is O(senders).
+
+use std::{
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
+    cmp::Reverse,
+    sync::Arc,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Bounds of a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Bytes of all transactions, with [`OVERHEAD_BYTES`] for each.
+    pub bytes: usize,
+    /// Transactions of one sender.
+    pub per_sender: usize,
+}
+
+/// What a pooled transaction costs besides its own bytes: identifiers and map entries.
+pub const OVERHEAD_BYTES: usize = 400;
+/// Ids remembered for clients that poll for new transactions.
+const RECENT_MAX: usize = 8192;
+/// Senders whose progress is remembered, for admissions that began before a block was committed.
+const PROGRESS_MAX: usize = 65_536;
+
+/// An admitted transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    /// Its identity.
+    pub id: Vec<u8>,
+    /// Whose it is.
+    pub sender: Vec<u8>,
+    /// Its place among the sender's.
+    pub sequence: u64,
+    /// Higher is served first.
+    pub priority: u64,
+    /// A replacement must raise this too.
+    pub cap: u64,
+    /// The transaction itself.
+    pub data: Vec<u8>,
+}
+
+/// Why the pool does not take a transaction. The texts reach clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PoolError {
+    /// It is there.
+    #[error("already known")]
+    Known,
+    /// Another of the same sender and sequence is there, and this one does not offer a tenth more.
+    #[error("replacement transaction underpriced")]
+    Underpriced,
+    /// The sequence was used by a block since the transaction was checked.
+    #[error("sequence already used")]
+    Stale,
+    /// The sender has as many as it may.
+    #[error("account limit exceeded: too many transactions of this sender wait")]
+    SenderFull,
+    /// There is no room, and nothing in the pool is worth less.
+    #[error("txpool is full")]
+    Full,
+}
+
+#[derive(Debug, Default)]
+struct Sender {
+    next: u64,
+    transactions: BTreeMap<u64, Arc<Transaction>>,
+    /// How many are ready.
+    ready: usize,
+}
+
+/// Transactions until a block has them.
+#[derive(Debug)]
+pub struct Pool {
+    limits: PoolLimits,
+    bytes: usize,
+    senders: BTreeMap<Vec<u8>, Sender>,
+    by_id: BTreeMap<Vec<u8>, (Vec<u8>, u64)>,
+    ready: usize,
+    recent: VecDeque<Vec<u8>>,
+    /// The mark of the oldest of `recent`.
+    recent_start: u64,
+    progress: BTreeMap<Vec<u8>, u64>,
+}
+
+impl Sender {
+    /// The first sequence that is not ready.
+    fn gap(&self) -> u64 {
+        self.next + self.ready as u64
+    }
+
+    /// Counts what has become ready at the gap: only that, so that a long queue is not counted for each arrival.
+    fn fill_gap(&mut self) {
+        let gap = self.gap();
+        self.ready += self.transactions.range(gap..).zip(gap..).take_while(|((sequence, _), expected)| *sequence == expected).count();
+    }
+
+    /// Moves the next sequence, after which what was ready from there on still is.
+    fn advance(&mut self, next: u64) {
+        let gap = self.gap().max(next);
+        self.next = next;
+        self.ready = usize::try_from(gap - next).unwrap_or(usize::MAX);
+        self.fill_gap();
+    }
+
+    fn last_priority(&self) -> u64 {
+        self.transactions.values().next_back().map_or(0, |last| last.priority)
+    }
+}
+
+fn cost(transaction: &Transaction) -> usize {
+    transaction.data.len() + OVERHEAD_BYTES
+}
+
+/// At least a tenth more.
+fn outbids(new: u64, old: u64) -> bool {
+    u128::from(new) * 10 >= u128::from(old) * 11
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(limits: PoolLimits) -> Self {
+        Self {
+            limits,
+            bytes: 0,
+            senders: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            ready: 0,
+            recent: VecDeque::new(),
+            recent_start: 0,
+            progress: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a transaction whose sender's next sequence is `next` in the committed state.
+    ///
+    /// # Errors
+    /// [`PoolError`] says why not; the pool is then as it was.
+    pub fn insert(&mut self, transaction: Transaction, next: u64) -> Result<(), PoolError> {
+        let next = self.progress.get(&transaction.sender).map_or(next, |progress| next.max(*progress));
+        if transaction.sequence < next {
+            return Err(PoolError::Stale);
+        }
+        if self.by_id.contains_key(&transaction.id) {
+            return Err(PoolError::Known);
+        }
+        let existing = self.senders.get(&transaction.sender);
+        let replaced = existing.and_then(|sender| sender.transactions.get(&transaction.sequence)).cloned();
+        match &replaced {
+            Some(old) if !outbids(transaction.priority, old.priority) || !outbids(transaction.cap, old.cap) => {
+                return Err(PoolError::Underpriced);
+            }
+            Some(_) => {}
+            None if existing.is_some_and(|sender| sender.transactions.len() >= self.limits.per_sender) => {
+                return Err(PoolError::SenderFull);
+            }
+            None => {}
+        }
+        let freed = replaced.as_ref().map_or(0, |old| cost(old));
+        self.make_room(cost(&transaction).saturating_sub(freed), &transaction)?;
+        if let Some(old) = replaced {
+            self.by_id.remove(&old.id);
+            self.bytes -= cost(&old);
+        }
+        self.bytes += cost(&transaction);
+        self.by_id.insert(transaction.id.clone(), (transaction.sender.clone(), transaction.sequence));
+        if self.recent.len() >= RECENT_MAX {
+            self.recent.pop_front();
+            self.recent_start += 1;
+        }
+        self.recent.push_back(transaction.id.clone());
+        let sender = self.senders.entry(transaction.sender.clone()).or_default();
+        self.ready -= sender.ready;
+        if sender.transactions.is_empty() {
+            (sender.next, sender.ready) = (next, 0);
+        }
+        sender.transactions.insert(transaction.sequence, Arc::new(transaction));
+        sender.fill_gap();
+        self.ready += sender.ready;
+        Ok(())
+    }
+
+    fn make_room(&mut self, needed: usize, incoming: &Transaction) -> Result<(), PoolError> {
+        while self.bytes + needed > self.limits.bytes {
+            let worth = |sender: &Sender| (sender.ready == sender.transactions.len(), sender.last_priority());
+            let victim = self.senders.iter().filter(|(name, _)| **name != incoming.sender).min_by_key(|(_, sender)| worth(sender));
+            let Some((_, sender)) = victim else { return Err(PoolError::Full) };
+            let waits = sender.ready < sender.transactions.len();
+            if !waits && sender.last_priority() >= incoming.priority {
+                return Err(PoolError::Full);
+            }
+            let Some(last) = sender.transactions.values().next_back() else { return Err(PoolError::Full) };
+            let id = last.id.clone();
+            self.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// Forgets a transaction. Whether it was there.
+    pub fn remove(&mut self, id: &[u8]) -> bool {
+        let Some((name, sequence)) = self.by_id.remove(id) else { return false };
+        if let Some(sender) = self.senders.get_mut(&name) {
+            if let Some(old) = sender.transactions.remove(&sequence) {
+                self.bytes -= cost(&old);
+            }
+            self.ready -= sender.ready;
+            let ready = usize::try_from(sequence.saturating_sub(sender.next)).unwrap_or(usize::MAX);
+            sender.ready = sender.ready.min(ready);
+            self.ready += sender.ready;
+            if sender.transactions.is_empty() {
+                self.senders.remove(&name);
+            }
+        }
+        true
+    }
+
+    /// Forgets all transactions, and what is remembered of senders: the state under the pool is another one.
+    pub fn clear(&mut self) {
+        self.senders.clear();
+        self.by_id.clear();
+        self.progress.clear();
+        self.bytes = 0;
+        self.ready = 0;
+    }
+
+    /// The state was changed between blocks: what is remembered of senders may be wrong.
+    pub fn forget_progress(&mut self) {
+        self.progress.clear();
+    }
+
+    /// A block was committed, after which each of these senders has this next sequence.
+    pub fn advance<'a>(&mut self, progress: impl Iterator<Item = (&'a [u8], u64)>) {
+        if self.progress.len() > PROGRESS_MAX {
+            self.progress.clear();
+        }
+        for (name, next) in progress {
+            self.progress.insert(name.to_vec(), next);
+            let Some(sender) = self.senders.get_mut(name) else { continue };
+            self.ready -= sender.ready;
+            let kept = sender.transactions.split_off(&next);
+            for done in std::mem::replace(&mut sender.transactions, kept).into_values() {
+                self.by_id.remove(&done.id);
+                self.bytes -= cost(&done);
+            }
+            sender.advance(next);
+            self.ready += sender.ready;
+            if sender.transactions.is_empty() {
+                self.senders.remove(name);
+            }
+        }
+    }
+
+    /// Transactions that could be in the next block.
+    pub fn ready(&self) -> usize {
+        self.ready
+    }
+
+    /// Transactions behind a gap.
+    pub fn waiting(&self) -> usize {
+        self.by_id.len() - self.ready
+    }
+
+    /// Bytes held, with the overhead of each.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The transaction with this id, and whether it is ready.
+    pub fn get(&self, id: &[u8]) -> Option<(Arc<Transaction>, bool)> {
+        let (name, sequence) = self.by_id.get(id)?;
+        self.senders.get(name)?.with_readiness().find(|(transaction, _)| transaction.sequence == *sequence)
+    }
+
+    /// One sender's transactions in order, and whether each is ready.
+    pub fn by_sender(&self, sender: &[u8]) -> impl Iterator<Item = (Arc<Transaction>, bool)> {
+        self.senders.get(sender).into_iter().flat_map(Sender::with_readiness)
+    }
+
+    /// All transactions by sender and sequence, and whether each is ready.
+    pub fn all(&self) -> impl Iterator<Item = (Arc<Transaction>, bool)> {
+        self.senders.values().flat_map(Sender::with_readiness)
+    }
+
+    /// The sequence after the last ready transaction of a sender.
+    pub fn next_sequence(&self, sender: &[u8]) -> Option<u64> {
+        let sender = self.senders.get(sender)?;
+        (sender.ready > 0).then(|| sender.next + sender.ready as u64)
+    }
+
+    /// Ids admitted since a mark, oldest first, and the mark to pass next time.
+    pub fn since(&self, mark: u64, limit: usize) -> (Vec<Vec<u8>>, u64) {
+        let end = self.recent_start + self.recent.len() as u64;
+        let start = mark.clamp(self.recent_start, end);
+        let skipped = usize::try_from(start - self.recent_start).unwrap_or(usize::MAX);
+        let ids: Vec<_> = self.recent.iter().skip(skipped).take(limit).cloned().collect();
+        let next = start + ids.len() as u64;
+        (ids, next)
+    }
+
+    /// Starts drawing transactions for a block.
+    pub fn draw(&self) -> Draw {
+        let heads = self.senders.iter().filter(|(_, sender)| sender.ready > 0).filter_map(|(name, sender)| {
+            let first = sender.transactions.get(&sender.next)?;
+            Some((first.priority, Reverse((name.clone(), first.sequence))))
+        });
+        Draw { heads: heads.collect(), skipped: BTreeSet::new() }
+    }
+}
+
+impl Sender {
+    fn with_readiness(&self) -> impl Iterator<Item = (Arc<Transaction>, bool)> {
+        self.transactions.values().enumerate().map(|(position, transaction)| (transaction.clone(), position < self.ready))
+    }
+}
+
+/// The order in which a block takes transactions. The pool may change meanwhile.
+#[derive(Debug)]
+pub struct Draw {
+    heads: BinaryHeap<(u64, Reverse<(Vec<u8>, u64)>)>,
+    skipped: BTreeSet<Vec<u8>>,
+}
+
+impl Draw {
+    /// The next transaction to try.
+    pub fn next(&mut self, pool: &Pool) -> Option<Arc<Transaction>> {
+        while let Some((_, Reverse((name, sequence)))) = self.heads.pop() {
+            if self.skipped.contains(&name) {
+                continue;
+            }
+            let Some(sender) = pool.senders.get(&name) else { continue };
+            let Some(transaction) = sender.transactions.get(&sequence) else { continue };
+            if let Some(successor) = sender.transactions.get(&(sequence + 1)) {
+                self.heads.push((successor.priority, Reverse((name, sequence + 1))));
+            }
+            return Some(transaction.clone());
+        }
+        None
+    }
+
+    /// No more of this sender.
+    pub fn skip_sender(&mut self, sender: &[u8]) {
+        self.skipped.insert(sender.to_vec());
+    }
+}

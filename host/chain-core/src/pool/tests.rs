@@ -1,0 +1,108 @@
+use super::*;
+use proptest::prelude::*;
+
+const LIMITS: PoolLimits = PoolLimits { bytes: 1 << 20, per_sender: 1000 };
+
+fn transaction(sender: u8, sequence: u64, priority: u64) -> Transaction {
+    let mut id = vec![sender];
+    id.extend_from_slice(&sequence.to_be_bytes());
+    id.extend_from_slice(&priority.to_be_bytes());
+    Transaction { id, sender: vec![sender], sequence, priority, cap: priority, data: vec![0; 100] }
+}
+
+fn drain(pool: &Pool) -> Vec<(u8, u64)> {
+    let mut draw = pool.draw();
+    std::iter::from_fn(|| draw.next(pool)).map(|drawn| (drawn.sender[0], drawn.sequence)).collect()
+}
+
+#[test]
+fn thousands_out_of_order_are_all_drawn_in_order() {
+    let mut pool = Pool::new(LIMITS);
+    // 7 is coprime to 1000, so this visits every sequence once, out of order.
+    for step in 0..1000u64 {
+        assert_eq!(pool.insert(transaction(1, step * 7 % 1000, 5), 0), Ok(()));
+    }
+    assert_eq!(drain(&pool), (0..1000).map(|sequence| (1, sequence)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_gap_waits_until_it_is_filled() {
+    let mut pool = Pool::new(LIMITS);
+    pool.insert(transaction(1, 1, 5), 0).expect("fits");
+    assert_eq!((pool.ready(), pool.waiting()), (0, 1));
+    pool.insert(transaction(1, 0, 5), 0).expect("fits");
+    assert_eq!((pool.ready(), pool.waiting()), (2, 0));
+    assert_eq!(pool.next_sequence(&[1]), Some(2));
+}
+
+#[test]
+fn a_replacement_needs_a_tenth_more() {
+    let mut pool = Pool::new(LIMITS);
+    pool.insert(transaction(1, 0, 100), 0).expect("fits");
+    assert_eq!(pool.insert(transaction(1, 0, 100), 0), Err(PoolError::Known));
+    assert_eq!(pool.insert(transaction(1, 0, 109), 0), Err(PoolError::Underpriced));
+    assert_eq!(pool.insert(transaction(1, 0, 110), 0), Ok(()));
+    assert_eq!((pool.ready(), pool.waiting()), (1, 0));
+}
+
+#[test]
+fn an_admission_from_before_a_block_is_stale_after_it() {
+    let mut pool = Pool::new(LIMITS);
+    pool.advance([(&[1u8][..], 3)].into_iter());
+    assert_eq!(pool.insert(transaction(1, 2, 5), 2), Err(PoolError::Stale));
+    assert_eq!(pool.insert(transaction(1, 3, 5), 2), Ok(()));
+    assert_eq!(pool.ready(), 1);
+}
+
+#[test]
+fn a_full_pool_drops_what_waits_then_what_pays_least() {
+    let limits = PoolLimits { bytes: 3 * (100 + OVERHEAD_BYTES), per_sender: 10 };
+    let mut pool = Pool::new(limits);
+    pool.insert(transaction(1, 0, 10), 0).expect("fits");
+    pool.insert(transaction(2, 0, 20), 0).expect("fits");
+    pool.insert(transaction(3, 7, 99), 0).expect("fits");
+    assert_eq!(pool.insert(transaction(4, 0, 15), 0), Ok(()), "takes the place of the one that waits");
+    assert_eq!(pool.insert(transaction(5, 0, 12), 0), Ok(()), "takes the place of the cheapest");
+    assert_eq!(pool.insert(transaction(6, 0, 12), 0), Err(PoolError::Full));
+    assert_eq!(drain(&pool), [(2, 0), (4, 0), (5, 0)]);
+}
+
+proptest! {
+    #[test]
+    fn counts_bytes_and_order_hold_under_any_use(
+        steps in prop::collection::vec((0u8..4, 0u64..12, 1u64..50, 0u8..8), 1..120),
+    ) {
+        let mut pool = Pool::new(PoolLimits { bytes: 20 * (100 + OVERHEAD_BYTES), per_sender: 8 });
+        let mut next = [0u64; 4];
+        for (sender, sequence, priority, kind) in steps {
+            match kind {
+                0 => {
+                    let drawn = drain(&pool).into_iter().find(|(drawn, _)| *drawn == sender);
+                    if let Some((_, sequence)) = drawn {
+                        next[usize::from(sender)] = sequence + 1;
+                        pool.advance([(&[sender][..], sequence + 1)].into_iter());
+                    }
+                }
+                1 => {
+                    let id = pool.by_sender(&[sender]).next().map(|(first, _)| first.id.clone());
+                    if let Some(id) = id {
+                        prop_assert!(pool.remove(&id));
+                    }
+                }
+                _ => drop(pool.insert(transaction(sender, sequence, priority), next[usize::from(sender)])),
+            }
+            let all: Vec<_> = pool.all().collect();
+            prop_assert_eq!(pool.bytes(), all.iter().map(|(one, _)| cost(one)).sum::<usize>());
+            prop_assert!(pool.bytes() <= pool.limits.bytes);
+            prop_assert_eq!(pool.ready(), all.iter().filter(|(_, ready)| *ready).count());
+            prop_assert_eq!(pool.ready() + pool.waiting(), all.len());
+            let drawn = drain(&pool);
+            prop_assert_eq!(drawn.len(), pool.ready());
+            for sender in 0..4u8 {
+                let own: Vec<_> = drawn.iter().filter(|(drawn, _)| *drawn == sender).map(|(_, sequence)| *sequence).collect();
+                let start = next[usize::from(sender)];
+                prop_assert_eq!(&own, &(start..start + own.len() as u64).collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+use std::collections::BTreeMap;
+
+/// Timers a module may have at once; a further one replaces none and is dropped.
+const TIMERS_MAX: usize = 64;
+
+/// A consensus module's timers, by id.
+#[derive(Debug, Default)]
+pub struct Timers {
+    due_ms: BTreeMap<u64, u64>,
+}
+
+impl Timers {
+    /// Sets a timer, in place of an earlier one of this id.
+    pub fn set(&mut self, id: u64, due_ms: u64) {
+        if self.due_ms.len() < TIMERS_MAX || self.due_ms.contains_key(&id) {
+            self.due_ms.insert(id, due_ms);
+        }
+    }
+
+    /// Forgets a timer.
+    pub fn cancel(&mut self, id: u64) {
+        self.due_ms.remove(&id);
+    }
+
+    /// When the next one runs out.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.due_ms.values().min().copied()
+    }
+
+    /// Takes one that has run out, the earliest first.
+    pub fn take_due(&mut self, now_ms: u64) -> Option<u64> {
+        let (id, _) = self.due_ms.iter().filter(|(_, due)| **due <= now_ms).min_by_key(|(id, due)| (**due, **id))?;
+        let id = *id;
+        self.due_ms.remove(&id);
+        Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_run_out_in_order_and_can_be_moved() {
+        let mut timers = Timers::default();
+        timers.set(1, 20);
+        timers.set(2, 10);
+        timers.set(3, 5);
+        timers.cancel(3);
+        assert_eq!(timers.next_due_ms(), Some(10));
+        assert_eq!(timers.take_due(9), None);
+        timers.set(2, 30);
+        assert_eq!(timers.take_due(40), Some(1));
+        assert_eq!(timers.take_due(40), Some(2));
+        assert_eq!(timers.take_due(40), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! Checks transactions, as many as wait at once, and puts them into the pool.
+
+use std::sync::Arc;
+
+use subnode_chain_core::{PoolError, Transaction};
+use subnode_sandbox::{Admission, CallError, Lent, RuntimeGuest};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{RpcError, chain::Shared, lend::ViewReader, notifier::Event};
+
+/// Transactions that wait to be checked; further ones make their sender wait.
+pub(crate) const WAITING: usize = 4096;
+/// Checked in one call; the contract's bound is 1024.
+const BATCH_MAX: usize = 512;
+
+pub(crate) struct Submission {
+    pub(crate) data: Vec<u8>,
+    /// Answered with the transaction's id.
+    pub(crate) done: oneshot::Sender<Result<Vec<u8>, RpcError>>,
+}
+
+type Checked = Result<Result<Admission, RpcError>, CallError>;
+
+pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Submission>) {
+    let mut guest = None;
+    let mut batch = Vec::new();
+    while submissions.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let (data, waiters): (Vec<_>, Vec<_>) = batch.drain(..).map(|one| (one.data, one.done)).unzip();
+        let checked = check(&shared, &mut guest, &data).await;
+        let mut pooled = false;
+        for ((data, checked), done) in data.into_iter().zip(checked).zip(waiters) {
+            let answer = match checked {
+                Ok(Ok(admission)) => insert(&shared, admission, data),
+                Ok(Err(error)) => Err(error),
+                Err(fault) => {
+                    tracing::warn!(chain = %shared.name, %fault, "a transaction could not be checked");
+                    Err(RpcError::from_call(&fault))
+                }
+            };
+            pooled |= answer.is_ok();
+            // A client that left does not need the answer; its transaction stays.
+            drop(done.send(answer));
+        }
+        if pooled {
+            shared.ready.notify_one();
+        }
+    }
+}
+
+async fn check(shared: &Shared, guest: &mut Option<RuntimeGuest>, data: &[Vec<u8>]) -> Vec<Checked> {
+    match admit(shared, guest, data).await {
+        Ok(all) => all.into_iter().map(Ok).collect(),
+        Err(fault) if data.len() == 1 => vec![Err(fault)],
+        // One of them does it: find out which, so that its company is not refused with it.
+        Err(_) => {
+            let mut checked = Vec::with_capacity(data.len());
+            for one in data.chunks(1) {
+                checked.push(admit(shared, guest, one).await.and_then(|mut one| {
+                    one.pop().ok_or_else(|| subnode_sandbox::GuestFault::Bound("no answer for a transaction".into()).into())
+                }));
+            }
+            checked
+        }
+    }
+}
+
+async fn admit(shared: &Shared, guest: &mut Option<RuntimeGuest>, data: &[Vec<u8>]) -> Result<Vec<Result<Admission, RpcError>>, CallError> {
+    let mut instance = match guest.take() {
+        Some(instance) => instance,
+        None => shared.admission_guest().await?,
+    };
+    let (view, head) = shared.view();
+    let lent = Lent { state: Box::new(ViewReader(view)), pool: None, query: None };
+    let admitted = instance.admit(&head, data, lent).await;
+    if !instance.faulted() && instance.memory_bytes() <= shared.options.idle_memory_bytes {
+        *guest = Some(instance);
+    }
+    let admitted = admitted?;
+    if admitted.len() != data.len() {
+        return Err(subnode_sandbox::GuestFault::Bound(format!("{} answers for {} transactions", admitted.len(), data.len())).into());
+    }
+    Ok(admitted.into_iter().map(|one| one.map_err(RpcError::from)).collect())
+}
+
+fn insert(shared: &Shared, admission: Admission, data: Vec<u8>) -> Result<Vec<u8>, RpcError> {
+    let id = admission.id.clone();
+    let transaction = Transaction {
+        id: admission.id,
+        sender: admission.sender,
+        sequence: admission.sequence,
+        priority: admission.priority,
+        cap: admission.cap,
+        data,
+    };
+    let inserted = shared.pool.lock().insert(transaction, admission.next_sequence);
+    match inserted {
+        Ok(()) => {
+            if !shared.subscriptions.is_empty() {
+                shared.tell(Event::Transaction(id.clone()));
+            }
+            Ok(id)
+        }
+        Err(PoolError::Stale) => Err(RpcError::rejected("nonce too low")),
+        Err(error) => Err(RpcError::rejected(error.to_string())),
+    }
+}

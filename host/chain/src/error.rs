@@ -1,0 +1,97 @@
+use subnode_sandbox::{CallError, HostFault, ModuleError};
+use subnode_storage::StoreError;
+
+/// Why a chain does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A module is not what it must be.
+    #[error("{which} module: {error}")]
+    Module {
+        /// `runtime` or `consensus`.
+        which: &'static str,
+        /// What is wrong.
+        error: ModuleError,
+    },
+    /// The runtime refuses the chain's spec.
+    #[error("spec: {0}")]
+    Spec(String),
+    /// The consensus module refuses its configuration.
+    #[error("consensus: {0}")]
+    Consensus(String),
+    /// A module failed, or this host did.
+    #[error("{0}")]
+    Call(#[from] CallError),
+    /// The store failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The store has this chain with another spec.
+    #[error("this chain was created from another spec; use its old one, another name, or another data directory")]
+    OtherSpec,
+}
+
+/// An error for a client, in JSON-RPC's shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RpcError {
+    /// JSON-RPC's code.
+    pub code: i32,
+    /// For the client.
+    pub message: String,
+    /// JSON text.
+    pub data: Option<Vec<u8>>,
+}
+
+/// JSON-RPC: internal error.
+const INTERNAL: i32 = -32603;
+/// EIP-1474: resource unavailable, method not supported, limit exceeded.
+const UNAVAILABLE: i32 = -32002;
+const NOT_SUPPORTED: i32 = -32004;
+const LIMIT_EXCEEDED: i32 = -32005;
+
+impl RpcError {
+    pub(crate) fn new(code: i32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), data: None }
+    }
+
+    pub(crate) fn rejected(message: impl Into<String>) -> Self {
+        Self::new(-32000, message)
+    }
+
+    pub(crate) fn closing() -> Self {
+        Self::new(UNAVAILABLE, "the chain is stopping; retry when it runs again")
+    }
+
+    pub(crate) fn not_allowed() -> Self {
+        Self::new(NOT_SUPPORTED, "this method changes the chain at will and is for developers' chains; it is not supported here")
+    }
+
+    pub(crate) fn no_session() -> Self {
+        Self::new(NOT_SUPPORTED, "notifications not supported")
+    }
+
+    pub(crate) fn limit(message: impl Into<String>) -> Self {
+        Self::new(LIMIT_EXCEEDED, message)
+    }
+
+    /// What a client hears of a call that did not return. The log has the rest.
+    pub(crate) fn from_call(error: &CallError) -> Self {
+        match error {
+            CallError::Guest(fault) => Self::new(INTERNAL, format!("the chain's runtime failed on this call: {fault}")),
+            CallError::Host(HostFault::Instance(_)) => Self::limit("too many calls at once; retry"),
+            CallError::Host(HostFault::Timeout(after)) => Self::limit(format!("the call took longer than {after:?}")),
+            CallError::Host(HostFault::Storage(_) | HostFault::Reverted) => Self::new(INTERNAL, "this node could not read its storage; retry"),
+        }
+    }
+}
+
+impl From<subnode_sandbox::RpcError> for RpcError {
+    fn from(error: subnode_sandbox::RpcError) -> Self {
+        Self { code: error.code, message: error.message, data: error.data }
+    }
+}
+
+impl From<StoreError> for RpcError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "storage failed");
+        Self::new(INTERNAL, error.to_string())
+    }
+}

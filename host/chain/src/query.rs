@@ -1,0 +1,209 @@
+//! Clients' calls: answered by the runtime, on an instance of their own, and carried out where the answer is an action.
+
+use std::sync::Arc;
+
+use subnode_sandbox::{Action, Answer, CallError, HostFault, Lent, border};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    Chain, RpcError,
+    admission::Submission,
+    chain::Shared,
+    lend::ViewReader,
+    message::Message,
+    subscription::{Notification, Sink},
+};
+
+/// A call is made again when the chain was reverted or moved on under it, so often at most.
+const TRIES: usize = 16;
+/// Blocks one request may seal.
+const SEALED_MAX: u32 = 100_000;
+
+/// What a client gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// JSON text as it is.
+    Json(Vec<u8>),
+    /// Bytes.
+    Id(Vec<u8>),
+    /// A number.
+    Number(u64),
+    /// Whether it was so.
+    Truth(bool),
+    /// Done.
+    Null,
+}
+
+/// A client that can be told things. Dropping it ends its subscriptions.
+pub struct Session {
+    id: u64,
+    sink: Sink,
+    chains: std::sync::Mutex<Vec<Arc<Shared>>>,
+}
+
+impl Session {
+    /// A session whose notifications arrive at the receiver; a client that lets `capacity` of them wait is told no more.
+    pub fn new(capacity: usize) -> (Self, mpsc::Receiver<Notification>) {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let (sink, receiver) = mpsc::channel(capacity);
+        let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        (Self { id, sink, chains: std::sync::Mutex::default() }, receiver)
+    }
+
+    fn remember(&self, chain: &Arc<Shared>) {
+        let mut chains = self.chains.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !chains.iter().any(|known| Arc::ptr_eq(known, chain)) {
+            chains.push(chain.clone());
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for chain in self.chains.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            chain.subscriptions.remove_session(self.id);
+        }
+    }
+}
+
+impl Chain {
+    /// Answers a client's call. `params` is JSON or empty; without a session a client cannot subscribe.
+    ///
+    /// # Errors
+    /// The runtime's, or this host's, for the client.
+    pub async fn query(&self, method: &str, params: &[u8], session: Option<&Session>) -> Result<Reply, RpcError> {
+        for _ in 0..TRIES {
+            let (answer, version) = ask(self.shared(), method, params).await?;
+            let Answer { json, action } = answer;
+            let outcome = match action {
+                None => Some(Reply::Null),
+                Some(action) => perform(self.shared(), action, version, session).await?,
+            };
+            if let Some(outcome) = outcome {
+                return Ok(json.map_or(outcome, Reply::Json));
+            }
+        }
+        Err(RpcError::limit("the chain changes too fast for this call; retry"))
+    }
+}
+
+/// The runtime's answer, and the version it was made on.
+async fn ask(shared: &Shared, method: &str, params: &[u8]) -> Result<(Answer, u64), RpcError> {
+    let _permit = shared.query_permits.acquire().await.map_err(|_| RpcError::closing())?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut guest = shared.query_guest().await.map_err(|error| RpcError::from_call(&error))?;
+        let (view, head) = shared.view();
+        let version = view.version();
+        let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(shared.pool.for_query()), query: Some(shared.query_lent()) };
+        let answer = guest.query(&head, method, params, lent).await;
+        shared.return_query_guest(guest);
+        match answer {
+            Ok(answer) => return answer.map(|answer| (answer, version)).map_err(RpcError::from),
+            Err(CallError::Host(HostFault::Reverted)) if tries < TRIES => tokio::task::yield_now().await,
+            Err(fault) => {
+                tracing::warn!(chain = %shared.name, %method, %fault, "a query failed");
+                return Err(RpcError::from_call(&fault));
+            }
+        }
+    }
+}
+
+/// Carries out an action. None where it was computed on a state that is not the chain's any more.
+async fn perform(shared: &Arc<Shared>, action: Action, version: u64, session: Option<&Session>) -> Result<Option<Reply>, RpcError> {
+    let open_to_all = matches!(
+        action,
+        Action::Submit(_)
+            | Action::OpenCursor(_)
+            | Action::UpdateCursor(_)
+            | Action::CloseCursor(_)
+            | Action::Subscribe(_)
+            | Action::Unsubscribe(_)
+    );
+    if !open_to_all && !shared.options.controls {
+        return Err(RpcError::not_allowed());
+    }
+    let reply = match action {
+        Action::Submit(data) => Reply::Id(submit(shared, data).await?),
+        Action::OpenCursor(bytes) => {
+            Reply::Number(shared.cursors.open(bytes).ok_or_else(|| RpcError::limit("filter too large"))?)
+        }
+        Action::UpdateCursor((id, bytes)) => {
+            shared.cursors.update(id, bytes);
+            Reply::Null
+        }
+        Action::CloseCursor(id) => Reply::Truth(shared.cursors.close(id)),
+        Action::Subscribe(wanted) => {
+            let session = session.ok_or_else(RpcError::no_session)?;
+            let id = shared.next_subscription();
+            if !shared.subscriptions.add(id, session.id, session.sink.clone(), wanted) {
+                return Err(RpcError::limit("too many subscriptions"));
+            }
+            session.remember(shared);
+            Reply::Number(id)
+        }
+        Action::Unsubscribe(id) => Reply::Truth(session.is_some_and(|session| shared.subscriptions.remove(id, session.id))),
+        Action::Seal(sealed) if sealed.count > SEALED_MAX => {
+            return Err(RpcError::limit(format!("{} blocks at once; at most {SEALED_MAX}", sealed.count)));
+        }
+        Action::Seal(sealed) => {
+            call(shared, |done| Message::Seal { sealed, done }).await?;
+            Reply::Null
+        }
+        Action::SetSealing(sealing) => {
+            let sealing = border::sealing(sealing);
+            call(shared, |done| Message::SetSealing { sealing, done }).await?;
+            Reply::Null
+        }
+        Action::ShiftClock(ms) => {
+            shared.clock().shift(ms);
+            Reply::Null
+        }
+        Action::SetNextTimestamp(ms) => {
+            shared.clock().set_next(ms);
+            Reply::Null
+        }
+        Action::Snapshot => Reply::Number(call(shared, |done| Message::Snapshot { done }).await?),
+        Action::Revert(id) => Reply::Truth(call(shared, |done| Message::Revert { id, done }).await?),
+        Action::Amend(changes) => {
+            let amended = call(shared, |done| Message::Amend { version, changes, done }).await?;
+            return Ok(amended.then_some(Reply::Null));
+        }
+        Action::DropTransaction(id) => Reply::Truth(shared.pool.lock().remove(&id)),
+        Action::DropTransactions => {
+            shared.pool.lock().clear();
+            Reply::Null
+        }
+        Action::Reset => {
+            call(shared, |done| Message::Reset { done }).await?;
+            Reply::Null
+        }
+    };
+    Ok(Some(reply))
+}
+
+async fn call<T>(shared: &Shared, message: impl FnOnce(oneshot::Sender<Result<T, RpcError>>) -> Message) -> Result<T, RpcError> {
+    let (done, answer) = oneshot::channel();
+    shared.mailbox.send(message(done)).await.map_err(|_| RpcError::closing())?;
+    answer.await.unwrap_or_else(|_| Err(RpcError::closing()))
+}
+
+async fn submit(shared: &Shared, data: Vec<u8>) -> Result<Vec<u8>, RpcError> {
+    let (done, answer) = oneshot::channel();
+    let mut commits = shared.commits.subscribe();
+    shared.submissions.send(Submission { data, done }).await.map_err(|_| RpcError::closing())?;
+    let id = answer.await.unwrap_or_else(|_| Err(RpcError::closing()))?;
+    if shared.options.answer_after_mining {
+        // One that no block takes soon is answered all the same: it is in the pool.
+        let mined = async {
+            while shared.pool.lock().get(&id).is_some_and(|(_, ready)| ready) {
+                if commits.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        drop(tokio::time::timeout(std::time::Duration::from_secs(10), mined).await);
+    }
+    Ok(id)
+}

@@ -1,0 +1,29 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Where a chain takes the time from.
+#[derive(Clone, Debug)]
+pub enum TimeSource {
+    /// The machine's clock.
+    Wall,
+    /// A clock that stands still until it is set, in Unix milliseconds: for tests that must not depend on when they run.
+    Virtual(Arc<AtomicU64>),
+}
+
+impl TimeSource {
+    /// Unix time in milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        match self {
+            Self::Wall => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            }
+            Self::Virtual(ms) => ms.load(Ordering::Relaxed),
+        }
+    }
+}

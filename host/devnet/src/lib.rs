@@ -1,0 +1,1 @@
+//! Ethereum chains inside a test

@@ -1,0 +1,1 @@
+//! Runs the chains a node should run

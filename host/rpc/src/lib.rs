@@ -1,0 +1,1 @@
+//! One port: JSON-RPC over HTTP and WebSocket, routed to chains

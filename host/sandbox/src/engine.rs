@@ -1,0 +1,121 @@
+//! The one engine and its configuration.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
+
+use crate::{CacheError, Module, ModuleError, cache::Cache, guest::GuestState, imports};
+
+/// Fuel between two points where a long call lets other work run: about a millisecond.
+pub(crate) const YIELD_FUEL: u64 = 1_000_000;
+
+/// Stack a guest may use. revm recurses with the EVM's call depth in its own frames on the heap, so this is ample.
+const WASM_STACK_BYTES: usize = 1 << 20;
+/// Stack of the fiber a guest runs on: its own, and room for the host functions it calls (pairings, database reads).
+const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + (1 << 20);
+/// Largest memory that any guest can have; [`crate::Limits`] sets what it gets.
+const MEMORY_BYTES_MAX: usize = 1 << 30;
+/// Memory kept ready for the next instance in a slot, instead of returned to the system and faulted in again.
+const KEPT_RESIDENT_BYTES: usize = 256 << 10;
+
+/// How a sandbox is set up.
+#[derive(Clone, Debug)]
+pub struct SandboxOptions {
+    /// Instances that may exist at once, over all chains. Costs address space, not memory.
+    pub instances: u32,
+    /// Where compiled modules are kept; none keeps them in memory only.
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// The engine that runs modules, and the modules it has compiled. Cheap to clone.
+#[derive(Clone)]
+pub struct Sandbox {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    linker: Linker<GuestState>,
+    cache: Cache,
+    fuel_burnt: AtomicU64,
+}
+
+impl Sandbox {
+    /// Sets the engine up.
+    ///
+    /// # Errors
+    /// Where this machine cannot run it (address space, memory mappings).
+    pub fn new(options: &SandboxOptions) -> Result<Self, SandboxError> {
+        let engine = Engine::new(&config(options.instances)).map_err(|error| SandboxError(format!("{error:#}")))?;
+        let linker = imports::linker(&engine).map_err(|error| SandboxError(format!("{error:#}")))?;
+        let cache = Cache::new(options.cache_dir.clone());
+        Ok(Self { inner: Arc::new(Inner { engine, linker, cache, fuel_burnt: AtomicU64::new(0) }) })
+    }
+
+    /// Checks and compiles a module, or finds it compiled.
+    ///
+    /// # Errors
+    /// [`ModuleError`] says what is wrong with it.
+    pub fn load(&self, component: &[u8]) -> Result<Module, ModuleError> {
+        let hash = crate::ModuleHash::of(component);
+        self.inner.cache.get_or_compile(hash, &self.inner.engine, &self.inner.linker, component)
+    }
+
+    /// Forgets what the cache keeps in memory. What it keeps on disk stays.
+    ///
+    /// # Errors
+    /// Never now; the signature leaves room for a cache that writes behind.
+    pub fn trim(&self) -> Result<(), CacheError> {
+        self.inner.cache.trim();
+        Ok(())
+    }
+
+    /// Fuel that all guests have burnt so far.
+    pub fn fuel_burnt(&self) -> u64 {
+        self.inner.fuel_burnt.load(Ordering::Relaxed)
+    }
+}
+
+/// The machine cannot run the engine.
+#[derive(Debug, thiserror::Error)]
+#[error("the WebAssembly engine does not start: {0}")]
+pub struct SandboxError(String);
+
+fn config(instances: u32) -> Config {
+    let mut config = Config::new();
+    // Metering. Deterministic for one engine version; a chain's own gas is its consensus rule.
+    config.consume_fuel(true);
+    // Halves the cost of a host call; nothing here uses the component model's own concurrency.
+    config.concurrency_support(false);
+    // Same result on every host: canonical NaNs, and none of the proposals that leave results to the host.
+    config.cranelift_nan_canonicalization(true);
+    config.wasm_relaxed_simd(false);
+    // 256-bit arithmetic in four multiplications instead of sixteen.
+    config.wasm_wide_arithmetic(true);
+    config.max_wasm_stack(WASM_STACK_BYTES);
+    config.async_stack_size(FIBER_STACK_BYTES);
+    // A trap's text reaches logs; the frames behind it are the module author's business and cost time to collect.
+    config.wasm_backtrace_max_frames(None);
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(instances)
+        // A wasip2 component is its module and up to three adapters.
+        .total_core_instances(instances.saturating_mul(4))
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(2))
+        .total_stacks(instances)
+        .max_memory_size(MEMORY_BYTES_MAX)
+        .table_elements(100_000)
+        .max_component_instance_size(1 << 20)
+        .max_core_instance_size(1 << 20)
+        .linear_memory_keep_resident(KEPT_RESIDENT_BYTES)
+        .table_keep_resident(64 << 10)
+        .max_unused_warm_slots(64);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}

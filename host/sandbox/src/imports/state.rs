@@ -1,0 +1,84 @@
+use wasmtime::component::{Linker, WasmList};
+
+use super::{Bytes, Cx, bounded, charge, charge_bytes, copy, lent};
+use crate::{
+    Entry, Table,
+    bindings::runtime::subnode::chain::state::Unavailable,
+    fault::{BoundBroken, HostFault},
+    guest::GuestState,
+};
+
+const KEY_BYTES_MAX: usize = 256;
+const KEYS_MAX: usize = 4096;
+const SCAN_ROWS_MAX: u32 = 4096;
+/// Fuel of one read: what it costs on the machine fuel was calibrated on, from memory.
+const READ_FUEL: u64 = 500;
+const SCAN_FUEL: u64 = 2_000;
+
+fn key(cx: &Cx<'_>, key: &Bytes) -> wasmtime::Result<Vec<u8>> {
+    bounded("key bytes", key.len(), KEY_BYTES_MAX)?;
+    if key.len() == 0 {
+        return Err(BoundBroken("empty key".into()).into());
+    }
+    Ok(copy(cx, key))
+}
+
+fn read(cx: &mut Cx<'_>, table: Table, key: &[u8], range: Option<(u32, u32)>) -> wasmtime::Result<Option<Vec<u8>>> {
+    let mut value = None;
+    let lent = lent(cx)?;
+    lent.state.read(table, key, &mut |bytes| {
+        let part = match range {
+            None => bytes,
+            Some((offset, len)) => {
+                let start = bytes.len().min(offset as usize);
+                &bytes[start..bytes.len().min(start.saturating_add(len as usize))]
+            }
+        };
+        value = Some(part.to_vec());
+    })?;
+    charge_bytes(cx, READ_FUEL, value.as_ref().map_or(0, Vec::len))?;
+    Ok(value)
+}
+
+pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    let mut state = linker.instance("subnode:chain/state@0.1.0")?;
+    state.func_wrap("get", |mut cx: Cx<'_>, (table, name): (Table, Bytes)| {
+        let name = key(&cx, &name)?;
+        Ok((read(&mut cx, table, &name, None)?,))
+    })?;
+    state.func_wrap("get-part", |mut cx: Cx<'_>, (table, name, offset, len): (Table, Bytes, u32, u32)| {
+        let name = key(&cx, &name)?;
+        Ok((read(&mut cx, table, &name, Some((offset, len)))?,))
+    })?;
+    state.func_wrap("get-many", |mut cx: Cx<'_>, (table, names): (Table, WasmList<Bytes>)| {
+        bounded("keys", names.len(), KEYS_MAX)?;
+        let names: Vec<Bytes> = names.iter(&mut cx)?.collect::<wasmtime::Result<_>>()?;
+        let mut values = Vec::with_capacity(names.len());
+        for name in &names {
+            let name = key(&cx, name)?;
+            values.push(read(&mut cx, table, &name, None)?);
+        }
+        Ok((values,))
+    })?;
+    state.func_wrap("scan", |mut cx: Cx<'_>, (table, start, end, limit): (Table, Bytes, Option<Bytes>, u32)| {
+        bounded("key bytes", start.len(), KEY_BYTES_MAX)?;
+        bounded("key bytes", end.as_ref().map_or(0, WasmList::len), KEY_BYTES_MAX)?;
+        bounded("rows", limit as usize, SCAN_ROWS_MAX as usize)?;
+        charge(&mut cx, SCAN_FUEL)?;
+        let (start, end) = (copy(&cx, &start), end.map(|end| copy(&cx, &end)));
+        let rows: Vec<Entry> =
+            if limit == 0 { Vec::new() } else { lent(&mut cx)?.state.scan(table, &start, end.as_deref(), limit as usize)? };
+        let bytes = rows.iter().map(|row| row.key.len() + row.value.len()).sum();
+        charge_bytes(&mut cx, READ_FUEL / 4 * rows.len() as u64, bytes)?;
+        Ok((rows,))
+    })?;
+    state.func_wrap("seek", |mut cx: Cx<'_>, (height,): (u64,)| {
+        charge(&mut cx, READ_FUEL)?;
+        let lent = lent(&mut cx)?;
+        if lent.query.is_none() {
+            return Err(BoundBroken("seek outside a query".into()).into());
+        }
+        let found: Result<_, HostFault> = lent.state.seek(height);
+        Ok((found?.map_err(|heights| Unavailable { oldest: heights.oldest, newest: heights.newest }),))
+    })
+}

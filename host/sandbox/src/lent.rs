@@ -1,0 +1,83 @@
+//! What a call is lent: the state to read, the pool, accounts, what the host knows.
+
+use std::sync::Arc;
+
+use crate::{ChainStatus, Entry, HostFault, Occupancy, Pooled, Signature, Table};
+
+/// Reads of the chain's committed tables at one version.
+pub trait StateReader: Send {
+    /// Calls `found` with the value under a key, if there is one.
+    ///
+    /// # Errors
+    /// Where this host cannot read.
+    fn read(&self, table: Table, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<(), HostFault>;
+
+    /// At most `limit` rows with `start <= key < end`, in key order.
+    ///
+    /// # Errors
+    /// Where this host cannot read.
+    fn scan(&self, table: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, HostFault>;
+
+    /// Moves the reads of the state table to the end of a height; the inner error says which heights there are.
+    ///
+    /// # Errors
+    /// Where this host cannot read.
+    fn seek(&mut self, height: u64) -> Result<Result<(), Unavailable>, HostFault>;
+}
+
+/// A height that is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// Oldest that is.
+    pub oldest: u64,
+    /// Newest that is.
+    pub newest: u64,
+}
+
+/// The pool as a call sees it. Limits are the host's; implementations may answer less.
+pub trait PoolReader: Send {
+    /// The next transactions to try, only while building.
+    fn next(&mut self, limit: usize) -> Vec<Pooled>;
+    /// No more of this sender in this build.
+    fn skip_sender(&mut self, sender: &[u8]);
+    /// By id.
+    fn get(&self, id: &[u8]) -> Option<Pooled>;
+    /// One sender's.
+    fn by_sender(&self, sender: &[u8], limit: usize) -> Vec<Pooled>;
+    /// All, by sender and sequence.
+    fn all(&self, limit: usize) -> Vec<Pooled>;
+    /// After the last ready one.
+    fn next_sequence(&self, sender: &[u8]) -> Option<u64>;
+    /// How many there are.
+    fn counts(&self) -> Occupancy;
+    /// Ids admitted since a mark, and the next mark.
+    fn since(&self, mark: u64, limit: usize) -> (Vec<Vec<u8>>, u64);
+}
+
+/// Accounts whose keys the host holds.
+pub trait Accounts: Send + Sync {
+    /// Their names.
+    fn names(&self) -> Vec<Vec<u8>>;
+    /// A signature by the account of this name.
+    fn sign(&self, name: &[u8], digest: &[u8; 32]) -> Option<Signature>;
+}
+
+/// Everything one call is lent.
+pub struct Lent {
+    /// The committed tables.
+    pub state: Box<dyn StateReader>,
+    /// The pool; none answers as an empty one.
+    pub pool: Option<Box<dyn PoolReader>>,
+    /// Set for queries only, which alone may seek, sign and ask for the status.
+    pub query: Option<QueryLent>,
+}
+
+/// What only queries are lent.
+pub struct QueryLent {
+    /// Accounts of the host's user.
+    pub accounts: Arc<dyn Accounts>,
+    /// What the host knows of the chain.
+    pub status: ChainStatus,
+    /// Looks up what is kept under a cursor.
+    pub cursor: Box<dyn Fn(u64) -> Option<Vec<u8>> + Send>,
+}

@@ -1,0 +1,117 @@
+//! A component that was checked.
+
+use std::sync::Arc;
+
+use wasmtime::component::{Component, Linker};
+
+use crate::{
+    ModuleHash,
+    bindings::{consensus::ConsensusPre, runtime::RuntimePre},
+    guest::GuestState,
+};
+
+/// The worlds a module can implement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// What a block means.
+    Runtime,
+    /// Which block is next.
+    Consensus,
+}
+
+/// Why bytes are no module.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ModuleError {
+    /// Not a WebAssembly component, or one that does not validate.
+    #[error("not a WebAssembly component: {0}; build it for target wasm32-wasip2")]
+    NotAComponent(String),
+    /// It imports something that no module is given.
+    #[error("imports what is not offered: {0}")]
+    Import(String),
+    /// It lacks an export of either world, or an export has another type.
+    #[error("implements neither world of subnode:chain@0.1.0: as a runtime: {runtime}; as a consensus: {consensus}")]
+    Export {
+        /// What is missing for a runtime.
+        runtime: String,
+        /// What is missing for a consensus.
+        consensus: String,
+    },
+    /// It implements the other world.
+    #[error("implements the world {found:?}, and {wanted:?} is needed here")]
+    World {
+        /// What it is.
+        found: World,
+        /// What is needed.
+        wanted: World,
+    },
+}
+
+/// A module that can be instantiated. Cheap to clone.
+#[derive(Clone)]
+pub struct Module {
+    hash: ModuleHash,
+    pre: Arc<Pre>,
+}
+
+enum Pre {
+    Runtime(RuntimePre<GuestState>),
+    Consensus(ConsensusPre<GuestState>),
+}
+
+impl Module {
+    pub(crate) fn check(hash: ModuleHash, component: Component, linker: &Linker<GuestState>) -> Result<Self, ModuleError> {
+        let instance = linker.instantiate_pre(&component).map_err(|error| ModuleError::Import(format!("{error:#}")))?;
+        let pre = match RuntimePre::new(instance.clone()) {
+            Ok(pre) => Pre::Runtime(pre),
+            Err(runtime) => match ConsensusPre::new(instance) {
+                Ok(pre) => Pre::Consensus(pre),
+                Err(consensus) => {
+                    return Err(ModuleError::Export { runtime: format!("{runtime:#}"), consensus: format!("{consensus:#}") });
+                }
+            },
+        };
+        Ok(Self { hash, pre: Arc::new(pre) })
+    }
+
+    /// SHA-256 of the component.
+    pub fn hash(&self) -> ModuleHash {
+        self.hash
+    }
+
+    /// The world it implements.
+    pub fn world(&self) -> World {
+        match *self.pre {
+            Pre::Runtime(_) => World::Runtime,
+            Pre::Consensus(_) => World::Consensus,
+        }
+    }
+
+    pub(crate) fn runtime(&self) -> Result<&RuntimePre<GuestState>, ModuleError> {
+        match &*self.pre {
+            Pre::Runtime(pre) => Ok(pre),
+            Pre::Consensus(_) => Err(ModuleError::World { found: World::Consensus, wanted: World::Runtime }),
+        }
+    }
+
+    pub(crate) fn consensus(&self) -> Result<&ConsensusPre<GuestState>, ModuleError> {
+        match &*self.pre {
+            Pre::Consensus(pre) => Ok(pre),
+            Pre::Runtime(_) => Err(ModuleError::World { found: World::Runtime, wanted: World::Consensus }),
+        }
+    }
+
+    /// Refuses a module of another world.
+    ///
+    /// # Errors
+    /// Where it implements the other one.
+    pub fn expect(&self, wanted: World) -> Result<(), ModuleError> {
+        let found = self.world();
+        if found == wanted { Ok(()) } else { Err(ModuleError::World { found, wanted }) }
+    }
+}
+
+impl std::fmt::Debug for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Module").field("hash", &self.hash).field("world", &self.world()).finish()
+    }
+}

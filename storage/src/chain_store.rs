@@ -1,0 +1,294 @@
+//! One chain's tables: commits, reverts, pruning.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    Batch, StoreError, Table, View, Write,
+    history::Undo,
+    key::{self, KEY_BYTES_MAX},
+    rows::{Op, Rows},
+};
+
+/// Key of the head in [`Table::Meta`].
+const HEAD_KEY: &[u8] = b"head";
+/// How many versions one commit prunes at most: two, so that a shortened retention catches up and a commit stays small.
+const PRUNED_PER_COMMIT: u64 = 2;
+
+/// The last block, and anything its owner keeps with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Height of the block.
+    pub height: u64,
+    /// Opaque here.
+    pub data: Vec<u8>,
+}
+
+/// How much of the past a chain keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// State at every height.
+    Archive,
+    /// State at this many versions before the head.
+    Last(u64),
+}
+
+#[derive(Clone)]
+struct Position {
+    version: u64,
+    /// Oldest version that can be read.
+    oldest: u64,
+    head: Option<Head>,
+}
+
+/// One chain's tables. Reads at any version that is kept; one writer.
+pub struct ChainStore {
+    rows: Arc<dyn Rows>,
+    retention: Retention,
+    position: RwLock<Position>,
+    /// The newest version whose write has begun: nothing newer can be visible.
+    begun: AtomicU64,
+    /// Counts reverts, after which open views are void.
+    epoch: AtomicU64,
+}
+
+impl ChainStore {
+    pub(crate) fn open(rows: Arc<dyn Rows>, retention: Retention) -> Result<Arc<Self>, StoreError> {
+        let position = match rows.get(&key::latest(Table::Meta, HEAD_KEY))? {
+            None => Position { version: 0, oldest: 0, head: None },
+            Some(row) => decode_position(&row).ok_or_else(|| StoreError::Corrupt("head row does not decode".into()))?,
+        };
+        Ok(Arc::new(Self {
+            begun: AtomicU64::new(position.version),
+            epoch: AtomicU64::new(0),
+            position: RwLock::new(position),
+            rows,
+            retention,
+        }))
+    }
+
+    fn position(&self) -> Position {
+        self.position.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The last committed head, or none in a new chain.
+    pub fn head(&self) -> Option<Head> {
+        self.position().head
+    }
+
+    /// The number of commits so far. A version can be passed to [`Self::revert_to`].
+    pub fn version(&self) -> u64 {
+        self.position().version
+    }
+
+    /// Oldest version whose state can be read.
+    pub fn oldest_version(&self) -> u64 {
+        self.position().oldest
+    }
+
+    /// The version that ended a height.
+    ///
+    /// # Errors
+    /// Where the read fails.
+    pub fn version_at(&self, height: u64) -> Result<Option<u64>, StoreError> {
+        let row = self.rows.get(&key::latest(Table::Meta, &height_key(height)))?;
+        row.map(|row| decode_u64(&row)).transpose()
+    }
+
+    /// Oldest height whose state can be read.
+    ///
+    /// # Errors
+    /// Where the read fails.
+    pub fn oldest_height(&self) -> Result<u64, StoreError> {
+        let position = self.position();
+        let Some(head) = position.head else { return Ok(0) };
+        // Heights and versions differ by the few amendments there were, so the distance bounds the search from below.
+        let mut height = head.height.saturating_sub(position.version - position.oldest);
+        while height < head.height && self.version_at(height)?.is_none_or(|version| version < position.oldest) {
+            height += 1;
+        }
+        Ok(height)
+    }
+
+    /// Reads as of the last commit.
+    pub fn view(self: &Arc<Self>) -> View {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        View::new(self.clone(), self.version(), epoch)
+    }
+
+    pub(crate) fn rows(&self) -> &dyn Rows {
+        &*self.rows
+    }
+
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Writes a batch as the next version. When it resolves, the batch is durable and visible.
+    ///
+    /// # Errors
+    /// Where disk or database fail: nothing was written.
+    ///
+    /// # Panics
+    /// Where the batch breaks this crate's bounds (key length, height): a bug of the caller, stopped before anything is written.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped midway, the write may happen without this store knowing.
+    pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let before = self.position();
+        let version = before.version + 1;
+        let expected = before.head.as_ref().map(|head| head.height);
+        assert!(
+            expected.is_none_or(|height| batch.head.height == height || batch.head.height == height + 1),
+            "batch for height {} on head {expected:?}",
+            batch.head.height
+        );
+        let oldest = match self.retention {
+            Retention::Archive => before.oldest.max(1),
+            Retention::Last(kept) => before.oldest.max(1).max(version.saturating_sub(kept).min(before.oldest + PRUNED_PER_COMMIT)),
+        };
+        let after = Position { version, oldest, head: Some(batch.head.clone()) };
+
+        let mut writes = batch.writes;
+        writes.push(Write { table: Table::Meta, key: HEAD_KEY.to_vec(), value: Some(encode_position(&after)) });
+        writes.push(Write { table: Table::Meta, key: height_key(batch.head.height), value: Some(version.to_be_bytes().to_vec()) });
+        let mut last = BTreeMap::new();
+        for write in writes {
+            assert!((1..=KEY_BYTES_MAX).contains(&write.key.len()), "key of {} bytes", write.key.len());
+            last.insert((write.table, write.key), write.value);
+        }
+
+        let mut ops: Vec<Op> = Vec::with_capacity(last.len() * 2 + 4);
+        let mut undo = Undo::default();
+        for ((table, table_key), value) in last {
+            let row = key::latest(table, &table_key);
+            let before = self.rows.get(&row)?;
+            if before == value {
+                continue;
+            }
+            if table == Table::State {
+                ops.push((key::history(&table_key, version), Some(Undo::encode_value(before.as_deref()))));
+                undo.push_state(&table_key);
+            } else {
+                undo.push(table, &table_key, before.as_deref());
+            }
+            ops.push((row, value));
+        }
+        ops.push((key::undo(version), Some(undo.finish())));
+        // Version v is readable as long as the undo records after it are there.
+        for pruned in before.oldest + 1..=oldest {
+            self.prune(pruned, &mut ops)?;
+        }
+        self.begun.store(version, Ordering::Release);
+        let written = self.rows.write(ops).await;
+        let mut position = self.position.write().unwrap_or_else(PoisonError::into_inner);
+        match &written {
+            Ok(()) => *position = after,
+            Err(_) => self.begun.store(before.version, Ordering::Release),
+        }
+        written
+    }
+
+    fn prune(&self, version: u64, ops: &mut Vec<Op>) -> Result<(), StoreError> {
+        let row = key::undo(version);
+        let Some(record) = self.rows.get(&row)? else { return Ok(()) };
+        Undo::for_each(&record, |table, table_key, _| {
+            if table == Table::State {
+                ops.push((key::history(table_key, version), None));
+            }
+        })?;
+        ops.push((row, None));
+        Ok(())
+    }
+
+    /// Undoes every version after `version`. Views opened before are void.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where that version is not kept; else where disk or database fail, and nothing was undone.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe, as [`Self::commit`].
+    pub async fn revert_to(&self, version: u64) -> Result<(), StoreError> {
+        let position = self.position();
+        if version < position.oldest || version > position.version {
+            return Err(StoreError::Unavailable { version, oldest: position.oldest, newest: position.version });
+        }
+        let mut restored = BTreeMap::new();
+        for undone in (version + 1..=position.version).rev() {
+            let row = key::undo(undone);
+            let record = self.rows.get(&row)?.ok_or_else(|| StoreError::Corrupt(format!("undo record {undone} is missing")))?;
+            let mut states = Vec::new();
+            Undo::for_each(&record, |table, table_key, value| match table {
+                Table::State => states.push(table_key.to_vec()),
+                _ => {
+                    restored.insert(key::latest(table, table_key), value.map(<[u8]>::to_vec));
+                }
+            })?;
+            for state_key in states {
+                let history = key::history(&state_key, undone);
+                let value = self.rows.get(&history)?.ok_or_else(|| StoreError::Corrupt(format!("history of version {undone} is missing")))?;
+                restored.insert(key::latest(Table::State, &state_key), Undo::decode_value(&value)?);
+                restored.insert(history, None);
+            }
+            restored.insert(row, None);
+        }
+        // What pruning has removed since stays removed, whatever the head row of that version says.
+        let head_row = key::latest(Table::Meta, HEAD_KEY);
+        let mut after = match restored.get(&head_row) {
+            None => position.clone(),
+            Some(None) => Position { version: 0, oldest: 0, head: None },
+            Some(Some(row)) => decode_position(row).ok_or_else(|| StoreError::Corrupt("undone head does not decode".into()))?,
+        };
+        after.oldest = position.oldest;
+        if after.head.is_some() {
+            restored.insert(head_row, Some(encode_position(&after)));
+        }
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.rows.write(restored.into_iter().collect()).await?;
+        self.begun.store(after.version, Ordering::Release);
+        *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+fn height_key(height: u64) -> Vec<u8> {
+    let mut key = b"v".to_vec();
+    key.extend_from_slice(&height.to_be_bytes());
+    key
+}
+
+fn decode_u64(row: &[u8]) -> Result<u64, StoreError> {
+    row.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Corrupt("number of the wrong length".into()))
+}
+
+fn encode_position(position: &Position) -> Vec<u8> {
+    let mut row = Vec::new();
+    if let Some(head) = &position.head {
+        for number in [position.version, position.oldest, head.height] {
+            row.extend_from_slice(&number.to_be_bytes());
+        }
+        row.extend_from_slice(&head.data);
+    }
+    row
+}
+
+fn decode_position(row: &[u8]) -> Option<Position> {
+    let (version, rest) = row.split_first_chunk::<8>()?;
+    let (oldest, rest) = rest.split_first_chunk::<8>()?;
+    let (height, data) = rest.split_first_chunk::<8>()?;
+    Some(Position {
+        version: u64::from_be_bytes(*version),
+        oldest: u64::from_be_bytes(*oldest),
+        head: Some(Head { height: u64::from_be_bytes(*height), data: data.to_vec() }),
+    })
+}

@@ -1,0 +1,113 @@
+//! Bytes of a key within a chain's keyspace.
+
+/// Longest key of a table.
+pub const KEY_BYTES_MAX: usize = 256;
+
+/// The tables of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Table {
+    /// Versioned: readable at past heights.
+    State = 0,
+    /// Derived look-ups.
+    Index = 1,
+    /// Blocks.
+    Block = 2,
+    /// This crate's own: head, and versions by height.
+    Meta = 3,
+}
+
+const LATEST: u8 = 0x10;
+const HISTORY: u8 = 0x20;
+const UNDO: u8 = 0x30;
+
+impl Table {
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::State, Self::Index, Self::Block, Self::Meta].into_iter().find(|table| *table as u8 == byte)
+    }
+
+    /// The first key after all of this table's.
+    pub(crate) fn end(self) -> Vec<u8> {
+        vec![LATEST + self as u8 + 1]
+    }
+}
+
+/// Where the latest value of a key is.
+pub(crate) fn latest(table: Table, key: &[u8]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(key.len() + 1);
+    row.push(LATEST + table as u8);
+    row.extend_from_slice(key);
+    row
+}
+
+/// Where the values of a state key are that later versions replaced. Keeps the order of keys: a zero byte becomes
+/// `00 ff`, and `00 00` ends the key.
+pub(crate) fn history_prefix(key: &[u8]) -> Vec<u8> {
+    let mut row = history_start(key);
+    row.extend_from_slice(&[0, 0]);
+    row
+}
+
+/// The first history row of keys that are `key` or after it.
+pub(crate) fn history_start(key: &[u8]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(key.len() + 11);
+    row.push(HISTORY);
+    for byte in key {
+        row.push(*byte);
+        if *byte == 0 {
+            row.push(0xff);
+        }
+    }
+    row
+}
+
+/// The first key after all history rows.
+pub(crate) fn history_end() -> Vec<u8> {
+    vec![HISTORY + 1]
+}
+
+/// Where the value of a state key is that `version` replaced.
+pub(crate) fn history(key: &[u8], version: u64) -> Vec<u8> {
+    let mut row = history_prefix(key);
+    row.extend_from_slice(&version.to_be_bytes());
+    row
+}
+
+/// The key and version of a history row.
+pub(crate) fn parse_history(row: &[u8]) -> Option<(Vec<u8>, u64)> {
+    let (escaped, version) = row.strip_prefix(&[HISTORY])?.split_last_chunk::<8>()?;
+    let mut key = Vec::with_capacity(escaped.len());
+    let mut bytes = escaped.strip_suffix(&[0, 0])?.iter();
+    while let Some(byte) = bytes.next() {
+        key.push(*byte);
+        if *byte == 0 && bytes.next() != Some(&0xff) {
+            return None;
+        }
+    }
+    Some((key, u64::from_be_bytes(*version)))
+}
+
+/// Where the undo record of a version is.
+pub(crate) fn undo(version: u64) -> Vec<u8> {
+    let mut row = vec![UNDO];
+    row.extend_from_slice(&version.to_be_bytes());
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn history_rows_round_trip_and_keep_order(
+            a in prop::collection::vec(prop_oneof![Just(0u8), Just(0xff), any::<u8>()], 0..12),
+            b in prop::collection::vec(prop_oneof![Just(0u8), Just(0xff), any::<u8>()], 0..12),
+            x: u64, y: u64,
+        ) {
+            prop_assert_eq!(parse_history(&history(&a, x)), Some((a.clone(), x)));
+            prop_assert_eq!(history(&a, x).cmp(&history(&b, y)), (&a, x).cmp(&(&b, y)));
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! A chain's tables, their past, and the promise that what was committed stays.
+//!
+//! # Layout
+//! Each chain has a keyspace of its own: a column family of the one RocksDB, or an ordered map in memory. Within it:
+//!
+//! | first byte | rest of the key | value |
+//! |---|---|---|
+//! | `0x10 + table` | key | the latest value |
+//! | `0x20` | escaped key of `Table::State`, version | the value before that version |
+//! | `0x30` | version | what to put back to undo that version |
+//!
+//! Every commit is one *version*: usually a block, sometimes an amendment of the head by a developer. A height maps to the
+//! version that ended it. Reading at a past version takes the latest value, unless history has one from after that version.
+//!
+//! # Durability
+//! [`ChainStore::commit`] resolves once the batch is on disk (synced) and visible to readers; batches of chains that commit at
+//! the same moment share one synced write. A kill at any instant leaves whole batches only. The memory backend keeps nothing.
+//!
+//! Not here: what a block is, what keys mean, when to prune. Invariant: this crate never interprets a value it was given.
+
+mod batch;
+mod chain_store;
+mod error;
+mod history;
+mod key;
+mod memory;
+mod rocks;
+mod rows;
+mod view;
+
+pub use batch::{Batch, Write};
+pub use chain_store::{ChainStore, Head, Retention};
+pub use error::{OpenError, StoreError};
+pub use key::{KEY_BYTES_MAX, Table};
+pub use memory::MemoryStore;
+pub use rocks::{RocksStore, RocksOptions};
+pub use view::{Entry, View};
+
+use subnode_types::ChainName;
+use std::sync::Arc;
+
+/// Where chains live.
+pub trait Store: Send + Sync + 'static {
+    /// Opens the chain of this name, empty if it is new.
+    ///
+    /// # Errors
+    /// Where its head cannot be read.
+    fn open(&self, name: &ChainName, retention: Retention) -> Result<Arc<ChainStore>, StoreError>;
+
+    /// Forgets the chain of this name; nothing happens if there is none. Its open [`ChainStore`]s answer errors from then on.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    fn delete(&self, name: &ChainName) -> Result<(), StoreError>;
+
+    /// The chains there are, by name.
+    fn names(&self) -> Vec<ChainName>;
+}

@@ -1,0 +1,45 @@
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Options};
+
+/// Budgets of the one RocksDB, shared by all chains.
+#[derive(Clone, Copy, Debug)]
+pub struct RocksOptions {
+    /// Bytes of the block cache.
+    pub cache_bytes: usize,
+    /// Bytes of unflushed writes, over all chains.
+    pub write_buffer_bytes: usize,
+    /// Threads for flushes and compactions.
+    pub background_jobs: i32,
+}
+
+impl RocksOptions {
+    pub(super) fn database(&self) -> Options {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_db_write_buffer_size(self.write_buffer_bytes);
+        options.set_max_background_jobs(self.background_jobs);
+        // Bounds what is replayed on open, which is most of the time that takes.
+        options.set_max_total_wal_size(64 << 20);
+        options.set_max_open_files(1024);
+        options.set_keep_log_file_num(2);
+        options.set_bytes_per_sync(1 << 20);
+        // A torn last record was never acknowledged and goes; damage anywhere else must not pass for a shorter history.
+        options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+        options
+    }
+}
+
+/// Options of a chain's family.
+pub(super) fn family(cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_bloom_filter(10.0, false);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_compression_type(DBCompressionType::Lz4);
+    // Idle families cost their arena: 90 KiB each with 64 KiB blocks, 1 MiB with the default.
+    options.set_arena_block_size(64 << 10);
+    options.set_write_buffer_size(16 << 20);
+    options
+}

@@ -1,0 +1,29 @@
+use std::{future::Future, pin::Pin};
+
+use crate::StoreError;
+
+/// Resolves once a write is durable and visible.
+pub(crate) type Written = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
+/// One write to a keyspace; none deletes the row.
+pub(crate) type Op = (Vec<u8>, Option<Vec<u8>>);
+
+/// An ordered keyspace: what the two backends differ in.
+pub(crate) trait Rows: Send + Sync {
+    /// Calls `found` with the value under `key`, if there is one.
+    fn read(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<(), StoreError>;
+
+    /// Calls `row` with each row of `start <= key < end` in order until it answers false.
+    fn scan(&self, start: &[u8], end: &[u8], row: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError>;
+
+    /// Writes all of `ops` or nothing. Work begins at once; the future only waits.
+    fn write(&self, ops: Vec<Op>) -> Written;
+}
+
+impl dyn Rows {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut value = None;
+        self.read(key, &mut |bytes| value = Some(bytes.to_vec()))?;
+        Ok(value)
+    }
+}
