@@ -1,1 +1,4 @@
-//! End-to-end tests
+//! What the end-to-end tests share.
+
+/// A contract that counts and says so, compiled by hand.
+pub mod counter;

@@ -27,6 +27,6 @@ mod time;
 pub use chain::{Chain, ChainOptions, ChainParts};
 pub use error::{OpenError, RpcError};
 pub use subnode_chain_core::PoolLimits;
-pub use query::{Reply, Session};
+pub use query::{Begun, Reply, Session};
 pub use subscription::Notification;
 pub use time::TimeSource;

@@ -30,7 +30,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut events: mpsc::Receiver<Event>) 
             tell(&shared, &mut guest, &subscriber, &occurrence).await;
         }
         if let Some(done) = done {
-            drop(done.send(()));
+            // The actor that waits has stopped.
+            done.send(()).unwrap_or_default();
         }
         if shared.subscriptions.is_empty() {
             guest = None;

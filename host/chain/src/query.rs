@@ -1,9 +1,9 @@
 //! Clients' calls: answered by the runtime, on an instance of their own, and carried out where the answer is an action.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use subnode_sandbox::{Action, Answer, CallError, HostFault, Lent, border};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     Chain, RpcError,
@@ -72,18 +72,52 @@ impl Chain {
     /// # Errors
     /// The runtime's, or this host's, for the client.
     pub async fn query(&self, method: &str, params: &[u8], session: Option<&Session>) -> Result<Reply, RpcError> {
+        self.begin_query(method, params, session).await?.wait().await
+    }
+
+    /// The same, up to the point from where on the client's next call can begin: a submitted transaction is admitted meanwhile,
+    /// together with those that follow it.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub async fn begin_query(&self, method: &str, params: &[u8], session: Option<&Session>) -> Result<Begun, RpcError> {
         for _ in 0..TRIES {
             let (answer, version) = ask(self.shared(), method, params).await?;
             let Answer { json, action } = answer;
             let outcome = match action {
                 None => Some(Reply::Null),
+                Some(Action::Submit(data)) => {
+                    let submitted = Submitted::send(self.shared().clone(), data).await?;
+                    return Ok(Begun { reply: json.map(Reply::Json), submitted: Some(submitted) });
+                }
                 Some(action) => perform(self.shared(), action, version, session).await?,
             };
             if let Some(outcome) = outcome {
-                return Ok(json.map_or(outcome, Reply::Json));
+                return Ok(Begun { reply: Some(json.map_or(outcome, Reply::Json)), submitted: None });
             }
         }
         Err(RpcError::limit("the chain changes too fast for this call; retry"))
+    }
+}
+
+/// A call that is answered, or waits for its transaction.
+pub struct Begun {
+    /// None where the outcome is the answer.
+    reply: Option<Reply>,
+    submitted: Option<Submitted>,
+}
+
+impl Begun {
+    /// The answer.
+    ///
+    /// # Errors
+    /// Where the transaction is refused.
+    pub async fn wait(self) -> Result<Reply, RpcError> {
+        let outcome = match self.submitted {
+            None => Reply::Null,
+            Some(submitted) => Reply::Id(submitted.wait().await?),
+        };
+        Ok(self.reply.unwrap_or(outcome))
     }
 }
 
@@ -115,6 +149,7 @@ async fn perform(shared: &Arc<Shared>, action: Action, version: u64, session: Op
     let open_to_all = matches!(
         action,
         Action::Submit(_)
+            | Action::SubmitCompleted(_)
             | Action::OpenCursor(_)
             | Action::UpdateCursor(_)
             | Action::CloseCursor(_)
@@ -125,7 +160,7 @@ async fn perform(shared: &Arc<Shared>, action: Action, version: u64, session: Op
         return Err(RpcError::not_allowed());
     }
     let reply = match action {
-        Action::Submit(data) => Reply::Id(submit(shared, data).await?),
+        Action::Submit(data) | Action::SubmitCompleted(data) => Reply::Id(Submitted::send(shared.clone(), data).await?.wait().await?),
         Action::OpenCursor(bytes) => {
             Reply::Number(shared.cursors.open(bytes).ok_or_else(|| RpcError::limit("filter too large"))?)
         }
@@ -189,21 +224,37 @@ async fn call<T>(shared: &Shared, message: impl FnOnce(oneshot::Sender<Result<T,
     answer.await.unwrap_or_else(|_| Err(RpcError::closing()))
 }
 
-async fn submit(shared: &Shared, data: Vec<u8>) -> Result<Vec<u8>, RpcError> {
-    let (done, answer) = oneshot::channel();
-    let mut commits = shared.commits.subscribe();
-    shared.submissions.send(Submission { data, done }).await.map_err(|_| RpcError::closing())?;
-    let id = answer.await.unwrap_or_else(|_| Err(RpcError::closing()))?;
-    if shared.options.answer_after_mining {
-        // One that no block takes soon is answered all the same: it is in the pool.
-        let mined = async {
-            while shared.pool.lock().get(&id).is_some_and(|(_, ready)| ready) {
-                if commits.changed().await.is_err() {
-                    break;
-                }
-            }
-        };
-        drop(tokio::time::timeout(std::time::Duration::from_secs(10), mined).await);
+/// A transaction on its way into the pool.
+struct Submitted {
+    shared: Arc<Shared>,
+    answer: oneshot::Receiver<Result<Vec<u8>, RpcError>>,
+    commits: watch::Receiver<u64>,
+}
+
+/// How long a client that wants its transaction mined waits for that. One that no block takes is answered all the same: it is in the pool.
+const MINED_WITHIN: Duration = Duration::from_secs(10);
+
+impl Submitted {
+    async fn send(shared: Arc<Shared>, data: Vec<u8>) -> Result<Self, RpcError> {
+        let (done, answer) = oneshot::channel();
+        let commits = shared.commits.subscribe();
+        shared.submissions.send(Submission { data, done }).await.map_err(|_| RpcError::closing())?;
+        Ok(Self { shared, answer, commits })
     }
-    Ok(id)
+
+    /// Its id, once it is in the pool or, where the chain is run so, in a block.
+    async fn wait(mut self) -> Result<Vec<u8>, RpcError> {
+        let id = self.answer.await.unwrap_or_else(|_| Err(RpcError::closing()))?;
+        if self.shared.options.answer_after_mining {
+            let mined = async {
+                while self.shared.pool.lock().get(&id).is_some_and(|(_, ready)| ready) {
+                    if self.commits.changed().await.is_err() {
+                        break;
+                    }
+                }
+            };
+            drop(tokio::time::timeout(MINED_WITHIN, mined).await);
+        }
+        Ok(id)
+    }
 }

@@ -1,1 +1,40 @@
-//! Ethereum chains inside a test
+//! Ethereum chains inside a test: no port, no file, nothing left behind.
+//!
+//! ```no_run
+//! # async fn test() -> Result<(), Box<dyn std::error::Error>> {
+//! use alloy::{network::TransactionBuilder, primitives::U256, providers::Provider, rpc::types::TransactionRequest};
+//! use subnode_devnet::Devnet;
+//!
+//! let net = Devnet::builder().chains(3).spawn().await?;
+//! let chain = net.chain(0);
+//! let provider = chain.provider();
+//! let to = chain.accounts()[1].address;
+//! let receipt = provider
+//!     .send_transaction(TransactionRequest::default().with_to(to).with_value(U256::from(1)))
+//!     .await?
+//!     .get_receipt()
+//!     .await?;
+//! assert!(receipt.status());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A chain's clock stands at its genesis until it is moved (`evm_increaseTime`), unless the builder asks for the machine's: a test
+//! then gives the same blocks whenever it runs. Each block is at least a second after its parent.
+//!
+//! Dropping the [`Devnet`] ends its chains. Compiled modules are shared by all devnets of a process that live at the same time,
+//! and kept in the user's cache folder, since compiling the EVM takes a second.
+//!
+//! Not here: durable chains and the command line (`cli`).
+
+mod accounts;
+mod builder;
+mod genesis;
+mod net;
+mod provider;
+
+pub use accounts::{Account, AccountsError, DEFAULT_MNEMONIC, accounts};
+pub use builder::{Builder, DevnetError, default_options, module_cache_dir};
+pub use genesis::{DevGenesis, Hardfork};
+pub use net::{DevChain, Devnet};
+pub use provider::{ChainTransport, DevProvider};

@@ -91,7 +91,7 @@ fn prepare(call: &mut Call<'_>) -> Result<Transaction> {
 }
 
 pub(super) fn send_transaction(call: &mut Call<'_>) -> Result {
-    act(Action::Submit(prepare(call)?.encoded_2718()))
+    act(Action::SubmitCompleted(prepare(call)?.encoded_2718()))
 }
 
 pub(super) fn sign_transaction(call: &mut Call<'_>) -> Result {

@@ -1,0 +1,138 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use subnode_chain::{Chain, ChainOptions, ChainParts, OpenError};
+use subnode_sandbox::{Accounts, ModuleError, Sandbox};
+use subnode_storage::{Retention, Store, StoreError};
+use subnode_types::ChainName;
+use tokio::task::JoinSet;
+
+/// A chain to run.
+pub struct ChainSetup {
+    /// Its name.
+    pub name: ChainName,
+    /// The runtime component.
+    pub runtime: Arc<[u8]>,
+    /// The consensus component.
+    pub consensus: Arc<[u8]>,
+    /// For the runtime, at the chain's birth.
+    pub spec: Vec<u8>,
+    /// For the consensus module, at every start.
+    pub consensus_config: Vec<u8>,
+    /// How much of the past it keeps.
+    pub retention: Retention,
+    /// Accounts that sign for clients.
+    pub accounts: Arc<dyn Accounts>,
+    /// How it is run.
+    pub options: ChainOptions,
+}
+
+/// Why a chain is not run.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// There is one of this name.
+    #[error("chain {0} is running already; choose another name")]
+    Exists(ChainName),
+    /// A module is not what it must be.
+    #[error("chain {name}: {which} module: {error}")]
+    Module {
+        /// The chain.
+        name: ChainName,
+        /// `runtime` or `consensus`.
+        which: &'static str,
+        /// What is wrong.
+        error: ModuleError,
+    },
+    /// The store failed.
+    #[error("chain {name}: {error}")]
+    Store {
+        /// The chain.
+        name: ChainName,
+        /// What is wrong.
+        error: StoreError,
+    },
+    /// The chain does not open.
+    #[error("chain {name}: {error}")]
+    Open {
+        /// The chain.
+        name: ChainName,
+        /// What is wrong.
+        error: OpenError,
+    },
+}
+
+/// The chains of this process.
+pub struct Node {
+    sandbox: Sandbox,
+    store: Arc<dyn Store>,
+    chains: RwLock<Chains>,
+}
+
+#[derive(Default)]
+struct Chains {
+    by_name: BTreeMap<ChainName, Chain>,
+    /// The chain that answers at `/`.
+    first: Option<ChainName>,
+}
+
+impl Node {
+    /// A node without chains.
+    pub fn new(sandbox: Sandbox, store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { sandbox, store, chains: RwLock::default() })
+    }
+
+    /// Opens a chain and runs it.
+    ///
+    /// # Errors
+    /// [`NodeError`] names the chain and what is wrong with it. Other chains do not notice.
+    pub async fn open(&self, setup: ChainSetup) -> Result<Chain, NodeError> {
+        let name = setup.name.clone();
+        if self.chain(&name).is_some() {
+            return Err(NodeError::Exists(name));
+        }
+        let module = |which, error| NodeError::Module { name: name.clone(), which, error };
+        let runtime = self.sandbox.load(&setup.runtime).map_err(|error| module("runtime", error))?;
+        let consensus = self.sandbox.load(&setup.consensus).map_err(|error| module("consensus", error))?;
+        let store = self.store.open(&name, setup.retention).map_err(|error| NodeError::Store { name: name.clone(), error })?;
+        let parts = ChainParts {
+            name: name.clone(),
+            runtime,
+            consensus,
+            store,
+            spec: setup.spec,
+            consensus_config: setup.consensus_config,
+            accounts: setup.accounts,
+        };
+        let opened = Box::pin(Chain::open(parts, setup.options)).await;
+        let chain = opened.map_err(|error| NodeError::Open { name: name.clone(), error })?;
+        let mut chains = self.chains.write().unwrap_or_else(PoisonError::into_inner);
+        chains.first.get_or_insert_with(|| name.clone());
+        chains.by_name.insert(name, chain.clone());
+        Ok(chain)
+    }
+
+    /// The running chain of this name.
+    pub fn chain(&self, name: &ChainName) -> Option<Chain> {
+        self.chains.read().unwrap_or_else(PoisonError::into_inner).by_name.get(name).cloned()
+    }
+
+    /// The chain that was opened first.
+    pub fn first(&self) -> Option<Chain> {
+        let chains = self.chains.read().unwrap_or_else(PoisonError::into_inner);
+        chains.first.as_ref().and_then(|name| chains.by_name.get(name)).cloned()
+    }
+
+    /// The running chains by name.
+    pub fn names(&self) -> Vec<ChainName> {
+        self.chains.read().unwrap_or_else(PoisonError::into_inner).by_name.keys().cloned().collect()
+    }
+
+    /// Stops every chain, once what each is committing is durable.
+    pub async fn stop(&self) {
+        let chains = std::mem::take(&mut *self.chains.write().unwrap_or_else(PoisonError::into_inner));
+        let mut stopping: JoinSet<()> = chains.by_name.into_values().map(|chain| async move { chain.stop().await }).collect();
+        while stopping.join_next().await.is_some() {}
+    }
+}

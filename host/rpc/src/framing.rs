@@ -1,0 +1,183 @@
+//! Requests in, responses out: single calls and batches.
+
+use std::fmt::Write;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use subnode_chain::{Begun, Chain, Reply, RpcError, Session};
+
+use crate::RpcLimits;
+
+const PARSE_ERROR: i32 = -32700;
+const INVALID_REQUEST: i32 = -32600;
+/// geth's code for an answer that is too large.
+const RESPONSE_TOO_LARGE: i32 = -32003;
+
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    jsonrpc: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    method: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
+}
+
+/// Answers one request body, a call or a batch. None where there is nothing to say: notifications only.
+pub async fn answer(chain: &Chain, body: &[u8], session: Option<&Session>, limits: &RpcLimits) -> Option<Vec<u8>> {
+    let Ok(text) = std::str::from_utf8(body) else { return Some(failure(None, PARSE_ERROR, "the request is not UTF-8")) };
+    let text = text.trim_start();
+    if !text.starts_with('[') {
+        let begun = match serde_json::from_str(text) {
+            Ok(request) => begin(chain, request, session).await,
+            Err(error) => return Some(failure(None, PARSE_ERROR, &parse_message(text, &error))),
+        };
+        return Some(finish(begun?, limits.response_bytes).await);
+    }
+    let calls: Vec<&RawValue> = match serde_json::from_str(text) {
+        Ok(calls) => calls,
+        Err(error) => return Some(failure(None, PARSE_ERROR, &parse_message(text, &error))),
+    };
+    if calls.is_empty() {
+        return Some(failure(None, INVALID_REQUEST, "empty batch"));
+    }
+    if calls.len() > limits.batch_calls {
+        let message = format!("batch too large: {} calls, at most {}", calls.len(), limits.batch_calls);
+        return Some(failure(None, INVALID_REQUEST, &message));
+    }
+    // Calls begin in their order; transactions among them are admitted together.
+    let mut begun = Vec::with_capacity(calls.len());
+    for call in calls {
+        match serde_json::from_str(call.get()) {
+            Ok(request) => begun.extend(begin(chain, request, session).await),
+            Err(error) => begun.push(Call::refused(None, RpcError { code: INVALID_REQUEST, message: format!("invalid request: {error}"), data: None })),
+        }
+    }
+    if begun.is_empty() {
+        return None;
+    }
+    let mut response = vec![b'['];
+    for (position, call) in begun.into_iter().enumerate() {
+        if position > 0 {
+            response.push(b',');
+        }
+        let left = limits.response_bytes.saturating_sub(response.len());
+        response.extend_from_slice(&finish(call, left).await);
+    }
+    response.push(b']');
+    Some(response)
+}
+
+fn parse_message(text: &str, error: &serde_json::Error) -> String {
+    if text.is_empty() { "empty request".to_owned() } else { format!("parse error: {error}") }
+}
+
+/// A call on its way.
+struct Call {
+    id: Option<String>,
+    begun: Result<Begun, RpcError>,
+}
+
+impl Call {
+    fn refused(id: Option<String>, error: RpcError) -> Self {
+        Self { id, begun: Err(error) }
+    }
+}
+
+/// Begins a call. None for a notification, which is carried out and not answered.
+async fn begin(chain: &Chain, request: Request<'_>, session: Option<&Session>) -> Option<Call> {
+    let id = request.id.map(|id| id.get().to_owned());
+    let invalid = |message: &str| RpcError { code: INVALID_REQUEST, message: message.to_owned(), data: None };
+    if id.as_ref().is_some_and(|id| id.starts_with(['{', '['])) {
+        return Some(Call::refused(None, invalid("invalid request: the id must be a string, a number or null")));
+    }
+    if request.jsonrpc.is_some_and(|version| version.get() != "\"2.0\"") {
+        return Some(Call::refused(id, invalid("invalid request: jsonrpc must be \"2.0\"")));
+    }
+    let Some(method) = request.method else { return Some(Call::refused(id, invalid("invalid request: method is missing"))) };
+    let params = request.params.map_or("", RawValue::get);
+    let begun = chain.begin_query(&method, params.as_bytes(), session).await;
+    if id.is_none() {
+        // It is carried out; nobody waits for how it went.
+        return None;
+    }
+    Some(Call { id, begun })
+}
+
+async fn finish(call: Call, bytes_left: usize) -> Vec<u8> {
+    let reply = match call.begun {
+        Ok(begun) => begun.wait().await,
+        Err(error) => Err(error),
+    };
+    let response = match reply {
+        Ok(reply) => success(call.id.as_deref(), reply),
+        Err(error) => error_response(call.id.as_deref(), &error),
+    };
+    if response.len() <= bytes_left { response } else { failure(call.id.as_deref(), RESPONSE_TOO_LARGE, "response too large") }
+}
+
+fn open(id: Option<&str>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(96);
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    out.extend_from_slice(id.unwrap_or("null").as_bytes());
+    out
+}
+
+fn success(id: Option<&str>, reply: Reply) -> Vec<u8> {
+    let mut out = open(id);
+    out.extend_from_slice(br#","result":"#);
+    match reply {
+        Reply::Json(json) => out.extend_from_slice(&json),
+        Reply::Id(id) => out.extend_from_slice(hex(&id).as_bytes()),
+        Reply::Number(number) => out.extend_from_slice(format!("\"{number:#x}\"").as_bytes()),
+        Reply::Truth(truth) => out.extend_from_slice(if truth { b"true" } else { b"false" }),
+        Reply::Null => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
+    out
+}
+
+/// Bytes as a hexadecimal JSON string.
+fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 2 + 4);
+    out.push_str("\"0x");
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _infallible = write!(out, "{byte:02x}");
+    }
+    out.push('"');
+    out
+}
+
+fn error_response(id: Option<&str>, error: &RpcError) -> Vec<u8> {
+    let mut out = open(id);
+    out.extend_from_slice(br#","error":{"code":"#);
+    out.extend_from_slice(error.code.to_string().as_bytes());
+    out.extend_from_slice(br#","message":"#);
+    out.extend_from_slice(serde_json::Value::from(error.message.as_str()).to_string().as_bytes());
+    if let Some(data) = &error.data {
+        out.extend_from_slice(br#","data":"#);
+        out.extend_from_slice(data);
+    }
+    out.extend_from_slice(b"}}");
+    out
+}
+
+/// An error response of this crate's own.
+pub(crate) fn failure(id: Option<&str>, code: i32, message: &str) -> Vec<u8> {
+    error_response(id, &RpcError { code, message: message.to_owned(), data: None })
+}
+
+/// A notification to a subscriber.
+pub(crate) fn notification(notification: &subnode_chain::Notification) -> Vec<u8> {
+    let mut out = br#"{"jsonrpc":"2.0","method":"#.to_vec();
+    out.extend_from_slice(serde_json::Value::from(&*notification.method).to_string().as_bytes());
+    out.extend_from_slice(br#","params":{"subscription":"#);
+    out.extend_from_slice(format!("\"{:#x}\"", notification.subscription).as_bytes());
+    out.extend_from_slice(br#","result":"#);
+    out.extend_from_slice(&notification.json);
+    out.extend_from_slice(b"}}");
+    out
+}

@@ -1,0 +1,109 @@
+//! The port.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State, ws::WebSocketUpgrade},
+    http::{Method, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use subnode_chain::Chain;
+use subnode_node::Node;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+use tower_http::cors::{Any, CorsLayer};
+
+use crate::{RpcLimits, connection::BoundedListener, framing, websocket};
+
+/// The port failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the RPC port failed: {0}")]
+pub struct ServeError(#[from] std::io::Error);
+
+#[derive(Clone)]
+struct App {
+    node: Arc<Node>,
+    limits: RpcLimits,
+    requests: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+/// Serves the node's chains until `shutdown`, then finishes the requests being answered.
+///
+/// # Errors
+/// Where the listener fails.
+///
+/// # Cancel safety
+/// Not cancel safe: dropping it breaks open connections off. Spawn it and await it.
+pub async fn serve(node: Arc<Node>, listener: TcpListener, limits: RpcLimits, shutdown: CancellationToken) -> Result<(), ServeError> {
+    let app = App { node, limits, requests: Arc::new(Semaphore::new(limits.requests)), shutdown: shutdown.clone() };
+    // Wallets in browsers call from pages of any origin. Nothing here depends on cookies.
+    let cors = CorsLayer::new().allow_origin(Any).allow_methods([Method::POST, Method::GET]).allow_headers([header::CONTENT_TYPE]);
+    let router = Router::new()
+        .route("/", any(first))
+        .route("/chain/{name}", any(named))
+        .layer(DefaultBodyLimit::max(limits.request_bytes))
+        .layer(cors)
+        .with_state(app);
+    let listener = BoundedListener::new(listener, limits.connections);
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    Ok(())
+}
+
+async fn first(State(app): State<App>, request: Request) -> Response {
+    let chain = app.node.first();
+    respond(app, chain, request).await
+}
+
+async fn named(State(app): State<App>, Path(name): Path<String>, request: Request) -> Response {
+    let chain = name.parse().ok().and_then(|name| app.node.chain(&name));
+    respond(app, chain, request).await
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+async fn respond(app: App, chain: Option<Chain>, request: Request) -> Response {
+    let Some(chain) = chain else {
+        let names: Vec<String> = app.node.names().iter().take(20).map(|name| format!("/chain/{name}")).collect();
+        let message = format!("no chain at this path; there are {}", names.join(", "));
+        return json(StatusCode::NOT_FOUND, framing::failure(None, -32001, &message));
+    };
+    if request.method() == Method::GET {
+        let (mut parts, _) = request.into_parts();
+        return match WebSocketUpgrade::from_request_parts(&mut parts, &app).await {
+            Ok(upgrade) => {
+                let limits = app.limits;
+                upgrade
+                    .max_message_size(limits.request_bytes)
+                    .max_frame_size(limits.request_bytes)
+                    .on_upgrade(move |socket| websocket::run(socket, chain, limits, app.shutdown))
+            }
+            Err(_) => (StatusCode::OK, format!("Subnode, chain {}: POST JSON-RPC here, or open a WebSocket.\n", chain.name())).into_response(),
+        };
+    }
+    if request.method() != Method::POST {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let body = match axum::body::to_bytes(request.into_body(), app.limits.request_bytes).await {
+        Ok(body) => body,
+        Err(_) => {
+            let message = format!("request too large: at most {} bytes", app.limits.request_bytes);
+            return json(StatusCode::PAYLOAD_TOO_LARGE, framing::failure(None, -32600, &message));
+        }
+    };
+    answer(&app, &chain, &body).await
+}
+
+async fn answer(app: &App, chain: &Chain, body: &Bytes) -> Response {
+    // The semaphore is never closed.
+    let _permit = app.requests.acquire().await;
+    match framing::answer(chain, body, None, &app.limits).await {
+        Some(answer) => json(StatusCode::OK, answer),
+        None => Body::empty().into_response(),
+    }
+}

@@ -1,0 +1,45 @@
+//! One WebSocket: calls and notifications on one connection.
+
+use axum::extract::ws::{Message, WebSocket};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use subnode_chain::{Chain, Session};
+use tokio_util::sync::CancellationToken;
+
+use crate::{RpcLimits, framing};
+
+/// Serves a client until it leaves, breaks the protocol, or the node stops.
+pub(crate) async fn run(mut socket: WebSocket, chain: Chain, limits: RpcLimits, shutdown: CancellationToken) {
+    let (session, mut notifications) = Session::new(limits.notifications_per_socket);
+    let mut calls = FuturesUnordered::new();
+    loop {
+        let message = tokio::select! {
+            // Answers first: the id of a subscription must arrive before its first notification.
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(response) = calls.next(), if !calls.is_empty() => match response {
+                Some(response) => text(response),
+                None => continue,
+            },
+            Some(notification) = notifications.recv() => text(framing::notification(&notification)),
+            received = socket.recv(), if calls.len() < limits.calls_per_socket => {
+                let body = match received {
+                    Some(Ok(Message::Text(text))) => bytes::Bytes::from(text),
+                    Some(Ok(Message::Binary(body))) => body,
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => break,
+                };
+                let (chain, session) = (&chain, &session);
+                calls.push(async move { framing::answer(chain, &body, Some(session), &limits).await });
+                continue;
+            }
+        };
+        if socket.send(message).await.is_err() {
+            break;
+        }
+    }
+}
+
+fn text(json: Vec<u8>) -> Message {
+    // Answers are JSON, which is UTF-8; a guest that breaks this gets its bytes replaced.
+    Message::text(String::from_utf8(json).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
