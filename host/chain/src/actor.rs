@@ -38,7 +38,8 @@ pub(crate) async fn load_or_create(parts: &ChainParts, options: &ChainOptions) -
     let spec_hash = subnode_sandbox::ModuleHash::of(&parts.spec);
     if let Some(head) = parts.store.head() {
         let known = parts.store.view().get(Table::Meta, SPEC_KEY)?;
-        return if known.is_none_or(|known| known == spec_hash.as_bytes()) { Ok(decode_head(&head)?) } else { Err(OpenError::OtherSpec) };
+        // An empty spec asks for the chain as it is.
+        return if parts.spec.is_empty() || known.is_none_or(|known| known == spec_hash.as_bytes()) { Ok(decode_head(&head)?) } else { Err(OpenError::OtherSpec) };
     }
     let guest = RuntimeGuest::new(&parts.runtime, parts.name.clone(), options.block, &[]).await;
     let mut guest = guest.map_err(|error| OpenError::Module { which: "runtime", error })??;

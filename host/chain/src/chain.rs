@@ -35,7 +35,7 @@ pub struct ChainParts {
     pub consensus: Module,
     /// Its tables.
     pub store: Arc<ChainStore>,
-    /// For the runtime, at the chain's birth.
+    /// For the runtime, at the chain's birth. Later it must be the same, or empty.
     pub spec: Vec<u8>,
     /// For the consensus module, at every start.
     pub consensus_config: Vec<u8>,

@@ -57,11 +57,28 @@ pub fn accounts(phrase: &str, count: u32) -> Result<Vec<Account>, AccountsError>
         .collect()
 }
 
-/// The accounts as the host signs with them.
-pub(crate) fn signing(accounts: &[Account]) -> DevAccounts {
-    let keys = accounts.iter().map(|account| (account.address.to_vec(), account.secret().0));
-    // A signer's key is a key.
-    DevAccounts::new(keys).unwrap_or_default()
+/// Accounts as the host signs with them in its clients' stead.
+#[derive(Default)]
+pub struct Signers(DevAccounts);
+
+impl Signers {
+    /// Signs for these accounts.
+    #[must_use]
+    pub fn of(accounts: &[Account]) -> Self {
+        let keys = accounts.iter().map(|account| (account.address.to_vec(), account.secret().0));
+        // A signer's key is a key.
+        Self(DevAccounts::new(keys).unwrap_or_default())
+    }
+}
+
+impl subnode_sandbox::Accounts for Signers {
+    fn names(&self) -> Vec<Vec<u8>> {
+        self.0.names()
+    }
+
+    fn sign(&self, name: &[u8], digest: &[u8; 32]) -> Option<subnode_sandbox::Signature> {
+        self.0.sign(name, digest)
+    }
 }
 
 #[cfg(test)]

@@ -15,8 +15,7 @@ use subnode_storage::{MemoryStore, Retention};
 use subnode_types::{ChainName, Sealing};
 
 use crate::{
-    Account, AccountsError, DEFAULT_MNEMONIC, DevChain, DevGenesis, Devnet, Hardfork,
-    accounts::{self, signing},
+    Account, AccountsError, DEFAULT_MNEMONIC, DevChain, DevGenesis, Devnet, Hardfork, Signers, accounts,
 };
 
 /// Guests that all devnets of a process may have at once.
@@ -224,8 +223,8 @@ impl Builder {
     /// [`DevnetError`] says which chain does not start, and why.
     pub async fn spawn(self) -> Result<Devnet, DevnetError> {
         let sandbox = shared_sandbox()?;
-        let accounts = accounts::accounts(&self.mnemonic, self.accounts)?;
-        let signing = Arc::new(signing(&accounts));
+        let accounts = accounts(&self.mnemonic, self.accounts)?;
+        let signing = Arc::new(Signers::of(&accounts));
         let node = Node::new((*sandbox).clone(), Arc::new(MemoryStore::default()));
         let mut chains = Vec::new();
         for index in 0..self.chains {
@@ -265,7 +264,8 @@ impl Builder {
 }
 
 /// The configuration of the solo module for a way of sealing.
-pub(crate) fn sealing_config(sealing: Sealing) -> String {
+#[must_use]
+pub fn sealing_config(sealing: Sealing) -> String {
     match sealing {
         Sealing::Instant => "instant".to_owned(),
         Sealing::Interval(ms) => format!("interval {ms}"),

@@ -33,8 +33,8 @@ mod genesis;
 mod net;
 mod provider;
 
-pub use accounts::{Account, AccountsError, DEFAULT_MNEMONIC, accounts};
-pub use builder::{Builder, DevnetError, default_options, module_cache_dir};
+pub use accounts::{Account, AccountsError, DEFAULT_MNEMONIC, Signers, accounts};
+pub use builder::{Builder, DevnetError, default_options, module_cache_dir, sealing_config};
 pub use genesis::{DevGenesis, Hardfork};
 pub use net::{DevChain, Devnet};
 pub use provider::{ChainTransport, DevProvider};

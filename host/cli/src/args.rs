@@ -1,0 +1,167 @@
+//! The whole command line.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use alloy::primitives::utils::parse_ether;
+use clap::{Parser, Subcommand};
+use subnode_devnet::{DEFAULT_MNEMONIC, DevGenesis, Hardfork};
+
+/// Many blockchains in one process, each a metered WebAssembly guest.
+#[derive(Parser)]
+#[command(name = "subnode", version, arg_required_else_help = true, after_help = "Examples:\n  \
+    subnode dev                                a dev chain on http://127.0.0.1:8545\n  \
+    subnode dev --chains 3 --block-time 1      three chains, a block each second\n  \
+    subnode config example > subnode.toml      a commented configuration\n  \
+    subnode run --config subnode.toml          a durable node\n")]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Open dev chains with funded accounts.
+    Dev(Box<DevArgs>),
+    /// Run the chains of a configuration file, durably.
+    Run(RunArgs),
+    /// Print or check configuration.
+    Config(ConfigArgs),
+    /// Look at modules.
+    Module(ModuleArgs),
+    /// Print a completion script: subnode completions bash > /etc/bash_completion.d/subnode
+    Completions {
+        /// The shell it is for.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Flags have anvil's names.
+#[derive(Parser)]
+#[command(after_help = "Examples:\n  \
+    subnode dev                         mines a block for each transaction\n  \
+    subnode dev --port 0                on any free port, which it prints\n  \
+    subnode dev --block-time 2          a block every two seconds\n  \
+    subnode dev --init genesis.json     from a geth-style genesis file\n  \
+    subnode dev --data-dir ./chain      keeps the chain between runs\n\n\
+    The first chain answers at /, chain N also at /chain/devN. HTTP and WebSocket share the port.")]
+pub struct DevArgs {
+    /// Port to listen on; 0 takes a free one.
+    #[arg(short, long, default_value_t = 8545, value_name = "PORT")]
+    pub port: u16,
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    pub host: IpAddr,
+    /// How many chains to open; their ids follow on each other.
+    #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub chains: u32,
+    /// Chain id of the first chain.
+    #[arg(long, alias = "chain", default_value_t = DevGenesis::DEFAULT_CHAIN_ID, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    pub chain_id: u64,
+    /// How many accounts to fund.
+    #[arg(short, long, default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub accounts: u32,
+    /// What each account has, in ether.
+    #[arg(long, default_value = "10000", value_name = "ETHER", value_parser = parse_balance)]
+    pub balance: alloy::primitives::U256,
+    /// BIP-39 mnemonic the accounts come from.
+    #[arg(short, long, default_value = DEFAULT_MNEMONIC, value_name = "PHRASE")]
+    pub mnemonic: String,
+    /// Seal a block every so many seconds, instead of for each transaction.
+    #[arg(short, long, visible_alias = "blockTime", value_name = "SECONDS", value_parser = parse_seconds, conflicts_with = "no_mining")]
+    pub block_time: Option<std::time::Duration>,
+    /// Seal blocks only when asked (`evm_mine`).
+    #[arg(long, visible_alias = "no-mine")]
+    pub no_mining: bool,
+    /// Answer a sent transaction once a block has it, as Hardhat does, instead of once it is in the pool, as anvil does.
+    #[arg(long)]
+    pub wait_mined: bool,
+    /// Gas limit of a block.
+    #[arg(long, default_value_t = DevGenesis::DEFAULT_GAS_LIMIT, value_name = "GAS", value_parser = clap::value_parser!(u64).range(5_000..=9_000_000_000_000_000))]
+    pub gas_limit: u64,
+    /// Base fee of genesis, in wei.
+    #[arg(long, visible_alias = "block-base-fee-per-gas", default_value_t = DevGenesis::DEFAULT_BASE_FEE, value_name = "WEI")]
+    pub base_fee: u64,
+    /// The fork the chain is in: paris, shanghai, cancun, prague or osaka.
+    #[arg(long, default_value_t = Hardfork::default(), value_name = "FORK")]
+    pub hardfork: Hardfork,
+    /// Time of genesis, Unix seconds; now by default.
+    #[arg(long, value_name = "SECONDS")]
+    pub timestamp: Option<u64>,
+    /// Geth-style genesis file, in place of the flags that describe one.
+    #[arg(long, visible_alias = "genesis", value_name = "FILE")]
+    pub init: Option<PathBuf>,
+    /// Keep the chains in this directory.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// How many heights can be returned to and asked about; 0 keeps all.
+    #[arg(long, default_value_t = 10_000, value_name = "HEIGHTS")]
+    pub history: u64,
+    /// Print nothing.
+    #[arg(short, long, visible_alias = "quiet")]
+    pub silent: bool,
+    /// Print where it listens, accounts and keys as one line of JSON instead of the banner.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Parser)]
+#[command(after_help = "Example:\n  subnode config example > subnode.toml && subnode run --config subnode.toml")]
+pub struct RunArgs {
+    /// The configuration file (`subnode config example` prints one).
+    #[arg(short, long, default_value = "subnode.toml", value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+#[derive(Parser)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Print a commented configuration file.
+    Example,
+    /// Check a configuration file without running it.
+    Check {
+        /// The file.
+        #[arg(default_value = "subnode.toml")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Parser)]
+pub struct ModuleArgs {
+    #[command(subcommand)]
+    pub command: ModuleCommand,
+}
+
+#[derive(Subcommand)]
+pub enum ModuleCommand {
+    /// Print the SHA-256 of modules: of the embedded ones, or of files.
+    Hash {
+        /// Component files, or names of embedded modules; all embedded ones by default.
+        modules: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that a component is a module, and say of which world.
+    Check {
+        /// The component.
+        file: PathBuf,
+    },
+}
+
+fn parse_balance(text: &str) -> Result<alloy::primitives::U256, String> {
+    parse_ether(text).map_err(|error| format!("{text:?} is no amount of ether: {error}"))
+}
+
+fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    if (0.001..=31_536_000.0).contains(&seconds) {
+        Ok(std::time::Duration::from_secs_f64(seconds))
+    } else {
+        Err(format!("{text}: use 0.001 to 31536000 seconds"))
+    }
+}

@@ -1,0 +1,30 @@
+//! One file per command.
+
+pub mod config;
+pub mod dev;
+pub mod module;
+pub mod run;
+
+use std::{io::IsTerminal, net::SocketAddr};
+
+use anyhow::Context;
+use clap::CommandFactory;
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+/// Prints a completion script.
+pub fn completions(shell: clap_complete::Shell) {
+    clap_complete::generate(shell, &mut crate::args::Args::command(), "subnode", &mut std::io::stdout());
+}
+
+/// Logs go to standard error, in colour on a terminal; RUST_LOG overrides the level.
+fn log(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; another program may use that port: choose one with --port (0 takes a free one), or in the configuration")
+    })
+}
