@@ -106,7 +106,7 @@ fn built(header: Header, transactions: Vec<Transaction>, state: Vec<Change>, sen
     let mut bytes = Vec::with_capacity(block.length());
     block.encode(&mut bytes);
     let outcome = outcome(hash, &block, &bytes, state, senders_and_receipts);
-    Built { block: bytes, outcome }
+    Built { block: bytes, transactions: block.body.transactions.len() as u32, outcome }
 }
 
 fn outcome(hash: B256, block: &Block<Transaction>, bytes: &[u8], state: Vec<Change>, receipts: Vec<index::ReceiptRow>) -> Outcome {

@@ -32,6 +32,8 @@ pub type Evm = MainnetEvm<Context<BlockEnv, TxEnv, CfgEnv, State, Journal<State>
 pub fn evm(spec: &Spec, header: &Header, state: State) -> Evm {
     let fork = spec.fork(header.timestamp);
     let mut config = CfgEnv::new_with_spec(fork.revm()).with_chain_id(spec.chain_id);
+    // EIP-3607 bars senders with code; a developer may impersonate a contract.
+    config.disable_eip3607 = spec.dev;
     let blob_params = spec.blob_params(header.timestamp);
     let mut blob_excess_gas_and_price = None;
     if let Some(params) = &blob_params {

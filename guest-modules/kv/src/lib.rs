@@ -134,7 +134,7 @@ impl Guest for Kv {
     fn genesis(_spec: Vec<u8>) -> Result<Built, String> {
         let block = header(&[0; 32], 0, 0);
         let outcome = State::default().into_outcome(0, 0, &block);
-        Ok(Built { block, outcome })
+        Ok(Built { block, transactions: 0, outcome })
     }
 
     fn admit(_head: BlockRef, transactions: Vec<Vec<u8>>) -> Vec<Result<Admission, RpcError>> {
@@ -161,6 +161,7 @@ impl Guest for Kv {
         let timestamp_ms = attributes.timestamp_ms.max(parent.timestamp_ms);
         let mut block = header(&parent.id, parent.height + 1, timestamp_ms);
         let mut state = State::default();
+        let mut transactions = 0;
         loop {
             let batch = pool::next(64);
             if batch.is_empty() {
@@ -170,6 +171,7 @@ impl Guest for Kv {
                 let fits = block.len() + 4 + pooled.data.len() <= BLOCK_BYTES_MAX;
                 let applied = fits && Transaction::decode(&pooled.data).is_ok_and(|transaction| state.apply(&transaction).is_ok());
                 if applied {
+                    transactions += 1;
                     block.extend_from_slice(&(pooled.data.len() as u32).to_be_bytes());
                     block.extend_from_slice(&pooled.data);
                 } else {
@@ -178,7 +180,7 @@ impl Guest for Kv {
             }
         }
         let outcome = state.into_outcome(parent.height + 1, timestamp_ms, &block);
-        Ok(Built { block, outcome })
+        Ok(Built { block, transactions, outcome })
     }
 
     fn execute(parent: BlockRef, block: Vec<u8>) -> Result<Outcome, Invalid> {

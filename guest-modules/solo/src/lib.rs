@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use bindings::{
     Guest,
     subnode::chain::{
-        agreement::{Effect, Input},
+        agreement::{Candidate, Effect, Input},
         types::{BlockRef, Sealing},
     },
 };
@@ -22,11 +22,20 @@ const INTERVAL_TIMER: u64 = 0;
 const RETRY_TIMER: u64 = 1;
 const RETRY_MS: u64 = 1_000;
 
+/// Why a block is built.
+#[derive(Clone, Copy, PartialEq)]
+enum Reason {
+    /// For the transactions in the pool: not worth sealing without any.
+    Transactions,
+    /// Its time has come, or the user wants it.
+    Asked,
+}
+
 struct Sequencer {
     sealing: Sealing,
     /// When the next block of interval sealing is due, Unix time in milliseconds.
     due_ms: Option<u64>,
-    building: bool,
+    building: Option<Reason>,
     ready: u32,
     /// Blocks asked for while one was being built.
     asked: u32,
@@ -37,20 +46,20 @@ thread_local! {
 }
 
 impl Sequencer {
-    fn build(&mut self, effects: &mut Vec<Effect>) {
-        if !self.building {
-            self.building = true;
+    fn build(&mut self, reason: Reason, effects: &mut Vec<Effect>) {
+        if self.building.is_none() {
+            self.building = Some(reason);
             effects.push(Effect::Build);
         }
     }
 
     /// Starts the next block if there is a reason for one.
     fn go_on(&mut self, effects: &mut Vec<Effect>) {
-        if self.asked > 0 && !self.building {
+        if self.asked > 0 && self.building.is_none() {
             self.asked -= 1;
-            self.build(effects);
+            self.build(Reason::Asked, effects);
         } else if matches!(self.sealing, Sealing::Instant) && self.ready > 0 {
-            self.build(effects);
+            self.build(Reason::Transactions, effects);
         }
     }
 
@@ -72,25 +81,31 @@ impl Sequencer {
             Input::Timer(INTERVAL_TIMER) => {
                 if let Sealing::Interval(interval_ms) = self.sealing {
                     self.schedule(now_ms, interval_ms, &mut effects);
-                    self.build(&mut effects);
+                    self.build(Reason::Asked, &mut effects);
                 }
             }
             Input::Timer(_) => self.go_on(&mut effects),
+            // None of the ready transactions can be executed now: they wait for the next block, or for a new one beside them.
+            Input::Built(Candidate { transactions: 0, .. }) if self.building == Some(Reason::Transactions) => {
+                self.building = None;
+                self.ready = 0;
+                self.go_on(&mut effects);
+            }
             Input::Built(_) => effects.push(Effect::Decide),
             Input::BuildFailed => {
-                self.building = false;
+                self.building = None;
                 effects.push(Effect::SetTimer((RETRY_TIMER, RETRY_MS)));
             }
             Input::Committed((_, ready)) => {
-                self.building = false;
+                self.building = None;
                 self.ready = ready;
                 self.go_on(&mut effects);
             }
             Input::Seal => {
-                if self.building {
+                if self.building.is_some() {
                     self.asked = self.asked.saturating_add(1);
                 } else {
-                    self.build(&mut effects);
+                    self.build(Reason::Asked, &mut effects);
                 }
             }
             Input::SetSealing(sealing) => {
@@ -127,7 +142,7 @@ struct Solo;
 impl Guest for Solo {
     fn start(config: Vec<u8>, _head: BlockRef, ready: u32) -> Result<Vec<Effect>, String> {
         let sealing = parse(&config)?;
-        let mut sequencer = Sequencer { sealing, due_ms: None, building: false, ready, asked: 0 };
+        let mut sequencer = Sequencer { sealing, due_ms: None, building: None, ready, asked: 0 };
         let mut effects = Vec::new();
         if let Sealing::Interval(interval_ms) = sealing {
             effects.push(Effect::SetTimer((INTERVAL_TIMER, interval_ms)));

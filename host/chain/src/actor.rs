@@ -9,7 +9,7 @@ use std::{
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 use subnode_chain_core::{ChainClock, Timers};
 use subnode_sandbox::{
-    Attributes, Built, CallError, Change, ConsensusGuest, Effect, GuestFault, Input, Lent, Module, RuntimeGuest, Sealed, border,
+    Attributes, Built, CallError, Candidate, Change, ConsensusGuest, Effect, GuestFault, Input, Lent, Module, RuntimeGuest, Sealed, border,
 };
 use subnode_storage::{Batch, Head, StoreError, Table, Write};
 use subnode_types::BlockRef;
@@ -136,7 +136,6 @@ impl Actor {
     }
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
-        self.perform().await;
         loop {
             let shared = self.shared.clone();
             let now = self.now_ms();
@@ -149,6 +148,8 @@ impl Actor {
                     Some(message) => self.handle(message, &shutdown).await,
                     None => break,
                 },
+                // After messages: a chain whose pool never empties listens to its user all the same.
+                () = std::future::ready(()), if !self.effects.is_empty() => self.perform().await,
                 () = shared.ready.notified() => {
                     let ready = shared.pool.ready();
                     if ready > 0 {
@@ -169,7 +170,7 @@ impl Actor {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Gives the consensus module an input, and does what it asks for until it asks for nothing.
+    /// Gives the consensus module an input, and does what it asks for, up to the next block.
     async fn input(&mut self, input: Input) {
         self.tell_consensus(input).await;
         self.perform().await;
@@ -210,6 +211,7 @@ impl Actor {
         }
     }
 
+    /// Does what the consensus module asks for, until it asks for nothing or a block is committed.
     async fn perform(&mut self) {
         while let Some(effect) = self.effects.pop_front() {
             match effect {
@@ -218,9 +220,9 @@ impl Actor {
                 Effect::Build => {
                     let input = match self.build().await {
                         Some(built) => {
-                            let bytes = built.block.len() as u64;
+                            let candidate = Candidate { bytes: built.block.len() as u64, transactions: built.transactions };
                             self.built = Some(built);
-                            Input::Built(bytes)
+                            Input::Built(candidate)
                         }
                         None => Input::BuildFailed,
                     };
@@ -239,6 +241,7 @@ impl Actor {
                         }
                     };
                     self.tell_consensus(input).await;
+                    break;
                 }
             }
         }

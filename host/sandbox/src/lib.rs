@@ -30,7 +30,7 @@ mod output;
 mod runtime;
 
 pub use bindings::{
-    consensus::subnode::chain::agreement::{Effect, Input},
+    consensus::subnode::chain::agreement::{Candidate, Effect, Input},
     runtime::subnode::chain::{
         execution::{
             Action, Admission, Answer, Attributes, Built, Invalid, Occurrence, Outcome, Progress, RpcError, Sealed, Subscription, Topic,

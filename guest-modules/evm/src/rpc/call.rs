@@ -123,6 +123,7 @@ fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Res
     if price == 0 {
         stage.evm.ctx.cfg.disable_base_fee = true;
     }
+    let chain_id = stage.evm.ctx.cfg.chain_id;
     let database = &mut stage.evm.ctx.journaled_state.database;
     let nonce = request.nonce.unwrap_or_else(|| database.account(caller).unwrap_or_default().nonce);
     let mut env = TxEnv {
@@ -134,7 +135,7 @@ fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Res
         value: request.value.unwrap_or_default(),
         data,
         nonce,
-        chain_id: request.chain_id,
+        chain_id: Some(request.chain_id.unwrap_or(chain_id)),
         access_list: request.access_list.clone().unwrap_or_default(),
         blob_hashes: request.blob_versioned_hashes.clone().unwrap_or_default(),
         max_fee_per_blob_gas: request.max_fee_per_blob_gas.unwrap_or_default(),

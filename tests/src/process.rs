@@ -1,0 +1,69 @@
+use std::{
+    ffi::OsStr,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+/// The binary under test, built beside the tests.
+///
+/// # Errors
+/// Where it is not there.
+pub fn binary() -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let profile = test.ancestors().nth(2).context("a test is in deps/ of its profile")?;
+    let path = profile.join("subnode");
+    ensure!(path.exists(), "{} is missing: run `cargo build --release --workspace` first", path.display());
+    Ok(path)
+}
+
+/// A `subnode dev` that listens. Killed when dropped.
+pub struct Dev {
+    child: Child,
+    /// What `subnode dev --json` printed.
+    pub announced: Value,
+}
+
+impl Dev {
+    /// Starts one on a free port, with more arguments, and waits until it listens.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub fn start<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> anyhow::Result<Self> {
+        let mut command = Command::new(binary()?);
+        command.args(["dev", "--port", "0", "--json"]).args(arguments).stdout(Stdio::piped());
+        let mut child = command.spawn().context("start subnode dev")?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("its output is piped")?).read_line(&mut line)?;
+        let announced = serde_json::from_str(&line).with_context(|| format!("subnode dev printed {line:?}"))?;
+        Ok(Self { child, announced })
+    }
+
+    /// Where its first chain answers over HTTP.
+    #[must_use]
+    pub fn http(&self) -> String {
+        self.announced["url"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Where its first chain answers over WebSocket.
+    #[must_use]
+    pub fn ws(&self) -> String {
+        self.http().replacen("http", "ws", 1)
+    }
+
+    /// Its process.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // Already ended is as good.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,205 @@
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use subnode_sandbox::{
+    Accounts, Attributes, Built, CallError, ChainStatus, Entry, HostFault, Invalid, Lent, Limits, Module, Occupancy, Outcome, PoolReader, Pooled,
+    QueryLent, RuntimeGuest, Signature, StateReader, Table, Unavailable, border,
+};
+use subnode_types::{BlockRef, Sealing};
+
+/// Bounds that no block of a test meets.
+pub const LIMITS: Limits =
+    Limits { memory_bytes: 1 << 30, fuel: u64::MAX / 2, transfer_bytes: 1 << 30, wall: Duration::from_secs(600) };
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A runtime guest's tables in memory, and the calls that move them on: a chain without host around it.
+pub struct Replay {
+    module: Module,
+    state: Arc<Rows>,
+    index: Arc<Rows>,
+    blocks: Arc<Rows>,
+    head: BlockRef,
+    /// Fuel that the last call burnt.
+    pub fuel_burnt: u64,
+}
+
+impl Replay {
+    /// A chain from its spec.
+    ///
+    /// # Errors
+    /// Where the guest faults; the inner error is what it says of the spec.
+    pub async fn genesis(module: &Module, spec: &[u8]) -> Result<Result<Self, String>, CallError> {
+        let head = BlockRef { height: 0, id: Vec::new(), timestamp_ms: 0 };
+        let mut replay = Self { module: module.clone(), state: Arc::default(), index: Arc::default(), blocks: Arc::default(), head, fuel_burnt: 0 };
+        let built = replay.guest().await?.genesis(spec, replay.lent(None)).await?;
+        Ok(built.map(|built| {
+            replay.commit(&built.block, &built.outcome);
+            replay
+        }))
+    }
+
+    async fn guest(&self) -> Result<RuntimeGuest, CallError> {
+        let name = "replay".parse().map_err(|error| HostFault::Instance(format!("{error:?}")))?;
+        let guest = RuntimeGuest::new(&self.module, name, LIMITS, &[]).await;
+        guest.unwrap_or_else(|error| Err(HostFault::Instance(error.to_string()).into()))
+    }
+
+    fn lent(&self, pool: Option<Queue>) -> Lent {
+        let reader = Reader { state: self.state.clone(), index: self.index.clone(), blocks: self.blocks.clone() };
+        Lent { state: Box::new(reader), pool: pool.map(|pool| Box::new(pool) as Box<dyn PoolReader>), query: None }
+    }
+
+    /// The last block.
+    #[must_use]
+    pub fn head(&self) -> &BlockRef {
+        &self.head
+    }
+
+    /// A block of these transactions, in this order, as far as they are valid.
+    ///
+    /// # Errors
+    /// Where the guest faults; the inner error is its verdict.
+    pub async fn build(&mut self, transactions: Vec<Pooled>, attributes: &Attributes) -> Result<Result<Built, Invalid>, CallError> {
+        let mut guest = self.guest().await?;
+        let built = guest.build(&self.head, attributes, self.lent(Some(Queue { waiting: transactions.into() }))).await;
+        self.fuel_burnt = guest.take_fuel_burnt();
+        built
+    }
+
+    /// What a block on the head does.
+    ///
+    /// # Errors
+    /// Where the guest faults; the inner error is its verdict.
+    pub async fn execute(&mut self, block: &[u8]) -> Result<Result<Outcome, Invalid>, CallError> {
+        let mut guest = self.guest().await?;
+        let outcome = guest.execute(&self.head, block, self.lent(None)).await;
+        self.fuel_burnt = guest.take_fuel_burnt();
+        outcome
+    }
+
+    /// What the runtime answers a client.
+    ///
+    /// # Errors
+    /// Where the guest faults; the inner error is its answer.
+    pub async fn query(&self, method: &str, params: &str) -> Result<Result<String, String>, CallError> {
+        let status = ChainStatus {
+            now_ms: self.head.timestamp_ms,
+            clock_offset_ms: 0,
+            sealing: border::runtime_sealing(Sealing::Manual),
+            version: "test".into(),
+            oldest_height: 0,
+            controls: false,
+        };
+        let query = QueryLent { accounts: Arc::new(NoAccounts), status, cursor: Box::new(|_| None) };
+        let lent = Lent { query: Some(query), ..self.lent(None) };
+        let answer = self.guest().await?.query(&self.head, method, params.as_bytes(), lent).await?;
+        Ok(answer.map(|answer| String::from_utf8_lossy(&answer.json.unwrap_or_default()).into_owned()).map_err(|error| error.message))
+    }
+
+    /// Keeps a block and what it does.
+    pub fn commit(&mut self, block: &[u8], outcome: &Outcome) {
+        for (rows, changes) in [(&mut self.state, &outcome.state), (&mut self.index, &outcome.index)] {
+            let rows = Arc::make_mut(rows);
+            for change in changes {
+                match &change.value {
+                    Some(value) => drop(rows.insert(change.key.clone(), value.clone())),
+                    None => drop(rows.remove(&change.key)),
+                }
+            }
+        }
+        self.head = border::block_ref(outcome);
+        let height = self.head.height.to_be_bytes().to_vec();
+        let blocks = Arc::make_mut(&mut self.blocks);
+        blocks.insert(self.head.id.clone(), height.clone());
+        blocks.insert(height, block.to_vec());
+    }
+}
+
+struct Reader {
+    state: Arc<Rows>,
+    index: Arc<Rows>,
+    blocks: Arc<Rows>,
+}
+
+impl Reader {
+    fn rows(&self, table: Table) -> &Rows {
+        match table {
+            Table::State => &self.state,
+            Table::Index => &self.index,
+            Table::Block => &self.blocks,
+        }
+    }
+}
+
+impl StateReader for Reader {
+    fn read(&self, table: Table, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<(), HostFault> {
+        if let Some(value) = self.rows(table).get(key) {
+            found(value);
+        }
+        Ok(())
+    }
+
+    fn scan(&self, table: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, HostFault> {
+        let from = self.rows(table).range(start.to_vec()..).take_while(|(key, _)| end.is_none_or(|end| key.as_slice() < end)).take(limit);
+        Ok(from.map(|(key, value)| Entry { key: key.clone(), value: value.clone() }).collect())
+    }
+
+    fn seek(&mut self, _height: u64) -> Result<Result<(), Unavailable>, HostFault> {
+        Ok(Ok(()))
+    }
+}
+
+struct Queue {
+    waiting: VecDeque<Pooled>,
+}
+
+impl PoolReader for Queue {
+    fn next(&mut self, limit: usize) -> Vec<Pooled> {
+        let count = limit.min(self.waiting.len());
+        self.waiting.drain(..count).collect()
+    }
+
+    fn skip_sender(&mut self, sender: &[u8]) {
+        self.waiting.retain(|pooled| pooled.sender != sender);
+    }
+
+    fn get(&self, _id: &[u8]) -> Option<Pooled> {
+        None
+    }
+
+    fn by_sender(&self, _sender: &[u8], _limit: usize) -> Vec<Pooled> {
+        Vec::new()
+    }
+
+    fn all(&self, _limit: usize) -> Vec<Pooled> {
+        Vec::new()
+    }
+
+    fn next_sequence(&self, _sender: &[u8]) -> Option<u64> {
+        None
+    }
+
+    fn counts(&self) -> Occupancy {
+        Occupancy { ready: 0, waiting: 0 }
+    }
+
+    fn since(&self, mark: u64, _limit: usize) -> (Vec<Vec<u8>>, u64) {
+        (Vec::new(), mark)
+    }
+}
+
+struct NoAccounts;
+
+impl Accounts for NoAccounts {
+    fn names(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    fn sign(&self, _name: &[u8], _digest: &[u8; 32]) -> Option<Signature> {
+        None
+    }
+}
