@@ -8,16 +8,15 @@ use alloy_eips::{
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256, logs_bloom};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use revm::{
-    Context, ExecuteEvm, MainBuilder, SystemCallEvm,
-    context::{BlockEnv, CfgEnv, Journal, TxEnv, result::{EVMError, ExecutionResult, InvalidTransaction}},
+    context::{BlockEnv, CfgEnv, result::{EVMError, ExecutionResult, InvalidTransaction}},
     context_interface::block::BlobExcessGasAndPrice,
     database_interface::DatabaseCommit,
-    handler::MainnetEvm,
 };
 
 use crate::{
     deposit,
     index::ReceiptRow,
+    machine::{Machine, Surroundings},
     spec::{Fork, Spec},
     state::State,
     transaction::{Transaction, to_env},
@@ -26,10 +25,8 @@ use crate::{
 /// EIP-4844: gas of one blob.
 pub const GAS_PER_BLOB: u64 = 1 << 17;
 
-pub type Evm = MainnetEvm<Context<BlockEnv, TxEnv, CfgEnv, State, Journal<State>, ()>>;
-
 /// revm on `state` in the block that `header` describes, of which only what transactions can see matters.
-pub fn evm(spec: &Spec, header: &Header, state: State) -> Evm {
+pub fn evm(spec: &Spec, header: &Header, state: State) -> Machine {
     let fork = spec.fork(header.timestamp);
     let mut config = CfgEnv::new_with_spec(fork.revm()).with_chain_id(spec.chain_id);
     // EIP-3607 bars senders with code; a developer may impersonate a contract.
@@ -53,17 +50,14 @@ pub fn evm(spec: &Spec, header: &Header, state: State) -> Evm {
         blob_excess_gas_and_price,
         ..BlockEnv::default()
     };
-    Context::<BlockEnv, TxEnv, CfgEnv, State, Journal<State>, ()>::new(state, fork.revm())
-        .with_block(block)
-        .with_cfg(config)
-        .build_mainnet()
+    Machine::new(Surroundings::new(state, fork.revm()).with_block(block).with_cfg(config))
 }
 
 /// A block being executed.
 pub struct Execution<'a> {
     spec: &'a Spec,
     fork: Fork,
-    evm: Evm,
+    evm: Machine,
     header: &'a Header,
     blob_gas_max: u64,
     pub gas_used: u64,
@@ -115,7 +109,7 @@ impl<'a> Execution<'a> {
     }
 
     pub fn state(&mut self) -> &mut State {
-        &mut self.evm.ctx.journaled_state.database
+        self.evm.state()
     }
 
     /// The blob gas that is left, in blobs.
@@ -135,7 +129,7 @@ impl<'a> Execution<'a> {
                 have: usize::try_from(blob_gas / GAS_PER_BLOB).unwrap_or(usize::MAX),
             });
         }
-        let result = match self.evm.transact_one(to_env(transaction, sender)) {
+        let result = match self.evm.transact(to_env(transaction, sender)) {
             Ok(result) => result,
             Err(EVMError::Transaction(invalid)) => return Err(invalid),
             Err(EVMError::Header(invalid)) => panic!("block environment: {invalid}"),
@@ -169,7 +163,7 @@ impl<'a> Execution<'a> {
         if !has_code {
             return Ok(None);
         }
-        let result = match self.evm.system_call_one(contract, input) {
+        let result = match self.evm.system_call(contract, input) {
             Ok(result) => result,
             Err(EVMError::Database(never)) => match never {},
             Err(error) => panic!("revm: {error}"),
@@ -214,7 +208,7 @@ impl<'a> Execution<'a> {
             receipts_root,
             logs_bloom,
             requests,
-            state: self.evm.ctx.journaled_state.database,
+            state: self.evm.into_state(),
         })
     }
 }

@@ -61,9 +61,6 @@ fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-pub fn sha256(data: &[u8]) -> B256 {
-    from_word(crypto::sha256(data))
-}
 
 /// What it takes to find out who signed.
 pub struct Recovery {

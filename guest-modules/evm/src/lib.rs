@@ -25,6 +25,8 @@ mod execute;
 mod fee;
 mod host;
 mod index;
+mod interpreter;
+mod machine;
 mod rpc;
 mod spec;
 mod state;

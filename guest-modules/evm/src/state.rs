@@ -122,6 +122,12 @@ impl State {
         self.cached(address).account
     }
 
+    /// Whether an account has storage, but neither code nor a nonce.
+    pub fn has_only_storage(&mut self, address: Address) -> bool {
+        let cached = self.cached(address);
+        !cached.wiped && cached.has_rows && cached.account.is_some_and(|account| account.nonce == 0 && account.code_hash == KECCAK256_EMPTY)
+    }
+
     /// Reads many accounts in one call to the host.
     pub fn prefetch(&mut self, addresses: impl Iterator<Item = Address>) {
         let mut missing: Vec<Address> = addresses.filter(|address| !self.accounts.contains_key(address)).collect();

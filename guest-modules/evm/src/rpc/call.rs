@@ -8,7 +8,6 @@ use alloy_eips::{
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy_rpc_types_eth::{AccessListResult, BlockOverrides, TransactionRequest, state::StateOverride};
 use revm::{
-    ExecuteEvm,
     context::{
         TxEnv,
         either::Either,
@@ -25,8 +24,9 @@ use crate::{
     },
     block::pending_header,
     crypto,
-    execute::{self, Evm},
+    execute,
     index,
+    machine::Machine,
     spec::Spec,
     state::{Account, State},
     transaction,
@@ -41,7 +41,7 @@ const CALL_STIPEND: u64 = 2_300;
 
 /// A state and a block to run a request in.
 struct Stage {
-    evm: Evm,
+    evm: Machine,
     header: Header,
 }
 
@@ -62,14 +62,14 @@ fn stage(call: &Call<'_>, block: BlockId, overrides: Option<StateOverride>, bloc
         state.block_hashes.insert(number, hash);
     }
     let mut evm = execute::evm(&spec, &header, state);
-    let env = &mut evm.ctx.block;
+    let env = &mut evm.surroundings().block;
     env.number = block_overrides.number.unwrap_or(env.number);
     env.timestamp = block_overrides.time.map_or(env.timestamp, U256::from);
     env.gas_limit = block_overrides.gas_limit.unwrap_or(env.gas_limit);
     env.beneficiary = block_overrides.coinbase.unwrap_or(env.beneficiary);
     env.prevrandao = block_overrides.random.or(env.prevrandao);
     env.basefee = block_overrides.base_fee.map_or(env.basefee, |fee| u64::try_from(fee).unwrap_or(u64::MAX));
-    let config = &mut evm.ctx.cfg;
+    let config = &mut evm.surroundings().cfg;
     config.disable_nonce_check = true;
     config.disable_eip3607 = true;
     config.disable_block_gas_limit = true;
@@ -121,10 +121,10 @@ fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Res
     let caller = request.from.unwrap_or_default();
     let price = request.gas_price.or(request.max_fee_per_gas).unwrap_or_default();
     if price == 0 {
-        stage.evm.ctx.cfg.disable_base_fee = true;
+        stage.evm.surroundings().cfg.disable_base_fee = true;
     }
-    let chain_id = stage.evm.ctx.cfg.chain_id;
-    let database = &mut stage.evm.ctx.journaled_state.database;
+    let chain_id = stage.evm.surroundings().cfg.chain_id;
+    let database = stage.evm.state();
     let nonce = request.nonce.unwrap_or_else(|| database.account(caller).unwrap_or_default().nonce);
     let mut env = TxEnv {
         caller,
@@ -154,8 +154,8 @@ fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Res
 /// Runs a transaction and forgets what it changed; answers its result, and what it touched.
 fn run(stage: &mut Stage, env: TxEnv) -> Result<(ExecutionResult, EvmState)> {
     let (caller, price) = (env.caller, env.gas_price);
-    let base_fee = stage.evm.ctx.block.basefee;
-    let result = stage.evm.transact_one(env);
+    let base_fee = stage.evm.surroundings().block.basefee;
+    let result = stage.evm.transact(env);
     let touched = stage.evm.finalize();
     match result {
         Ok(result) => Ok((result, touched)),
@@ -246,7 +246,7 @@ fn estimate(stage: &mut Stage, request: &TransactionRequest) -> Result<u64> {
     let price = request.gas_price.or(request.max_fee_per_gas).unwrap_or_default();
     if price > 0 {
         let from = request.from.unwrap_or_default();
-        let balance = stage.evm.ctx.journaled_state.database.account(from).unwrap_or_default().balance;
+        let balance = stage.evm.state().account(from).unwrap_or_default().balance;
         let value = request.value.unwrap_or_default();
         let available = balance.checked_sub(value).ok_or_else(|| error::rejected("insufficient funds for transfer"))?;
         high = high.min(u64::try_from(available / U256::from(price)).unwrap_or(u64::MAX));
@@ -300,7 +300,7 @@ pub(super) fn create_access_list(call: &mut Call<'_>) -> Result {
     let mut stage = stage(call, block, overrides, None)?;
     let from = request.from.unwrap_or_default();
     let gas = request.gas.unwrap_or(stage.header.gas_limit);
-    let nonce = stage.evm.ctx.journaled_state.database.account(from).unwrap_or_default().nonce;
+    let nonce = stage.evm.state().account(from).unwrap_or_default().nonce;
     let to = match request.to {
         Some(TxKind::Call(to)) => to,
         Some(TxKind::Create) | None => from.create(nonce),
@@ -308,7 +308,7 @@ pub(super) fn create_access_list(call: &mut Call<'_>) -> Result {
     // The list itself changes what is reached (gas), so it is run until it stays the same; two rounds are the rule.
     for _ in 0..8 {
         let env = environment(&mut stage, &request, gas)?;
-        let precompiles = stage.evm.precompiles.warm_addresses().clone();
+        let precompiles = stage.evm.precompiles().warm_addresses().clone();
         let (result, touched) = run(&mut stage, env)?;
         let coinbase = stage.header.beneficiary;
         let mut list: Vec<AccessListItem> = touched

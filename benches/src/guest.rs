@@ -1,0 +1,167 @@
+//! The EVM in the metered guest against native revm: the same signed transactions made into the same block, state in memory.
+//!
+//! Both decode the transactions, execute them, and compute receipts, bloom and the three roots. The native side is revm and alloy as
+//! a Rust program would use them, keccak in assembly.
+
+use std::time::Instant;
+
+use alloy::{
+    consensus::{Eip658Value, Receipt, ReceiptEnvelope, Transaction as _, TxEnvelope, proofs},
+    eips::{Decodable2718, Encodable2718},
+    primitives::{Address, B256, U256},
+};
+use anyhow::Context as _;
+use revm::{
+    Context, ExecuteCommitEvm, MainBuilder, MainContext,
+    context::TxEnv,
+    database::{CacheDB, EmptyDB},
+    primitives::hardfork::SpecId,
+    state::{AccountInfo, Bytecode},
+};
+use subnode_devnet::{Account, DEFAULT_MNEMONIC, accounts};
+use subnode_sandbox::{Attributes, Module, Pooled, Sandbox, SandboxOptions};
+use subnode_tests::replay::Replay;
+
+use crate::{
+    ratio::Pairs,
+    workload::{CHAIN_ID, CONTRACT, Workload},
+};
+
+const BLOCKS: usize = 12;
+const GAS_PRICE: u128 = 1_000_000_000;
+
+/// Prints the table.
+pub async fn run() -> anyhow::Result<()> {
+    let sandbox = Sandbox::new(&SandboxOptions { instances: 16, cache_dir: None })?;
+    let module = sandbox.load(subnode_modules::EVM)?;
+    let accounts = accounts(DEFAULT_MNEMONIC, 10)?;
+    println!("\n## EVM in the metered guest against native revm\n");
+    println!("| block of | guest | native | guest / native | quartiles | fuel per tx |\n|---|---|---|---|---|---|");
+    for workload in Workload::ALL {
+        row(&module, &accounts, workload).await?;
+    }
+    Ok(())
+}
+
+async fn row(module: &Module, accounts: &[Account], workload: Workload) -> anyhow::Result<()> {
+    let genesis = workload.genesis(accounts).to_string();
+    let mut guest = Replay::genesis(module, genesis.as_bytes()).await?.map_err(anyhow::Error::msg)?;
+    let mut native = Native::new(accounts, workload);
+    let count = workload.block_transactions();
+    let per_account = count / accounts.len();
+    let mut pairs = Pairs::new();
+    for block in 0..BLOCKS {
+        let signed = workload.signed(accounts, CONTRACT, (block * per_account) as u64, count, GAS_PRICE);
+        let raw: Vec<(Address, Vec<u8>)> = signed.iter().map(|(sender, transaction)| (*sender, transaction.encoded_2718())).collect();
+        let pooled = raw.iter().zip(&signed).map(|((sender, data), (_, transaction))| Pooled {
+            id: transaction.tx_hash().to_vec(),
+            sender: sender.to_vec(),
+            sequence: transaction.nonce(),
+            data: data.clone(),
+            ready: true,
+        });
+        let pooled: Vec<_> = pooled.collect();
+        let attributes = Attributes { timestamp_ms: guest.head().timestamp_ms + 1000, seed: vec![0; 32] };
+        let started = Instant::now();
+        let built = guest.build(pooled, &attributes).await?.map_err(|invalid| anyhow::anyhow!(invalid.reason))?;
+        let ours = started.elapsed();
+        anyhow::ensure!(built.transactions as usize == count, "{} of {count} transactions were executed", built.transactions);
+        guest.commit(&built.block, &built.outcome);
+        let started = Instant::now();
+        let gas_used = native.block(&raw).context("native block")?;
+        let theirs = started.elapsed();
+        let header: serde_json::Value = serde_json::from_str(&guest.query("eth_getBlockByNumber", "[\"latest\",false]").await?.map_err(anyhow::Error::msg)?)?;
+        anyhow::ensure!(header["gasUsed"] == format!("{gas_used:#x}"), "gas used: guest {}, native {gas_used:#x}", header["gasUsed"]);
+        // The first block compiles nothing, but its pages are new.
+        if block > 1 {
+            pairs.push(ours, theirs);
+        }
+    }
+    let ((ours, theirs), (ratio, low, high)) = (pairs.medians(), pairs.speed());
+    let per_tx = 1e6 / count as f64;
+    println!(
+        "| {} ({count} tx) | {:.2} us/tx | {:.2} us/tx | **{ratio:.2}** | {low:.2} to {high:.2} | {} |",
+        workload.name(),
+        ours * per_tx,
+        theirs * per_tx,
+        guest.fuel_burnt / count as u64,
+    );
+    Ok(())
+}
+
+/// A chain of native blocks, as far as execution goes.
+struct Native {
+    state: CacheDB<EmptyDB>,
+    number: u64,
+}
+
+impl Native {
+    fn new(accounts: &[Account], workload: Workload) -> Self {
+        let mut state = CacheDB::new(EmptyDB::default());
+        for account in accounts {
+            let balance = U256::from(0xffff_ffff_ffff_ffff_ffff_ffff_u128);
+            state.insert_account_info(account.address, AccountInfo { balance, ..AccountInfo::default() });
+            let slot = alloy::primitives::keccak256([account.address.into_word().as_slice(), &[0; 32]].concat());
+            let Ok(()) = state.insert_account_storage(CONTRACT, slot.into(), U256::from(1) << 128);
+        }
+        if workload != Workload::Transfer {
+            let code = Bytecode::new_raw(workload.code());
+            state.insert_account_info(CONTRACT, AccountInfo { code_hash: code.hash_slow(), code: Some(code), ..AccountInfo::default() });
+        }
+        Self { state, number: 0 }
+    }
+
+    /// Executes and seals a block of raw transactions; answers its gas.
+    fn block(&mut self, raw: &[(Address, Vec<u8>)]) -> anyhow::Result<u64> {
+        self.number += 1;
+        let mut evm = Context::mainnet().with_db(&mut self.state).modify_cfg_chained(|config| {
+            config.set_spec_and_mainnet_gas_params(SpecId::CANCUN);
+            config.chain_id = CHAIN_ID;
+        });
+        evm.block.gas_limit = 2_000_000_000;
+        evm.block.number = U256::from(self.number);
+        evm.block.prevrandao = Some(B256::ZERO);
+        let mut evm = evm.build_mainnet();
+        let mut gas_used = 0;
+        let mut transactions = Vec::with_capacity(raw.len());
+        let mut receipts = Vec::with_capacity(raw.len());
+        for (sender, bytes) in raw {
+            let transaction = TxEnvelope::decode_2718_exact(bytes)?;
+            let environment = TxEnv {
+                caller: *sender,
+                gas_limit: transaction.gas_limit(),
+                gas_price: transaction.max_fee_per_gas(),
+                kind: transaction.kind(),
+                value: transaction.value(),
+                data: transaction.input().clone(),
+                nonce: transaction.nonce(),
+                chain_id: transaction.chain_id(),
+                ..TxEnv::default()
+            };
+            let result = evm.transact_commit(environment)?;
+            gas_used += result.tx_gas_used();
+            let receipt = Receipt { status: Eip658Value::Eip658(result.is_success()), cumulative_gas_used: gas_used, logs: result.into_logs() };
+            receipts.push(ReceiptEnvelope::Legacy(receipt.into()));
+            transactions.push(transaction);
+        }
+        drop(evm);
+        let roots = (proofs::calculate_transaction_root(&transactions), proofs::calculate_receipt_root(&receipts), self.state_root());
+        std::hint::black_box(roots);
+        Ok(gas_used)
+    }
+
+    fn state_root(&self) -> B256 {
+        let accounts = self.state.cache.accounts.iter().map(|(address, account)| {
+            let storage = account.storage.iter().map(|(slot, value)| (B256::from(*slot), *value));
+            let account = alloy::consensus::TrieAccount {
+                nonce: account.info.nonce,
+                balance: account.info.balance,
+                storage_root: alloy_trie::root::storage_root_unhashed(storage),
+                code_hash: account.info.code_hash,
+            };
+            (*address, account)
+        });
+        alloy_trie::root::state_root_unhashed(accounts)
+    }
+}
+

@@ -1,0 +1,131 @@
+//! revm, with this runtime's interpreter loop and EIP-7610.
+
+use core::convert::Infallible;
+
+use alloy_primitives::{Address, Bytes};
+use revm::{
+    Context, Journal, MainBuilder,
+    context::{
+        BlockEnv, CfgEnv, ContextSetters, FrameStack, JournalTr, TxEnv,
+        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
+    },
+    handler::{
+        EthFrame, EthPrecompiles, EvmTr, FrameInitOrResult, FrameResult, Handler, ItemOrResult, MainnetEvm, MainnetHandler, SYSTEM_ADDRESS, SystemCallTx,
+        evm::{ContextDbError, FrameInitResult},
+        instructions::{EthInstructions, InstructionProvider},
+    },
+    interpreter::{FrameInput, interpreter::EthInterpreter, interpreter_action::FrameInit},
+    state::EvmState,
+};
+
+use crate::{interpreter, state::State};
+
+/// revm's surroundings of a transaction: block, rules, state.
+pub type Surroundings = Context<BlockEnv, TxEnv, CfgEnv, State, Journal<State>, ()>;
+type Frame = EthFrame<EthInterpreter>;
+type Error = EVMError<Infallible, InvalidTransaction>;
+
+/// An EVM on a [`State`].
+pub struct Machine {
+    evm: MainnetEvm<Surroundings>,
+}
+
+impl Machine {
+    pub fn new(surroundings: Surroundings) -> Self {
+        Self { evm: surroundings.build_mainnet() }
+    }
+
+    pub fn surroundings(&mut self) -> &mut Surroundings {
+        &mut self.evm.ctx
+    }
+
+    pub fn state(&mut self) -> &mut State {
+        &mut self.evm.ctx.journaled_state.database
+    }
+
+    pub fn into_state(self) -> State {
+        self.evm.ctx.journaled_state.database
+    }
+
+    pub fn precompiles(&self) -> &EthPrecompiles {
+        &self.evm.precompiles
+    }
+
+    /// Executes a transaction. What it changes waits in the journal.
+    pub fn transact(&mut self, transaction: TxEnv) -> Result<ExecutionResult<HaltReason>, Error> {
+        self.evm.ctx.set_tx(transaction);
+        MainnetHandler::default().run(self)
+    }
+
+    /// Executes a call by the system, which pays for nothing.
+    pub fn system_call(&mut self, contract: Address, input: Bytes) -> Result<ExecutionResult<HaltReason>, Error> {
+        self.evm.ctx.set_tx(TxEnv::new_system_tx_with_caller(SYSTEM_ADDRESS, contract, input));
+        MainnetHandler::default().run_system_call(self)
+    }
+
+    /// What the journal holds, which is then empty.
+    pub fn finalize(&mut self) -> EvmState {
+        self.evm.ctx.journaled_state.finalize()
+    }
+
+    /// The address a frame creates a contract at, if that has storage and nothing else: EIP-7610 has such a creation fail, as for an
+    /// account with a nonce or code. revm knows those two alone.
+    fn storage_in_the_way(&mut self, frame: &FrameInit) -> Option<Address> {
+        let FrameInput::Create(inputs) = &frame.frame_input else { return None };
+        let journal = &mut self.evm.ctx.journaled_state;
+        let Ok(caller) = journal.load_account(inputs.caller());
+        let nonce = caller.info.nonce;
+        let address = inputs.created_address(nonce);
+        journal.database.has_only_storage(address).then_some(address)
+    }
+
+    fn set_nonce(&mut self, address: Address, nonce: u64) {
+        let journal = &mut self.evm.ctx.journaled_state;
+        let Ok(_) = journal.load_account(address);
+        if let Some(account) = journal.inner.state.get_mut(&address) {
+            account.info.nonce = nonce;
+        }
+    }
+}
+
+impl EvmTr for Machine {
+    type Context = Surroundings;
+    type Instructions = EthInstructions<EthInterpreter, Surroundings>;
+    type Precompiles = EthPrecompiles;
+    type Frame = Frame;
+
+    fn all(&self) -> (&Surroundings, &Self::Instructions, &EthPrecompiles, &FrameStack<Frame>) {
+        self.evm.all()
+    }
+
+    fn all_mut(&mut self) -> (&mut Surroundings, &mut Self::Instructions, &mut EthPrecompiles, &mut FrameStack<Frame>) {
+        self.evm.all_mut()
+    }
+
+    fn frame_init(&mut self, frame: FrameInit) -> Result<FrameInitResult<'_, Frame>, ContextDbError<Surroundings>> {
+        let Some(address) = self.storage_in_the_way(&frame) else { return self.evm.frame_init(frame) };
+        // A nonce is in the way as storage is.
+        self.set_nonce(address, 1);
+        let failed = self.evm.frame_init(frame).map(|outcome| match outcome {
+            ItemOrResult::Result(result) => result,
+            ItemOrResult::Item(_) => panic!("a contract was created at {address}, which has a nonce"),
+        });
+        self.set_nonce(address, 0);
+        failed.map(ItemOrResult::Result)
+    }
+
+    fn frame_run(&mut self) -> Result<FrameInitOrResult<Frame>, ContextDbError<Surroundings>> {
+        let (context, instructions, _, frames) = self.evm.all_mut();
+        let frame = frames.get();
+        let action = interpreter::run(&mut frame.interpreter, instructions.instruction_table(), instructions.gas_table(), context);
+        frame.process_next_action(context, action).inspect(|next| {
+            if next.is_result() {
+                frame.set_finished(true);
+            }
+        })
+    }
+
+    fn frame_return_result(&mut self, result: FrameResult) -> Result<Option<FrameResult>, ContextDbError<Surroundings>> {
+        self.evm.frame_return_result(result)
+    }
+}
