@@ -1,9 +1,11 @@
 //! Whole blocks: genesis, building, and verifying what others built.
 
-use alloy_consensus::{Block, BlockBody, EMPTY_OMMER_ROOT_HASH, Header, Transaction as _, proofs};
+use std::collections::BTreeMap;
+
+use alloy_consensus::{Block, EMPTY_OMMER_ROOT_HASH, Header, Transaction as _};
 use alloy_genesis::Genesis;
-use alloy_primitives::{Address, B256, Bytes, U256};
-use alloy_rlp::{Decodable, Encodable, PayloadView};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_rlp::Decodable;
 use alloy_trie::EMPTY_ROOT_HASH;
 use revm::context::result::InvalidTransaction;
 use serde::Deserialize;
@@ -16,23 +18,21 @@ use crate::{
             types::{BlockRef, Change},
         },
     },
+    body::{self, Body, Listed},
     dev::Overrides,
-    execute::{Executed, Execution, GAS_PER_BLOB},
+    execute::{Executed, Execution},
     fee::next_base_fee,
-    index::{self, Place},
+    index::{self, Place, ReceiptRow},
     spec::{Fork, SPEC_KEY, Spec},
     state::{Account, State},
     transaction::{self, Transaction, senders},
+    verify::{self, ensure},
 };
 
-/// Yellow Paper: a block's gas limit is at least this.
-const GAS_LIMIT_MIN: u64 = 5_000;
 /// Yellow Paper: a block's gas limit is within 1/1024 of its parent's.
-const GAS_LIMIT_BOUND: u64 = 1024;
-/// Paris forbids more.
-const EXTRA_DATA_MAX: usize = 32;
+pub const GAS_LIMIT_BOUND: u64 = 1024;
 /// EIP-7934: 10 MiB, less 2 MiB for the beacon block around it.
-const BLOCK_BYTES_MAX_OSAKA: usize = 8 * 1024 * 1024;
+pub const BLOCK_BYTES_MAX_OSAKA: usize = 8 * 1024 * 1024;
 /// Most transactions asked of the pool in one call.
 const POOL_BATCH: u32 = 256;
 
@@ -95,31 +95,26 @@ pub fn genesis(json: &[u8]) -> Result<Built, String> {
         requests_hash: (fork >= Fork::Prague).then(|| extra.requests_hash.unwrap_or(alloy_eips::eip7685::EMPTY_REQUESTS_HASH)),
         ..Header::default()
     };
-    Ok(built(header, Vec::new(), changes, Vec::new()))
+    Ok(built(&header, Body::default(), changes, &[]))
 }
 
 /// The block and its outcome, once every field of the header is known.
-fn built(header: Header, transactions: Vec<Transaction>, state: Vec<Change>, senders_and_receipts: Vec<index::ReceiptRow>) -> Built {
-    let withdrawals = header.withdrawals_root.map(|_| Vec::new().into());
+fn built(header: &Header, body: Body, state: Vec<Change>, receipts: &[ReceiptRow]) -> Built {
     let hash = header.hash_slow();
-    let block = Block { header, body: BlockBody { transactions, ommers: Vec::new(), withdrawals } };
-    let mut bytes = Vec::with_capacity(block.length());
-    block.encode(&mut bytes);
-    let outcome = outcome(hash, &block, &bytes, state, senders_and_receipts);
-    Built { block: bytes, transactions: block.body.transactions.len() as u32, outcome }
+    let transactions = body.count();
+    let (block, places) = body.into_block(header);
+    Built { block, transactions, outcome: outcome(hash, header, &places, state, receipts) }
 }
 
-fn outcome(hash: B256, block: &Block<Transaction>, bytes: &[u8], state: Vec<Change>, receipts: Vec<index::ReceiptRow>) -> Outcome {
-    let header = &block.header;
+fn outcome(hash: B256, header: &Header, places: &[Listed], state: Vec<Change>, receipts: &[ReceiptRow]) -> Outcome {
     let number = header.number;
     let mut rows = Vec::with_capacity(receipts.len() * 2 + 1);
     rows.push(index::header_change(hash, header));
-    let mut progress = std::collections::BTreeMap::new();
-    let spans = transaction_spans(bytes);
-    for (((position, transaction), receipt), (offset, len)) in (0u32..).zip(&block.body.transactions).zip(&receipts).zip(spans) {
-        rows.push(Place { number, index: position, offset, len }.change(*transaction.tx_hash()));
+    let mut progress = BTreeMap::new();
+    for ((position, listed), receipt) in (0u32..).zip(places).zip(receipts) {
+        rows.push(Place { number, index: position, offset: listed.offset, len: listed.len }.change(listed.hash));
         rows.push(receipt.change(number, position));
-        progress.insert(receipt.sender, transaction.nonce() + 1);
+        progress.insert(receipt.sender, listed.nonce + 1);
     }
     Outcome {
         block: BlockRef { height: number, id: hash.to_vec(), timestamp_ms: header.timestamp.saturating_mul(1000) },
@@ -127,27 +122,6 @@ fn outcome(hash: B256, block: &Block<Transaction>, bytes: &[u8], state: Vec<Chan
         index: rows,
         progress: progress.into_iter().map(|(sender, next_sequence)| Progress { sender: sender.to_vec(), next_sequence }).collect(),
     }
-}
-
-/// Where each transaction's EIP-2718 bytes are within a block's RLP, as offset and length.
-fn transaction_spans(block: &[u8]) -> Vec<(u32, u32)> {
-    let spans = || -> alloy_rlp::Result<Vec<(u32, u32)>> {
-        let PayloadView::List(parts) = alloy_rlp::Header::decode_raw(&mut &block[..])? else { return Ok(Vec::new()) };
-        let mut list = *parts.get(1).ok_or(alloy_rlp::Error::InputTooShort)?;
-        let PayloadView::List(items) = alloy_rlp::Header::decode_raw(&mut list)? else { return Ok(Vec::new()) };
-        let start = block.as_ptr() as usize;
-        items
-            .into_iter()
-            .map(|item| {
-                let mut payload = item;
-                let header = alloy_rlp::Header::decode(&mut payload)?;
-                // A legacy transaction is a list as it is; any other is wrapped in a string.
-                let bytes = if header.list { item } else { payload };
-                Ok(((bytes.as_ptr() as usize - start) as u32, bytes.len() as u32))
-            })
-            .collect()
-    };
-    spans().unwrap_or_default()
 }
 
 /// The fields of the next header that parent and attributes determine.
@@ -184,7 +158,7 @@ fn towards(from: u64, target: u64) -> u64 {
 }
 
 /// EIP-4844, with the reserve price of EIP-7918 from Osaka on.
-fn excess_blob_gas(spec: &Spec, parent: &Header, timestamp: u64) -> u64 {
+pub fn excess_blob_gas(spec: &Spec, parent: &Header, timestamp: u64) -> u64 {
     let Some(params) = spec.blob_params(timestamp) else { return 0 };
     params.next_block_excess_blob_gas_osaka(
         parent.excess_blob_gas.unwrap_or_default(),
@@ -200,7 +174,7 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
     let seed = B256::try_from(attributes.seed.as_slice()).unwrap_or_default();
     let mut header = next_header(&spec, parent_hash, &parent, attributes.timestamp_ms / 1000, seed, &overrides);
     let mut execution = Execution::start(&spec, &header, State::default()).map_err(invalid)?;
-    let mut transactions = Vec::new();
+    let mut body = Body::default();
     let mut bytes_left = BLOCK_BYTES_MAX_OSAKA - 1024;
     'fill: loop {
         let batch = pool::next(POOL_BATCH);
@@ -225,7 +199,7 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
             match included {
                 Ok(()) => {
                     bytes_left -= pooled.data.len();
-                    transactions.push(transaction);
+                    body.push(&pooled.data, B256::try_from(pooled.id.as_slice()).unwrap_or_else(|_| keccak256(&pooled.data)), transaction.nonce());
                 }
                 Err(_) => {
                     // Not in this block: too large for what is left of it, or no longer affordable. Its successors depend on it.
@@ -239,20 +213,16 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
         }
     }
     let executed = execution.finish(&[]).map_err(invalid)?;
-    if let Some(after) = overrides.after_block() {
-        let mut sealed = seal(&mut header, &transactions, executed);
-        sealed.0.push(after.change());
-        return Ok(built(header, transactions, sealed.0, sealed.1));
-    }
-    let (changes, receipts) = seal(&mut header, &transactions, executed);
-    Ok(built(header, transactions, changes, receipts))
+    let (mut changes, receipts) = seal(&mut header, &body, executed);
+    changes.extend(overrides.after_block().map(|after| after.change()));
+    Ok(built(&header, body, changes, &receipts))
 }
 
 /// Completes a header with what execution found.
-fn seal(header: &mut Header, transactions: &[Transaction], executed: Executed) -> (Vec<Change>, Vec<index::ReceiptRow>) {
+fn seal(header: &mut Header, body: &Body, executed: Executed) -> (Vec<Change>, Vec<ReceiptRow>) {
     let (state_root, changes) = executed.state.into_changes();
     header.state_root = state_root;
-    header.transactions_root = proofs::calculate_transaction_root(transactions);
+    header.transactions_root = body.root();
     header.receipts_root = executed.receipts_root;
     header.logs_bloom = executed.logs_bloom;
     header.gas_used = executed.gas_used;
@@ -261,12 +231,8 @@ fn seal(header: &mut Header, transactions: &[Transaction], executed: Executed) -
     (changes, executed.receipts)
 }
 
-fn invalid(reason: impl Into<String>) -> Invalid {
+pub fn invalid(reason: impl Into<String>) -> Invalid {
     Invalid { reason: reason.into() }
-}
-
-fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Result<(), Invalid> {
-    if holds { Ok(()) } else { Err(invalid(reason())) }
 }
 
 pub fn execute(parent: &BlockRef, bytes: &[u8]) -> Result<Outcome, Invalid> {
@@ -276,8 +242,8 @@ pub fn execute(parent: &BlockRef, bytes: &[u8]) -> Result<Outcome, Invalid> {
     let block = Block::<Transaction>::decode(&mut rest).map_err(|error| invalid(format!("block does not decode: {error}")))?;
     ensure(rest.is_empty(), || format!("{} bytes after the block", rest.len()))?;
     let header = &block.header;
-    verify_header(&spec, parent_hash, &parent, header)?;
-    verify_body(&spec, &block, bytes.len())?;
+    verify::header(&spec, parent_hash, &parent, header)?;
+    verify::body(&spec, &block, bytes.len())?;
 
     let borrowed: Vec<&Transaction> = block.body.transactions.iter().collect();
     let senders = senders(&spec, &borrowed);
@@ -302,62 +268,5 @@ pub fn execute(parent: &BlockRef, bytes: &[u8]) -> Result<Outcome, Invalid> {
     })?;
     let (state_root, changes) = executed.state.into_changes();
     ensure(state_root == header.state_root, || format!("state root: header has {}, execution {state_root}", header.state_root))?;
-    Ok(outcome(header.hash_slow(), &block, bytes, changes, executed.receipts))
-}
-
-fn verify_header(spec: &Spec, parent_hash: B256, parent: &Header, header: &Header) -> Result<(), Invalid> {
-    let fork = spec.fork(header.timestamp);
-    ensure(header.parent_hash == parent_hash, || format!("parent hash: header has {}, parent {parent_hash}", header.parent_hash))?;
-    ensure(header.number == parent.number + 1, || format!("number: header has {}, parent {}", header.number, parent.number))?;
-    ensure(header.timestamp > parent.timestamp, || {
-        format!("timestamp: header has {}, parent {}", header.timestamp, parent.timestamp)
-    })?;
-    ensure(header.difficulty.is_zero(), || "difficulty is not 0".into())?;
-    ensure(header.nonce.is_zero(), || "nonce is not 0".into())?;
-    ensure(header.ommers_hash == EMPTY_OMMER_ROOT_HASH, || "ommers hash is not that of an empty list".into())?;
-    ensure(header.extra_data.len() <= EXTRA_DATA_MAX, || format!("extra data of {} bytes", header.extra_data.len()))?;
-    ensure(header.gas_limit >= GAS_LIMIT_MIN && header.gas_limit <= i64::MAX as u64, || format!("gas limit {}", header.gas_limit))?;
-    ensure(header.gas_limit.abs_diff(parent.gas_limit) < parent.gas_limit / GAS_LIMIT_BOUND, || {
-        format!("gas limit: header has {}, parent {}", header.gas_limit, parent.gas_limit)
-    })?;
-    ensure(header.gas_used <= header.gas_limit, || format!("gas used {} above limit {}", header.gas_used, header.gas_limit))?;
-    let base_fee = next_base_fee(parent);
-    ensure(header.base_fee_per_gas == Some(base_fee), || {
-        format!("base fee: header has {:?}, parent asks for {base_fee}", header.base_fee_per_gas)
-    })?;
-    ensure(header.withdrawals_root.is_some() == (fork >= Fork::Shanghai), || "withdrawals root: present before Shanghai or absent after".into())?;
-    let cancun = fork >= Fork::Cancun;
-    ensure(header.blob_gas_used.is_some() == cancun, || "blob gas used: present before Cancun or absent after".into())?;
-    ensure(header.parent_beacon_block_root.is_some() == cancun, || "parent beacon block root: present before Cancun or absent after".into())?;
-    ensure(header.requests_hash.is_some() == (fork >= Fork::Prague), || "requests hash: present before Prague or absent after".into())?;
-    let excess = cancun.then(|| excess_blob_gas(spec, parent, header.timestamp));
-    ensure(header.excess_blob_gas == excess, || {
-        format!("excess blob gas: header has {:?}, parent asks for {excess:?}", header.excess_blob_gas)
-    })
-}
-
-fn verify_body(spec: &Spec, block: &Block<Transaction>, block_bytes: usize) -> Result<(), Invalid> {
-    let header = &block.header;
-    let fork = spec.fork(header.timestamp);
-    ensure(fork < Fork::Osaka || block_bytes <= BLOCK_BYTES_MAX_OSAKA, || format!("block of {block_bytes} bytes"))?;
-    ensure(block.body.ommers.is_empty(), || "ommers are not empty".into())?;
-    let root = proofs::calculate_transaction_root(&block.body.transactions);
-    ensure(root == header.transactions_root, || format!("transactions root: header has {}, body {root}", header.transactions_root))?;
-    let withdrawals = block.body.withdrawals.as_ref().map(|withdrawals| proofs::calculate_withdrawals_root(withdrawals));
-    ensure(withdrawals == header.withdrawals_root, || {
-        format!("withdrawals root: header has {:?}, body {withdrawals:?}", header.withdrawals_root)
-    })?;
-    let blobs: u64 = block.body.transactions.iter().map(|transaction| transaction.blob_count().unwrap_or_default()).sum();
-    let blob_gas = blobs * GAS_PER_BLOB;
-    ensure(header.blob_gas_used.unwrap_or_default() == blob_gas, || {
-        format!("blob gas used: header has {:?}, body {blob_gas}", header.blob_gas_used)
-    })?;
-    let blobs_max = spec.blob_params(header.timestamp).map_or(0, |params| params.max_blob_count);
-    ensure(blobs <= blobs_max, || format!("{blobs} blobs, at most {blobs_max}"))?;
-    for (position, transaction) in block.body.transactions.iter().enumerate() {
-        ensure(fork >= transaction::fork_of(transaction.tx_type()), || {
-            format!("transaction {position}: type {} before {:?}", transaction.tx_type(), transaction::fork_of(transaction.tx_type()))
-        })?;
-    }
-    Ok(())
+    Ok(outcome(header.hash_slow(), header, &body::listed(&block, bytes), changes, &executed.receipts))
 }

@@ -136,12 +136,16 @@ impl<'a> Execution<'a> {
             Err(EVMError::Database(never)) => match never {},
             Err(error) => panic!("revm: {error}"),
         };
-        self.commit();
+        if self.evm.take_destroyed() {
+            // revm keeps an account destroyed until it is committed, and what follows may create it anew.
+            self.commit();
+        }
         self.blob_gas_used += blob_gas;
         self.keep(transaction.ty(), sender, result);
         Ok(())
     }
 
+    /// Moves what the journal holds to the state. Between transactions it may stay there, where the next finds it at less cost.
     fn commit(&mut self) {
         let changes = self.evm.finalize();
         self.state().commit(changes);
@@ -174,6 +178,7 @@ impl<'a> Execution<'a> {
 
     /// Ends the block: withdrawals, and the system calls that come after its transactions.
     pub fn finish(mut self, withdrawals: &[Withdrawal]) -> Result<Executed, String> {
+        self.commit();
         for withdrawal in withdrawals {
             // EIP-4895: amounts are in gwei. A withdrawal of nothing creates no account (EIP-161).
             if withdrawal.amount > 0 {

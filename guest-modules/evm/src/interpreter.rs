@@ -12,7 +12,7 @@ use revm::{
         interpreter::EthInterpreter,
         interpreter_types::{Jumps, LoopControl},
     },
-    primitives::U256,
+    primitives::{U256, hardfork::SpecId},
 };
 
 /// Runs a frame until it returns, stops, or calls another.
@@ -40,6 +40,7 @@ fn steps<H: Host>(
     let code = interpreter.bytecode.bytes();
     let code = code.as_ref();
     let mut pc = interpreter.bytecode.pc();
+    let has_push0 = interpreter.runtime_flag.spec_id.is_enabled_in(SpecId::SHANGHAI);
 
     /// Ends the frame unless the instruction could be executed.
     macro_rules! ensure {
@@ -110,6 +111,7 @@ fn steps<H: Host>(
                 }
             }
             opcode::JUMPDEST => {}
+            opcode::PUSH0 if has_push0 => ensure!(push(interpreter.stack.data_mut(), U256::ZERO), StackOverflow),
             opcode::PUSH1 => {
                 ensure!(push(interpreter.stack.data_mut(), U256::from(code[pc])), StackOverflow);
                 pc += 1;

@@ -18,6 +18,7 @@ mod bindings {
 }
 
 mod block;
+mod body;
 mod crypto;
 mod deposit;
 mod dev;
@@ -32,6 +33,7 @@ mod spec;
 mod state;
 mod transaction;
 mod trie;
+mod verify;
 
 use bindings::{
     Guest,

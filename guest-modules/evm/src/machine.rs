@@ -14,7 +14,7 @@ use revm::{
         evm::{ContextDbError, FrameInitResult},
         instructions::{EthInstructions, InstructionProvider},
     },
-    interpreter::{FrameInput, interpreter::EthInterpreter, interpreter_action::FrameInit},
+    interpreter::{FrameInput, InstructionResult, InterpreterAction, interpreter::EthInterpreter, interpreter_action::FrameInit},
     state::EvmState,
 };
 
@@ -28,11 +28,12 @@ type Error = EVMError<Infallible, InvalidTransaction>;
 /// An EVM on a [`State`].
 pub struct Machine {
     evm: MainnetEvm<Surroundings>,
+    destroyed: bool,
 }
 
 impl Machine {
     pub fn new(surroundings: Surroundings) -> Self {
-        Self { evm: surroundings.build_mainnet() }
+        Self { evm: surroundings.build_mainnet(), destroyed: false }
     }
 
     pub fn surroundings(&mut self) -> &mut Surroundings {
@@ -61,6 +62,11 @@ impl Machine {
     pub fn system_call(&mut self, contract: Address, input: Bytes) -> Result<ExecutionResult<HaltReason>, Error> {
         self.evm.ctx.set_tx(TxEnv::new_system_tx_with_caller(SYSTEM_ADDRESS, contract, input));
         MainnetHandler::default().run_system_call(self)
+    }
+
+    /// Whether a contract destroyed itself since this was asked last, even if that was undone.
+    pub fn take_destroyed(&mut self) -> bool {
+        core::mem::take(&mut self.destroyed)
     }
 
     /// What the journal holds, which is then empty.
@@ -118,6 +124,7 @@ impl EvmTr for Machine {
         let (context, instructions, _, frames) = self.evm.all_mut();
         let frame = frames.get();
         let action = interpreter::run(&mut frame.interpreter, instructions.instruction_table(), instructions.gas_table(), context);
+        self.destroyed |= matches!(&action, InterpreterAction::Return(result) if result.result == InstructionResult::SelfDestruct);
         frame.process_next_action(context, action).inspect(|next| {
             if next.is_result() {
                 frame.set_finished(true);

@@ -287,7 +287,9 @@ impl DatabaseCommit for State {
             cached.changed |= cached.account != Some(new);
             cached.account = Some(new);
             for (key, slot) in account.storage {
-                if slot.is_changed() {
+                // Against what is known here: the journal's original value is that of the slot's last transaction.
+                let before = cached.storage.get(&key).map_or(U256::ZERO, |slot| slot.value);
+                if slot.present_value != before {
                     cached.storage.insert(key, Slot { value: slot.present_value, changed: true });
                     cached.changed = true;
                 }
