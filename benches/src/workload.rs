@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use subnode_devnet::Account;
 
 /// The chain id of all workloads.
-pub const CHAIN_ID: u64 = 31337;
+pub(crate) const CHAIN_ID: u64 = 31337;
 /// Where genesis puts the contract that a workload calls.
-pub const CONTRACT: Address = address!("00000000000000000000000000000000000c0de1");
+pub(crate) const CONTRACT: Address = address!("00000000000000000000000000000000000c0de1");
 
 /// What the transactions of a block do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Workload {
+pub(crate) enum Workload {
     /// Move one wei.
     Transfer,
     /// Move one unit of a token: selector, two balances in a mapping, an event.
@@ -29,10 +29,10 @@ pub enum Workload {
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Transfer, Self::Erc20, Self::Keccak, Self::Arithmetic];
+    pub(crate) const ALL: [Self; 4] = [Self::Transfer, Self::Erc20, Self::Keccak, Self::Arithmetic];
 
     /// Its name in tables.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Transfer => "transfers",
             Self::Erc20 => "ERC-20 transfers",
@@ -42,7 +42,7 @@ impl Workload {
     }
 
     /// The code of the contract that it calls.
-    pub fn code(self) -> Bytes {
+    pub(crate) fn code(self) -> Bytes {
         let code = match self {
             Self::Transfer => String::new(),
             Self::Erc20 => [
@@ -66,7 +66,7 @@ impl Workload {
     }
 
     /// Gas that one of its transactions may use.
-    pub fn gas_limit(self) -> u64 {
+    pub(crate) fn gas_limit(self) -> u64 {
         match self {
             Self::Transfer => 21_000,
             Self::Erc20 => 120_000,
@@ -75,7 +75,7 @@ impl Workload {
     }
 
     /// Transactions in a block of it.
-    pub fn block_transactions(self) -> usize {
+    pub(crate) fn block_transactions(self) -> usize {
         match self {
             Self::Transfer | Self::Erc20 => 2_000,
             Self::Keccak | Self::Arithmetic => 10,
@@ -83,7 +83,7 @@ impl Workload {
     }
 
     /// Signed transactions of the accounts in turn, each account's nonces from `nonce` on.
-    pub fn signed(self, accounts: &[Account], contract: Address, nonce: u64, count: usize, gas_price: u128) -> Vec<(Address, TxEnvelope)> {
+    pub(crate) fn signed(self, accounts: &[Account], contract: Address, nonce: u64, count: usize, gas_price: u128) -> Vec<(Address, TxEnvelope)> {
         let signers: Vec<_> = accounts.iter().map(|account| PrivateKeySigner::from_bytes(&account.secret()).expect("a key")).collect();
         (0..count)
             .map(|index| {
@@ -114,7 +114,7 @@ impl Workload {
     }
 
     /// A genesis with rich accounts and the contract.
-    pub fn genesis(self, accounts: &[Account]) -> Value {
+    pub(crate) fn genesis(self, accounts: &[Account]) -> Value {
         let mut alloc = json!({});
         for account in accounts {
             alloc[account.address.to_string()] = json!({ "balance": "0xffffffffffffffffffffffff" });

@@ -5,7 +5,7 @@ use alloy_eips::{
     eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS, eip4895::Withdrawal, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
     eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, eip7685::Requests,
 };
-use alloy_primitives::{Address, B256, Bloom, Bytes, U256, logs_bloom};
+use alloy_primitives::{Address, B256, Bloom, BloomInput, Bytes, Log, U256, keccak256, map::HashMap};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use revm::{
     context::{BlockEnv, CfgEnv, result::{EVMError, ExecutionResult, InvalidTransaction}},
@@ -204,8 +204,10 @@ impl<'a> Execution<'a> {
             }
             requests = Some(all);
         }
-        let logs_bloom = logs_bloom(self.receipts.iter().flat_map(|receipt| &receipt.logs));
-        let receipts_root = receipts_root(&self.receipts, &self.kinds);
+        let mut hashes = LogHashes::default();
+        let blooms: Vec<Bloom> = self.receipts.iter().map(|receipt| hashes.bloom(&receipt.logs)).collect();
+        let receipts_root = receipts_root(&self.receipts, &self.kinds, &blooms);
+        let logs_bloom = blooms.iter().fold(Bloom::ZERO, |all, bloom| all | *bloom);
         Ok(Executed {
             gas_used: self.gas_used,
             blob_gas_used: self.blob_gas_used,
@@ -219,18 +221,39 @@ impl<'a> Execution<'a> {
 }
 
 /// The receipt as the receipts trie and `eth_getTransactionReceipt` have it.
-pub fn receipt(row: &ReceiptRow) -> ReceiptWithBloom<Receipt> {
-    let logs_bloom = logs_bloom(&row.logs);
+pub fn receipt(row: &ReceiptRow, logs_bloom: Bloom) -> ReceiptWithBloom<Receipt> {
     let receipt = Receipt { status: Eip658Value::Eip658(row.success), cumulative_gas_used: row.cumulative_gas_used, logs: row.logs.clone() };
     ReceiptWithBloom { receipt, logs_bloom }
 }
 
-fn receipts_root(rows: &[ReceiptRow], kinds: &[u8]) -> B256 {
-    let items: Vec<_> = rows.iter().zip(kinds).collect();
-    ordered_trie_root_with_encoder(&items, |(row, kind), out| {
+fn receipts_root(rows: &[ReceiptRow], kinds: &[u8], blooms: &[Bloom]) -> B256 {
+    let items: Vec<_> = rows.iter().zip(kinds).zip(blooms).collect();
+    ordered_trie_root_with_encoder(&items, |((row, kind), bloom), out| {
         if **kind != 0 {
             out.push(**kind);
         }
-        alloy_rlp::Encodable::encode(&receipt(row), out);
+        alloy_rlp::Encodable::encode(&receipt(row, **bloom), out);
     })
+}
+
+/// Hashes of addresses and topics for blooms: the logs of a block have most of them in common.
+#[derive(Default)]
+struct LogHashes {
+    addresses: HashMap<Address, B256>,
+    topics: HashMap<B256, B256>,
+}
+
+impl LogHashes {
+    fn bloom(&mut self, logs: &[Log]) -> Bloom {
+        let mut bloom = Bloom::ZERO;
+        for log in logs {
+            let hash = *self.addresses.entry(log.address).or_insert_with(|| keccak256(log.address));
+            bloom.accrue(BloomInput::Hash(hash));
+            for topic in log.topics() {
+                let hash = *self.topics.entry(*topic).or_insert_with(|| keccak256(topic));
+                bloom.accrue(BloomInput::Hash(hash));
+            }
+        }
+        bloom
+    }
 }

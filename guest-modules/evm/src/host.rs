@@ -106,7 +106,15 @@ pub fn recover_many(items: &[Recovery]) -> Vec<Option<Address>> {
 unsafe extern "C" fn subnode_keccak256(bytes: *const u8, len: usize, output: *mut u8) {
     // SAFETY: the caller's promise, and `word` is 32 bytes in the order `Word256` fixes.
     unsafe {
-        let word = crypto::keccak256(core::slice::from_raw_parts(bytes, len));
+        let word = |index: usize| {
+            let [a, b, c, d] = bytes.cast::<[u64; 4]>().add(index).read_unaligned();
+            Word256 { a, b, c, d }
+        };
+        let word = match len {
+            32 => crypto::keccak256_word(word(0)),
+            64 => crypto::keccak256_pair(word(0), word(1)),
+            _ => crypto::keccak256(core::slice::from_raw_parts(bytes, len)),
+        };
         output.cast::<[u64; 4]>().write_unaligned([word.a, word.b, word.c, word.d]);
     }
 }

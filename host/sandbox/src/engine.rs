@@ -116,7 +116,6 @@ fn config(instances: u32) -> Config {
         .linear_memory_keep_resident(KEPT_RESIDENT_BYTES)
         .table_keep_resident(64 << 10)
         .max_unused_warm_slots(64);
-    if std::env::var_os("SUBNODE_PERFMAP").is_some() { config.profiler(wasmtime::ProfilingStrategy::PerfMap); }
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }

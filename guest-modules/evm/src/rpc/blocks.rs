@@ -2,7 +2,7 @@
 
 use alloy_consensus::{Block as ConsensusBlock, Header as ConsensusHeader, ReceiptEnvelope, ReceiptWithBloom, Transaction as _, transaction::Recovered};
 use alloy_eips::{BlockId, BlockNumberOrTag, eip2718::Encodable2718};
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, logs_bloom};
 use alloy_rlp::Decodable;
 use alloy_rpc_types_eth::{Block, BlockTransactions, Header, Log, Transaction as RpcTransaction, TransactionReceipt};
 
@@ -168,7 +168,7 @@ fn receipt_of(
     position: u64,
 ) -> TransactionReceipt<ReceiptEnvelope<Log>> {
     let transaction_hash = *transaction.tx_hash();
-    let ReceiptWithBloom { receipt, logs_bloom } = execute::receipt(row);
+    let ReceiptWithBloom { receipt, logs_bloom } = execute::receipt(row, logs_bloom(&row.logs));
     let logs = (row.first_log..).zip(receipt.logs).map(|(log_index, inner)| Log {
         inner,
         block_hash: Some(block_hash),

@@ -70,6 +70,17 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         let hash = alloy_primitives::keccak256(data.as_le_slice(&cx));
         Ok((Word256::from_bytes(hash.0),))
     })?;
+    crypto.func_wrap("keccak256-word", |mut cx: Cx<'_>, (word,): (Word256,)| {
+        charge(&mut cx, HASH_FUEL)?;
+        Ok((Word256::from_bytes(alloy_primitives::keccak256(word.to_bytes()).0),))
+    })?;
+    crypto.func_wrap("keccak256-pair", |mut cx: Cx<'_>, (first, second): (Word256, Word256)| {
+        charge(&mut cx, HASH_FUEL)?;
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(&first.to_bytes());
+        bytes[32..].copy_from_slice(&second.to_bytes());
+        Ok((Word256::from_bytes(alloy_primitives::keccak256(bytes).0),))
+    })?;
     crypto.func_wrap("sha256", |mut cx: Cx<'_>, (data,): (Bytes,)| {
         charge(&mut cx, HASH_FUEL + data.len() as u64 * 2)?;
         let hash: [u8; 32] = sha2::Sha256::digest(data.as_le_slice(&cx)).into();
