@@ -10,7 +10,7 @@ use std::{
 use alloy::primitives::{U256, utils::parse_ether};
 use subnode_chain::{ChainOptions, PoolLimits, TimeSource};
 use subnode_node::{ChainSetup, Node, NodeError};
-use subnode_sandbox::{Limits, Sandbox, SandboxError, SandboxOptions};
+use subnode_sandbox::{Limits, Module, ModuleError, Sandbox, SandboxError, SandboxOptions};
 use subnode_storage::{MemoryStore, Retention};
 use subnode_types::{ChainName, Sealing};
 
@@ -31,6 +31,9 @@ pub enum DevnetError {
     /// The engine.
     #[error("{0}")]
     Sandbox(#[from] SandboxError),
+    /// An embedded module.
+    #[error("{0}")]
+    Module(#[from] ModuleError),
     /// A chain.
     #[error("{0}")]
     Node(#[from] NodeError),
@@ -225,18 +228,26 @@ impl Builder {
         let sandbox = shared_sandbox()?;
         let accounts = accounts(&self.mnemonic, self.accounts)?;
         let signing = Arc::new(Signers::of(&accounts));
-        let node = Node::new((*sandbox).clone(), Arc::new(MemoryStore::default()));
+        let (runtime, consensus) = (sandbox.load(subnode_modules::EVM)?, sandbox.load(subnode_modules::SOLO)?);
+        let node = Node::new(Arc::new(MemoryStore::default()));
         let mut chains = Vec::new();
         for index in 0..self.chains {
             let name: ChainName = format!("dev{}", index + 1).parse()?;
-            let setup = self.setup(name, index, &accounts, signing.clone());
+            let setup = self.setup(name, index, &accounts, signing.clone(), (runtime.clone(), consensus.clone()));
             let chain = node.open(setup).await?;
             chains.push(DevChain::new(chain, accounts.clone(), self.chain_id + u64::from(index)));
         }
         Ok(Devnet::new(sandbox, node, chains))
     }
 
-    fn setup(&self, name: ChainName, index: u32, accounts: &[Account], signing: Arc<dyn subnode_sandbox::Accounts>) -> ChainSetup {
+    fn setup(
+        &self,
+        name: ChainName,
+        index: u32,
+        accounts: &[Account],
+        signing: Arc<dyn subnode_sandbox::Accounts>,
+        (runtime, consensus): (Module, Module),
+    ) -> ChainSetup {
         let time = if self.wall_clock { TimeSource::Wall } else { TimeSource::Virtual(Arc::new(AtomicU64::new(VIRTUAL_GENESIS * 1000))) };
         let genesis = DevGenesis {
             chain_id: self.chain_id + u64::from(index),
@@ -252,8 +263,8 @@ impl Builder {
         options.seed = (!self.wall_clock).then_some([7; 32]);
         ChainSetup {
             name,
-            runtime: subnode_modules::EVM.into(),
-            consensus: subnode_modules::SOLO.into(),
+            runtime,
+            consensus,
             spec: self.genesis.clone().unwrap_or_else(|| genesis.to_json()),
             consensus_config: sealing_config(self.sealing).into_bytes(),
             retention: self.kept_heights.map_or(Retention::Archive, Retention::Last),

@@ -4,7 +4,7 @@ use std::{
 };
 
 use subnode_chain::{Chain, ChainOptions, ChainParts, OpenError};
-use subnode_sandbox::{Accounts, ModuleError, Sandbox};
+use subnode_sandbox::{Accounts, Module};
 use subnode_storage::{Retention, Store, StoreError};
 use subnode_types::ChainName;
 use tokio::task::JoinSet;
@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 pub struct ChainSetup {
     /// Its name.
     pub name: ChainName,
-    /// The runtime component.
-    pub runtime: Arc<[u8]>,
-    /// The consensus component.
-    pub consensus: Arc<[u8]>,
+    /// The runtime module, loaded once for all chains that run it.
+    pub runtime: Module,
+    /// The consensus module.
+    pub consensus: Module,
     /// For the runtime, at the chain's birth.
     pub spec: Vec<u8>,
     /// For the consensus module, at every start.
@@ -35,16 +35,6 @@ pub enum NodeError {
     /// There is one of this name.
     #[error("chain {0} is running already; choose another name")]
     Exists(ChainName),
-    /// A module is not what it must be.
-    #[error("chain {name}: {which} module: {error}")]
-    Module {
-        /// The chain.
-        name: ChainName,
-        /// `runtime` or `consensus`.
-        which: &'static str,
-        /// What is wrong.
-        error: ModuleError,
-    },
     /// The store failed.
     #[error("chain {name}: {error}")]
     Store {
@@ -65,7 +55,6 @@ pub enum NodeError {
 
 /// The chains of this process.
 pub struct Node {
-    sandbox: Sandbox,
     store: Arc<dyn Store>,
     chains: RwLock<Chains>,
 }
@@ -79,8 +68,8 @@ struct Chains {
 
 impl Node {
     /// A node without chains.
-    pub fn new(sandbox: Sandbox, store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { sandbox, store, chains: RwLock::default() })
+    pub fn new(store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { store, chains: RwLock::default() })
     }
 
     /// Opens a chain and runs it.
@@ -92,14 +81,11 @@ impl Node {
         if self.chain(&name).is_some() {
             return Err(NodeError::Exists(name));
         }
-        let module = |which, error| NodeError::Module { name: name.clone(), which, error };
-        let runtime = self.sandbox.load(&setup.runtime).map_err(|error| module("runtime", error))?;
-        let consensus = self.sandbox.load(&setup.consensus).map_err(|error| module("consensus", error))?;
         let store = self.store.open(&name, setup.retention).map_err(|error| NodeError::Store { name: name.clone(), error })?;
         let parts = ChainParts {
             name: name.clone(),
-            runtime,
-            consensus,
+            runtime: setup.runtime,
+            consensus: setup.consensus,
             store,
             spec: setup.spec,
             consensus_config: setup.consensus_config,

@@ -59,7 +59,8 @@ async fn open(args: &DevArgs, accounts: &[Account]) -> anyhow::Result<Arc<Node>>
     };
     let signers: Arc<Signers> = Arc::new(Signers::of(accounts));
     let existing = store.names();
-    let node = Node::new(sandbox, store);
+    let (runtime, consensus) = (sandbox.load(subnode_modules::EVM)?, sandbox.load(subnode_modules::SOLO)?);
+    let node = Node::new(store);
     for index in 0..args.chains {
         let name: ChainName = format!("dev{}", index + 1).parse()?;
         let mut options = default_options(sealing, TimeSource::Wall);
@@ -72,8 +73,8 @@ async fn open(args: &DevArgs, accounts: &[Account]) -> anyhow::Result<Arc<Node>>
         };
         let setup = ChainSetup {
             name,
-            runtime: subnode_modules::EVM.into(),
-            consensus: subnode_modules::SOLO.into(),
+            runtime: runtime.clone(),
+            consensus: consensus.clone(),
             spec,
             consensus_config: sealing_config(sealing).into_bytes(),
             retention: if args.history == 0 { Retention::Archive } else { Retention::Last(args.history) },

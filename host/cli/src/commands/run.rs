@@ -7,7 +7,7 @@ use subnode_chain::{ChainOptions, PoolLimits, TimeSource};
 use subnode_devnet::{Signers, default_options, module_cache_dir, sealing_config};
 use subnode_node::{ChainSetup, Node};
 use subnode_rpc::RpcLimits;
-use subnode_sandbox::{Limits, Sandbox, SandboxOptions};
+use subnode_sandbox::{Limits, Module, Sandbox, SandboxOptions};
 use subnode_storage::{Retention, RocksOptions, RocksStore};
 use subnode_types::Sealing;
 
@@ -40,23 +40,28 @@ async fn open(config: &Config) -> anyhow::Result<Arc<Node>> {
     let sandbox = Sandbox::new(&SandboxOptions { instances, cache_dir: module_cache_dir() })?;
     let options = RocksOptions { cache_bytes: 128 << 20, write_buffer_bytes: 128 << 20, background_jobs: 2 };
     let store = RocksStore::open(&config.data_dir, &options)?;
-    let node = Node::new(sandbox, Arc::new(store));
+    let node = Node::new(Arc::new(store));
     for chain in &config.chains {
-        let setup = setup(chain)?;
+        let setup = setup(&sandbox, chain)?;
         Box::pin(node.open(setup)).await?;
         tracing::info!(chain = %chain.name, "open");
     }
     Ok(node)
 }
 
-fn component(name: &str) -> anyhow::Result<Arc<[u8]>> {
-    match subnode_modules::by_name(name) {
-        Some(bytes) => Ok(bytes.into()),
-        None => Ok(std::fs::read(name).with_context(|| format!("module {name:?} is neither embedded (evm, kv, solo) nor a file"))?.into()),
-    }
+fn module(sandbox: &Sandbox, name: &str) -> anyhow::Result<Module> {
+    let file;
+    let component = match subnode_modules::by_name(name) {
+        Some(embedded) => embedded,
+        None => {
+            file = std::fs::read(name).with_context(|| format!("module {name:?} is neither embedded (evm, kv, solo) nor a file"))?;
+            &file
+        }
+    };
+    sandbox.load(component).with_context(|| format!("module {name}"))
 }
 
-fn setup(chain: &ChainConfig) -> anyhow::Result<ChainSetup> {
+fn setup(sandbox: &Sandbox, chain: &ChainConfig) -> anyhow::Result<ChainSetup> {
     let sealing = match chain.sealing {
         SealingConfig::Instant => Sealing::Instant,
         SealingConfig::Manual => Sealing::Manual,
@@ -69,8 +74,8 @@ fn setup(chain: &ChainConfig) -> anyhow::Result<ChainSetup> {
     let defaults = default_options(sealing, TimeSource::Wall);
     Ok(ChainSetup {
         name: chain.name.clone(),
-        runtime: component(&chain.runtime).with_context(|| format!("chain {}", chain.name))?,
-        consensus: component(&chain.consensus).with_context(|| format!("chain {}", chain.name))?,
+        runtime: module(sandbox, &chain.runtime).with_context(|| format!("chain {}", chain.name))?,
+        consensus: module(sandbox, &chain.consensus).with_context(|| format!("chain {}", chain.name))?,
         spec,
         consensus_config: sealing_config(sealing).into_bytes(),
         retention: match chain.history {

@@ -1,0 +1,145 @@
+//! `subnode dev` against anvil, over HTTP, from one native client.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use alloy::eips::Encodable2718;
+use alloy::primitives::hex;
+use anyhow::ensure;
+use serde_json::json;
+use subnode_devnet::{Account, DEFAULT_MNEMONIC, accounts};
+
+use crate::{
+    http::Client,
+    peer::{ANVIL, Peer, Program},
+    ratio::{median, quantile},
+    workload::{CONTRACT, Workload},
+};
+
+const GAS_PRICE: u128 = 100_000_000_000;
+const ROUNDS: usize = 3;
+const STARTS: usize = 9;
+const READS: usize = 4_000;
+
+/// How load is put on.
+#[derive(Clone, Copy)]
+struct Load {
+    transactions: usize,
+    batch: usize,
+    in_flight: usize,
+}
+
+/// Batches that anvil survives on instant mining, and enough transactions for some blocks of a second.
+const INSTANT: Load = Load { transactions: 8_000, batch: 100, in_flight: 4 };
+const INTERVAL: Load = Load { transactions: 20_000, batch: 200, in_flight: 4 };
+const FLOOD: Load = Load { transactions: 10_000, batch: 200, in_flight: 1 };
+
+/// Prints the table.
+pub(crate) async fn run() -> anyhow::Result<()> {
+    let programs = Program::both()?;
+    let accounts = accounts(DEFAULT_MNEMONIC, 10)?;
+    println!("\n## subnode dev against anvil {ANVIL}\n");
+    println!("| measured | subnode | anvil | subnode / anvil |\n|---|---|---|---|");
+    for (sealing, arguments, load) in [("instant", [].as_slice(), INSTANT), ("1 s blocks", ["--block-time", "1"].as_slice(), INTERVAL)] {
+        for workload in [Workload::Transfer, Workload::Erc20] {
+            let mut rates = [Vec::new(), Vec::new()];
+            for _ in 0..ROUNDS {
+                for (program, rates) in programs.iter().zip(&mut rates) {
+                    let peer = program.start(arguments).await?;
+                    rates.push(mined_per_second(&peer, &accounts, workload, load).await?);
+                }
+            }
+            let label = format!("{} mined, {sealing}, {} batches of {} in flight", workload.name(), load.in_flight, load.batch);
+            row(&label, "/s", median(&rates[0]), median(&rates[1]));
+        }
+    }
+    let (mut calls, mut balances) = ([0.0; 2], [0.0; 2]);
+    for (index, program) in programs.iter().enumerate() {
+        let peer = program.start(&[]).await?;
+        let mut client = prepared(&peer, Workload::Erc20).await?;
+        let input = [&alloy::primitives::keccak256("transfer(address,uint256)")[..4], &[0; 64]].concat();
+        let call = json!([{ "from": accounts[0].address, "to": CONTRACT, "data": hex::encode_prefixed(input) }, "latest"]);
+        calls[index] = read_us(&mut client, "eth_call", &call).await?;
+        balances[index] = read_us(&mut client, "eth_getBalance", &json!([accounts[0].address, "latest"])).await?;
+    }
+    row("eth_call, median", "us", calls[0], calls[1]);
+    row("eth_getBalance, median", "us", balances[0], balances[1]);
+    let mut starts = [Vec::new(), Vec::new()];
+    for _ in 0..STARTS {
+        for (program, starts) in programs.iter().zip(&mut starts) {
+            starts.push(program.start(&[]).await?.started_in.as_secs_f64() * 1e3);
+        }
+    }
+    row("start to first answer, median", "ms", median(&starts[0]), median(&starts[1]));
+    let peer = programs[0].start(&[]).await?;
+    let rate = mined_per_second(&peer, &accounts, Workload::Transfer, FLOOD).await?;
+    println!("| {} transfers in batches of {}, instant | all mined, {rate:.0}/s, {:.0} MiB resident | not run: it livelocks | |", FLOOD.transactions, FLOOD.batch, peer.resident_mib());
+    Ok(())
+}
+
+fn row(label: &str, unit: &str, ours: f64, theirs: f64) {
+    println!("| {label} | {ours:.0} {unit} | {theirs:.0} {unit} | **{:.2}** |", ours / theirs);
+}
+
+/// A client of a chain that has the contract a workload calls.
+async fn prepared(peer: &Peer, workload: Workload) -> anyhow::Result<Client> {
+    let mut client = Client::connect(peer.address).await?;
+    if workload != Workload::Transfer {
+        client.call("anvil_setCode", &json!([CONTRACT, workload.code()])).await?;
+    }
+    Ok(client)
+}
+
+/// Sends signed transactions and waits until the last of each account is mined.
+async fn mined_per_second(peer: &Peer, accounts: &[Account], workload: Workload, load: Load) -> anyhow::Result<f64> {
+    let mut client = prepared(peer, workload).await?;
+    let signed = workload.signed(accounts, CONTRACT, 0, load.transactions, GAS_PRICE);
+    let last: Vec<_> = signed.iter().rev().take(accounts.len()).map(|(_, transaction)| *transaction.tx_hash()).collect();
+    let requests: Vec<_> = signed
+        .iter()
+        .enumerate()
+        .map(|(id, (_, transaction))| {
+            json!({ "jsonrpc": "2.0", "id": id, "method": "eth_sendRawTransaction", "params": [hex::encode_prefixed(transaction.encoded_2718())] })
+        })
+        .collect();
+    let bodies: Arc<Vec<Vec<u8>>> = Arc::new(requests.chunks(load.batch).map(|batch| json!(batch).to_string().into_bytes()).collect());
+    let next = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let started = Instant::now();
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..load.in_flight {
+        let (bodies, next, address) = (bodies.clone(), next.clone(), peer.address);
+        senders.spawn(async move {
+            let mut client = Client::connect(address).await?;
+            while let Some(body) = bodies.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                let answer = client.post(body).await?;
+                ensure!(!answer.windows(8).any(|window| window == b"\"error\":"), "{}", String::from_utf8_lossy(&answer[..answer.len().min(400)]));
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(sent) = senders.join_next().await {
+        sent??;
+    }
+    for hash in last {
+        while client.call("eth_getTransactionReceipt", &json!([hash])).await?.is_null() {
+            ensure!(started.elapsed() < Duration::from_secs(60), "transaction {hash} is not mined");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    Ok(load.transactions as f64 / started.elapsed().as_secs_f64())
+}
+
+/// Median microseconds of a call on one connection.
+async fn read_us(client: &mut Client, method: &str, params: &serde_json::Value) -> anyhow::Result<f64> {
+    client.call(method, params).await?;
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
+    let mut times = Vec::with_capacity(READS);
+    for _ in 0..READS {
+        let started = Instant::now();
+        client.post(body.as_bytes()).await?;
+        times.push(started.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(quantile(&times, 0.5))
+}
