@@ -69,7 +69,7 @@ fn web3_py_works_unchanged() -> anyhow::Result<()> {
 fn hardhat_works_unchanged() -> anyhow::Result<()> {
     let packages = Packages::install()?;
     let node = Dev::start([""; 0])?;
-    run(packages.tool("hardhat", "hardhat").args(["run", "exercise.cjs"]).env("HTTP_URL", node.http()).env("WS_URL", node.ws())).map(drop)
+    run(packages.hardhat().args(["run", "exercise.cjs"]).env("HTTP_URL", node.http()).env("WS_URL", node.ws())).map(drop)
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn cast_works_unchanged() -> anyhow::Result<()> {
     let packages = Packages::install()?;
     let node = Dev::start([""; 0])?;
     for url in [node.http(), node.ws()] {
-        let cast = |arguments: &[&str]| run(packages.tool("cast", "foundry").arg(arguments[0]).args(["--rpc-url", &url]).args(&arguments[1..]));
+        let cast = |arguments: &[&str]| run(packages.foundry("cast")?.arg(arguments[0]).args(["--rpc-url", &url]).args(&arguments[1..]));
         ensure!(cast(&["chain-id"])?.trim() == "31337");
         let bytecode = packages.bytecode()?;
         let deployed: serde_json::Value = serde_json::from_str(&cast(&["send", "--json", "--private-key", KEY, "--create", &bytecode])?)?;
@@ -101,14 +101,14 @@ fn cast_works_unchanged() -> anyhow::Result<()> {
 fn forge_works_unchanged() -> anyhow::Result<()> {
     let packages = Packages::install()?;
     let node = Dev::start([""; 0])?;
-    let forge = |arguments: &[&str]| run(packages.tool("forge", "foundry").args(arguments).args(["--private-key", KEY]));
+    let forge = |arguments: &[&str]| run(packages.foundry("forge")?.args(arguments).args(["--private-key", KEY]));
     let created = forge(&["create", "--broadcast", "--use", packages.solc(), "--rpc-url", &node.http(), "src/Counter.sol:Counter"])?;
     ensure!(created.contains("Deployed to: 0x"), "{created}");
     for url in [node.http(), node.ws()] {
         let output = forge(&["script", "--broadcast", "--use", packages.solc(), "--rpc-url", &url, "script/Add.s.sol:Add"])?;
         ensure!(output.contains("ONCHAIN EXECUTION COMPLETE & SUCCESSFUL"), "{output}");
     }
-    let logs = run(packages.tool("cast", "foundry").args(["logs", "--json", "--rpc-url", &node.ws(), "--from-block", "0"]))?;
+    let logs = run(packages.foundry("cast")?.args(["logs", "--json", "--rpc-url", &node.ws(), "--from-block", "0"]))?;
     let logs: Vec<serde_json::Value> = serde_json::from_str(&logs)?;
     ensure!(logs.len() == 4, "two scripts of two additions: {logs:?}");
     Ok(())

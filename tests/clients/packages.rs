@@ -39,11 +39,20 @@ impl Packages {
         command
     }
 
-    /// A program of an npm package, run in a folder of the scripts.
-    pub(crate) fn tool(&self, name: &str, folder: &str) -> Command {
-        let mut command = Command::new(self.dir.join("node_modules/.bin").join(name));
-        command.current_dir(self.dir.join(folder));
+    /// Hardhat, run in its project.
+    pub(crate) fn hardhat(&self) -> Command {
+        let mut command = Command::new(self.dir.join("node_modules/.bin/hardhat"));
+        command.current_dir(self.dir.join("hardhat"));
         command
+    }
+
+    /// A program of Foundry, run in its project: the binary itself, for npm's wrapper around it ends with 0 whatever it ends with.
+    pub(crate) fn foundry(&self, name: &str) -> anyhow::Result<Command> {
+        let platforms = fs::read_dir(self.dir.join("node_modules/@foundry-rs"))?;
+        let mut binaries = platforms.flatten().map(|platform| platform.path().join("bin").join(name));
+        let mut command = Command::new(binaries.find(|binary| binary.is_file()).with_context(|| format!("no {name} for this platform"))?);
+        command.current_dir(self.dir.join("foundry"));
+        Ok(command)
     }
 
     pub(crate) fn solc(&self) -> &str {
