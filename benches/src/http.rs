@@ -1,49 +1,57 @@
-//! A client for load: one connection, one request in flight, no parsing beyond what the figures need.
+//! A client for load: one connection, one request in flight, blocking, so that no runtime of the client's is in the figures.
 
-use std::net::SocketAddr;
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+
+/// An answer that takes longer ends the measurement.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// A kept connection.
 pub(crate) struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
+    filled: usize,
 }
 
 impl Client {
-    pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+    pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
+        Ok(Self { stream, buffer: vec![0; 1 << 16], filled: 0 })
     }
 
     /// Posts a body; the body of the answer.
-    pub(crate) async fn post(&mut self, body: &[u8]) -> anyhow::Result<&[u8]> {
+    pub(crate) fn post(&mut self, body: &[u8]) -> anyhow::Result<&[u8]> {
         let head = format!("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-        let request = [head.as_bytes(), body].concat();
-        self.stream.write_all(&request).await?;
-        self.buffer.clear();
+        self.stream.write_all(&[head.as_bytes(), body].concat())?;
+        self.filled = 0;
         loop {
-            if let Some((start, len)) = answer(&self.buffer)?
-                && self.buffer.len() >= start + len
+            if let Some((start, len)) = answer(&self.buffer[..self.filled])?
+                && self.filled >= start + len
             {
                 return Ok(&self.buffer[start..start + len]);
             }
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                bail!("the connection was closed");
+            if self.filled == self.buffer.len() {
+                self.buffer.resize(self.filled * 2, 0);
+            }
+            match self.stream.read(&mut self.buffer[self.filled..])? {
+                0 => bail!("the connection was closed"),
+                read => self.filled += read,
             }
         }
     }
 
     /// Calls a method; its result.
-    pub(crate) async fn call(&mut self, method: &str, params: &Value) -> anyhow::Result<Value> {
+    pub(crate) fn call(&mut self, method: &str, params: &Value) -> anyhow::Result<Value> {
         let request = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let answer: Value = serde_json::from_slice(self.post(request.to_string().as_bytes()).await?)?;
+        let answer: Value = serde_json::from_slice(self.post(request.to_string().as_bytes())?)?;
         match answer.get("error") {
             Some(error) => bail!("{method}: {error}"),
             None => Ok(answer["result"].clone()),

@@ -23,7 +23,7 @@ async fn main() -> anyhow::Result<()> {
         guest::run().await?;
     }
     if wants("dev") {
-        dev::run().await?;
+        dev::run()?;
     }
     if wants("devnet") {
         devnet::run().await?;

@@ -50,7 +50,7 @@ impl Program {
     }
 
     /// Starts it with a block limit of 1 Ggas, and waits for its first answer.
-    pub(crate) async fn start(&self, arguments: &[&str]) -> anyhow::Result<Peer> {
+    pub(crate) fn start(&self, arguments: &[&str]) -> anyhow::Result<Peer> {
         // Free a moment ago: neither program can be asked which port it took before it listens.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
         let mut command = match self {
@@ -67,13 +67,13 @@ impl Program {
         let child = command.spawn()?;
         let mut peer = Peer { child, address, started_in: Duration::ZERO };
         while Instant::now() < started + Duration::from_secs(20) {
-            if let Ok(mut client) = Client::connect(address).await {
-                client.call("eth_chainId", &json!([])).await?;
+            if let Ok(mut client) = Client::connect(address) {
+                client.call("eth_chainId", &json!([]))?;
                 peer.started_in = started.elapsed();
                 return Ok(peer);
             }
             // Both are asked as often: twice a millisecond.
-            tokio::time::sleep(Duration::from_micros(500)).await;
+            std::thread::sleep(Duration::from_micros(500));
         }
         anyhow::bail!("{self:?} does not answer")
     }
