@@ -14,9 +14,9 @@ use alloy::{
 use anyhow::{anyhow, ensure};
 use serde_json::json;
 use subnode_devnet::{Account, DEFAULT_MNEMONIC, accounts};
+use subnode_tests::http::Client;
 
 use crate::{
-    http::Client,
     peer::{ANVIL, Peer, Program},
     ratio::{median, quantile},
     workload::{CONTRACT, Workload},

@@ -6,7 +6,6 @@ mod dev;
 mod devnet;
 mod durable;
 mod guest;
-mod http;
 mod peer;
 mod ratio;
 mod workload;

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, ensure};
 use serde_json::json;
 
-use crate::http::Client;
+use subnode_tests::http::Client;
 
 /// The version that the figures name.
 pub(crate) const ANVIL: &str = "1.7.1";

@@ -2,6 +2,8 @@
 
 /// A contract that counts and says so, compiled by hand.
 pub mod counter;
+/// A client for load and for what no client library would send.
+pub mod http;
 /// Real `subnode` processes.
 pub mod process;
 /// A runtime guest without a chain around it.

@@ -1,5 +1,3 @@
-//! A client for load: one connection, one request in flight, blocking, so that no runtime of the client's is in the figures.
-
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
@@ -12,23 +10,30 @@ use serde_json::Value;
 /// An answer that takes longer ends the measurement.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
-/// A kept connection.
-pub(crate) struct Client {
+/// A kept HTTP connection, one request in flight, blocking: under load, no runtime of the client's is in the figures.
+pub struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
     filled: usize,
 }
 
 impl Client {
-    pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Where nobody listens.
+    pub fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
         Ok(Self { stream, buffer: vec![0; 1 << 16], filled: 0 })
     }
 
-    /// Posts a body; the body of the answer.
-    pub(crate) fn post(&mut self, body: &[u8]) -> anyhow::Result<&[u8]> {
+    /// Posts a body to `/`; the body of the answer, whatever its status.
+    ///
+    /// # Errors
+    /// Where the connection breaks.
+    pub fn post(&mut self, body: &[u8]) -> anyhow::Result<&[u8]> {
         let head = format!("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
         self.stream.write_all(&[head.as_bytes(), body].concat())?;
         self.filled = 0;
@@ -49,7 +54,10 @@ impl Client {
     }
 
     /// Calls a method; its result.
-    pub(crate) fn call(&mut self, method: &str, params: &Value) -> anyhow::Result<Value> {
+    ///
+    /// # Errors
+    /// What the node answers, or that it does not.
+    pub fn call(&mut self, method: &str, params: &Value) -> anyhow::Result<Value> {
         let request = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let answer: Value = serde_json::from_slice(self.post(request.to_string().as_bytes())?)?;
         match answer.get("error") {
