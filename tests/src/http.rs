@@ -15,6 +15,7 @@ pub struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
     filled: usize,
+    path: String,
 }
 
 impl Client {
@@ -26,15 +27,22 @@ impl Client {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
-        Ok(Self { stream, buffer: vec![0; 1 << 16], filled: 0 })
+        Ok(Self { stream, buffer: vec![0; 1 << 16], filled: 0, path: "/".to_owned() })
     }
 
-    /// Posts a body to `/`; the body of the answer, whatever its status.
+    /// The same connection, for requests to another path.
+    #[must_use]
+    pub fn at(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
+    /// Posts a body; the body of the answer, whatever its status.
     ///
     /// # Errors
     /// Where the connection breaks.
     pub fn post(&mut self, body: &[u8]) -> anyhow::Result<&[u8]> {
-        let head = format!("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", self.path, body.len());
         self.stream.write_all(&[head.as_bytes(), body].concat())?;
         self.filled = 0;
         loop {

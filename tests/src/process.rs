@@ -1,11 +1,12 @@
 use std::{
     ffi::OsStr,
     io::{BufRead, BufReader},
-    path::PathBuf,
+    net::SocketAddr,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 /// The binary under test, built beside the tests.
@@ -61,6 +62,56 @@ impl Dev {
 }
 
 impl Drop for Dev {
+    fn drop(&mut self) {
+        // Already ended is as good.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A `subnode run` that listens. Killed when dropped.
+pub struct Run {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it logged until then.
+    pub log: String,
+}
+
+impl Run {
+    /// Starts one on a configuration, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Where it does not start; the error is what it logged.
+    pub fn start(config: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(binary()?);
+        command.args(["run", "--config"]).arg(config).env_remove("RUST_LOG").stderr(Stdio::piped());
+        let mut child = command.spawn().context("start subnode run")?;
+        let mut lines = BufReader::new(child.stderr.take().context("its log is piped")?).lines();
+        let mut log = String::new();
+        for line in &mut lines {
+            let line = line?;
+            log += &line;
+            log.push('\n');
+            if line.contains("ready")
+                && let Some(address) = line.split("address=").nth(1).and_then(|rest| rest.split(' ').next())
+            {
+                let address = address.parse().with_context(|| line.clone())?;
+                // A log that nobody reads would stop the node once the pipe is full.
+                std::thread::spawn(move || lines.for_each(drop));
+                return Ok(Self { child, address, log });
+            }
+        }
+        bail!("subnode run ended with {}:\n{log}", child.wait()?)
+    }
+
+    /// Its process.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+}
+
+impl Drop for Run {
     fn drop(&mut self) {
         // Already ended is as good.
         drop(self.child.kill());
