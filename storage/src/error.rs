@@ -17,12 +17,12 @@ pub enum OpenError {
         known: u32,
     },
     /// The directory cannot be made or written.
-    #[error("data directory {path:?} cannot be used: {source}")]
+    #[error("data directory {path:?} cannot be used: {reason}; choose one that this user can write")]
     Directory {
         /// The directory.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// RocksDB finds something wrong.
     #[error("data directory {path:?} is damaged: {reason}; restore it from a backup")]

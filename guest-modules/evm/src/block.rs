@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use alloy_consensus::{Block, EMPTY_OMMER_ROOT_HASH, Header, Transaction as _};
-use alloy_genesis::Genesis;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::Decodable;
 use alloy_trie::EMPTY_ROOT_HASH;
@@ -51,8 +50,8 @@ struct GenesisExtra {
 }
 
 pub fn genesis(json: &[u8]) -> Result<Built, String> {
-    let genesis: Genesis = serde_json::from_slice(json).map_err(|error| format!("genesis: {error}"))?;
-    let extra: GenesisExtra = serde_json::from_slice(json).map_err(|error| format!("genesis: {error}"))?;
+    let genesis = crate::genesis_file::parse(json)?;
+    let extra: GenesisExtra = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     let spec = Spec::from_genesis(&genesis)?;
     let mut state = State::default();
     for (address, account) in &genesis.alloc {

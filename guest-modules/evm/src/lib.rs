@@ -24,6 +24,7 @@ mod deposit;
 mod dev;
 mod execute;
 mod fee;
+mod genesis_file;
 mod host;
 mod index;
 mod interpreter;

@@ -13,7 +13,7 @@ pub enum OpenError {
         error: ModuleError,
     },
     /// The runtime refuses the chain's spec.
-    #[error("spec: {0}")]
+    #[error("genesis: {0}")]
     Spec(String),
     /// The consensus module refuses its configuration.
     #[error("consensus: {0}")]

@@ -14,6 +14,7 @@ const INVALID_REQUEST: i32 = -32600;
 const RESPONSE_TOO_LARGE: i32 = -32003;
 
 #[derive(Deserialize)]
+#[serde(expecting = "a request object")]
 struct Request<'a> {
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
@@ -32,6 +33,7 @@ pub async fn answer(chain: &Chain, body: &[u8], session: Option<&Session>, limit
     if !text.starts_with('[') {
         let begun = match serde_json::from_str(text) {
             Ok(request) => begin(chain, request, session).await,
+            Err(error) if error.is_data() => return Some(failure(None, INVALID_REQUEST, &format!("invalid request: {error}"))),
             Err(error) => return Some(failure(None, PARSE_ERROR, &parse_message(text, &error))),
         };
         return Some(finish(begun?, limits.response_bytes).await);

@@ -42,7 +42,7 @@ impl RocksStore {
     /// # Errors
     /// Each variant of [`OpenError`] says what a person can do.
     pub fn open(path: &Path, options: &RocksOptions) -> Result<Self, OpenError> {
-        let directory = |source| OpenError::Directory { path: path.into(), source };
+        let directory = |reason| OpenError::Directory { path: path.into(), reason };
         std::fs::create_dir_all(path).map_err(directory)?;
         // RocksDB's words for an unwritable directory are about its own files.
         let probe = path.join(".writable");

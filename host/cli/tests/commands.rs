@@ -1,0 +1,232 @@
+//! The binary as people run it: what it prints, how it ends, and what it says of wrong input.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use subnode_tests::{http::Client, process::{Dev, Run}};
+use serde_json::json;
+
+const GENESIS: &str = r#"{"config":{"chainId":7,"shanghaiTime":0},"alloc":{},"gasLimit":"0x1c9c380","difficulty":"0x0"}"#;
+
+fn subnode(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_subnode")).args(arguments).output().unwrap()
+}
+
+/// What a command that fails says.
+fn failure(arguments: &[&str]) -> String {
+    let output = subnode(arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{arguments:?} succeeds");
+    assert!(said.starts_with("error: "), "{said}");
+    said
+}
+
+fn success(arguments: &[&str]) -> String {
+    let output = subnode(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Asks a process to end, as a terminal or a service manager does.
+fn signal(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn help_has_examples_and_wrong_flags_end_with_2() {
+    for command in [["--help"].as_slice(), &["dev", "--help"], &["run", "--help"]] {
+        assert!(success(command).contains("Example"), "{command:?}");
+    }
+    assert_eq!(subnode(&[]).status.code(), Some(2));
+    for (arguments, hint) in [
+        (["dev", "--prot", "1"].as_slice(), "--port"),
+        (&["dev", "--port", "99999"], "99999"),
+        (&["dev", "--hardfork", "london"], "use paris, shanghai, cancun, prague or osaka"),
+        (&["dev", "--block-time", "1", "--no-mining"], "cannot be used with"),
+        (&["dev", "--mnemonic", "one two"], "one"),
+    ] {
+        let said = failure(arguments);
+        assert!(said.contains(hint), "{said}");
+    }
+}
+
+#[test]
+fn completions_come_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(success(&["completions", shell]).contains("subnode"));
+    }
+}
+
+#[test]
+fn the_example_configuration_checks_and_wrong_ones_name_file_line_and_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("subnode.toml");
+    fs::write(&file, success(&["config", "example"])).unwrap();
+    success(&["config", "check", text(&file)]);
+    for (config, hints) in [
+        ("data-dri = \"x\"\n", ["line 1", "did you mean `data-dir`?"]),
+        ("data-dir = \"x\"\n[rpc]\nlisten = 5\n", ["line 3", "listen"]),
+        ("data-dir = \"x\"\n[[chain]]\nname = \"A b\"\ngenesis = \"g\"\n", ["line 3", "name"]),
+        ("data-dir = \"x\"\n", ["no chain", "[[chain]]"]),
+    ] {
+        fs::write(&file, config).unwrap();
+        let said = failure(&["config", "check", text(&file)]);
+        assert!(said.contains(text(&file)) && hints.iter().all(|hint| said.contains(hint)), "{said}");
+    }
+    assert!(failure(&["run", "--config", "nowhere.toml"]).contains("nowhere.toml"));
+}
+
+#[test]
+fn a_wrong_genesis_names_file_and_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("genesis.json");
+    let replaced = |from: &str, to: &str| GENESIS.replace(from, to);
+    for (genesis, hint) in [
+        ("garbage".to_owned(), "line 1 column 1"),
+        ("[]".to_owned(), "no JSON object"),
+        ("{}".to_owned(), "config: missing"),
+        (replaced("\"chainId\":7,", ""), "config.chainId: missing"),
+        (replaced("7", "\"seven\""), "config.chainId: invalid type"),
+        (replaced("shanghaiTime", "cancunTime"), "config.cancunTime: set, but shanghaiTime before it is not"),
+        (replaced("\"shanghaiTime\":0", "\"londonBlock\":9"), "config.londonBlock"),
+        (replaced("0x1c9c380", "0x1"), "gasLimit: 1 is less than"),
+        (replaced("0x1c9c380", "lots"), "gasLimit"),
+        (replaced("\"alloc\":{}", "\"alloc\":{\"0x0000000000000000000000000000000000000001\":{\"balance\":\"much\"}}"), "0x0000000000000000000000000000000000000001.balance"),
+    ] {
+        fs::write(&file, &genesis).unwrap();
+        let said = failure(&["dev", "--port", "0", "--init", text(&file)]);
+        assert!(said.contains(text(&file)) && said.contains(hint), "{genesis}: {said}");
+    }
+    assert!(failure(&["dev", "--port", "0", "--init", "nowhere.json"]).contains("nowhere.json"));
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let said = failure(&["dev", "--port", &port]);
+    assert!(said.contains(&port) && said.contains("--port"), "{said}");
+}
+
+#[test]
+fn a_data_directory_in_use_or_damaged_is_refused_and_the_one_who_has_it_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut first = Dev::start(["--data-dir", text(&data)]).unwrap();
+    assert!(failure(&["dev", "--port", "0", "--data-dir", text(&data)]).contains("in use"));
+    let mut client = Client::connect(first.announced["listening"].as_str().unwrap().parse().unwrap()).unwrap();
+    client.call("evm_mine", &json!([])).unwrap();
+    first.child().kill().unwrap();
+    first.child().wait().unwrap();
+
+    let manifest = fs::read_dir(&data).unwrap().flatten().map(|entry| entry.path()).find(|path| text(path).contains("MANIFEST")).unwrap();
+    let whole = fs::read(&manifest).unwrap();
+    fs::write(&manifest, b"scribble").unwrap();
+    let said = failure(&["dev", "--port", "0", "--data-dir", text(&data)]);
+    assert!(said.contains("damaged") && said.contains(text(&data)), "{said}");
+    fs::write(&manifest, whole).unwrap();
+    let again = Dev::start(["--data-dir", text(&data)]).unwrap();
+    let mut client = Client::connect(again.announced["listening"].as_str().unwrap().parse().unwrap()).unwrap();
+    assert_eq!(client.call("eth_blockNumber", &json!([])).unwrap(), "0x1", "what was sealed before the damage is still there");
+
+    let file = dir.path().join("file");
+    fs::write(&file, b"").unwrap();
+    assert!(failure(&["dev", "--port", "0", "--data-dir", text(&file)]).contains("cannot be used"));
+}
+
+#[test]
+fn a_signal_ends_it_cleanly() {
+    for name in ["-INT", "-TERM"] {
+        let mut node = Dev::start([""; 0]).unwrap();
+        signal(node.child(), name);
+        assert!(node.child().wait().unwrap().success(), "{name}");
+        let address = node.announced["listening"].as_str().unwrap();
+        assert!(TcpListener::bind(address).is_ok(), "the port is free again");
+    }
+}
+
+#[test]
+fn a_durable_node_comes_back_as_it_was_and_refuses_another_genesis() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("subnode.toml");
+    fs::write(dir.path().join("genesis.json"), GENESIS).unwrap();
+    fs::write(&config, "data-dir = \"data\"\n[rpc]\nlisten = \"127.0.0.1:0\"\n[[chain]]\nname = \"main\"\ngenesis = \"genesis.json\"\nsealing = \"manual\"\ncontrols = true\n").unwrap();
+    let mut sealed = None;
+    for _ in 0..3 {
+        let mut node = Run::start(&config).unwrap();
+        let mut client = Client::connect(node.address).unwrap();
+        let head = client.call("eth_getBlockByNumber", &json!(["latest", false])).unwrap();
+        assert_eq!(sealed.take().unwrap_or_else(|| head.clone()), head);
+        client.call("evm_mine", &json!([])).unwrap();
+        sealed = Some(client.call("eth_getBlockByNumber", &json!(["latest", false])).unwrap());
+        signal(node.child(), "-TERM");
+        assert!(node.child().wait().unwrap().success());
+    }
+    fs::write(dir.path().join("genesis.json"), GENESIS.replace('7', "8")).unwrap();
+    let said = Run::start(&config).err().unwrap().to_string();
+    assert!(said.contains("chain main") && said.contains("another spec"), "{said}");
+}
+
+#[test]
+fn modules_have_a_hash_and_a_world() {
+    let listed = success(&["module", "hash"]);
+    assert_eq!(listed.lines().count(), subnode_modules::ALL.len());
+    let dir = tempfile::tempdir().unwrap();
+    for (name, component) in subnode_modules::ALL {
+        let file = dir.path().join(name);
+        fs::write(&file, component).unwrap();
+        let hash = success(&["module", "hash", text(&file)]);
+        let hash = hash.split(' ').next().unwrap();
+        assert!(listed.contains(&format!("{hash}  {name}")), "{listed}");
+        assert!(success(&["module", "hash", "--json", name]).contains(hash));
+        let checked = success(&["module", "check", text(&file)]);
+        assert!(checked.contains(hash) && checked.contains(if name == "solo" { "consensus" } else { "runtime" }), "{checked}");
+    }
+    let no_module = dir.path().join("none");
+    fs::write(&no_module, b"none").unwrap();
+    assert!(failure(&["module", "check", text(&no_module)]).contains("not a WebAssembly component"));
+    assert!(failure(&["module", "hash", "nope"]).contains("neither an embedded module nor a file"));
+}
+
+#[test]
+fn the_banner_tells_how_to_use_it_and_silence_is_silent() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_subnode")).args(["dev", "--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut banner = String::new();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    while !banner.contains("Listening on ") {
+        banner += &lines.next().unwrap().unwrap();
+        banner.push('\n');
+    }
+    for part in [
+        "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266 (10000 ETH)",
+        "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
+        "test test test test test test test test test test test junk",
+        "31337",
+        "cast block-number --rpc-url http://127.0.0.1:",
+    ] {
+        assert!(banner.contains(part), "{banner}");
+    }
+    signal(&child, "-TERM");
+    assert!(child.wait().unwrap().success());
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    drop(taken);
+    let child = Command::new(env!("CARGO_BIN_EXE_subnode")).args(["dev", "--silent", "--port", &port.to_string()]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while Client::connect(([127, 0, 0, 1], port).into()).is_err() {
+        std::thread::yield_now();
+    }
+    signal(&child, "-INT");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+}
