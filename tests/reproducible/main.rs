@@ -1,3 +1,54 @@
-//! placeholder
+//! The same sources in another folder give the same guest modules, byte for byte: a hash names a module everywhere.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use subnode_sandbox::ModuleHash;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// Copies the sources, without what was built from them.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (name, kind) = (entry.file_name(), entry.file_type().unwrap());
+        if name == "target" || name == ".git" {
+            continue;
+        }
+        if kind.is_dir() {
+            copy(&entry.path(), &to.join(name));
+        } else {
+            fs::copy(entry.path(), to.join(name)).unwrap();
+        }
+    }
+}
+
+fn built(target: &Path, module: &str) -> PathBuf {
+    let outputs = fs::read_dir(target.join("release/build")).unwrap();
+    let mut modules = outputs.map(|output| output.unwrap().path().join("out").join(format!("{module}.wasm")));
+    modules.find(|path| path.exists()).unwrap()
+}
+
 #[test]
-fn p() {}
+fn another_folder_gives_the_same_modules() {
+    let elsewhere = tempfile::Builder::new().prefix("another folder ").tempdir().unwrap();
+    let (sources, target) = (elsewhere.path().join("sources"), elsewhere.path().join("built"));
+    copy(Path::new(ROOT), &sources);
+    let cargo = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--locked", "--package", "subnode-modules", "--target-dir"])
+        .arg(&target)
+        .current_dir(&sources)
+        .status()
+        .unwrap();
+    assert!(cargo.success());
+    for (name, embedded) in subnode_modules::ALL {
+        let rebuilt = fs::read(built(&target, name)).unwrap();
+        println!("{name}: {}", ModuleHash::of(&rebuilt));
+        assert_eq!(ModuleHash::of(&rebuilt), ModuleHash::of(embedded), "{name} depends on where it is built");
+    }
+}
