@@ -1,25 +1,37 @@
 # Subnode. `make run` opens a dev chain; `make test` runs every test. Both set up what is missing first.
 
-# The same profile for run, test and bench: RocksDB and wasmtime are long builds.
 CARGO = cargo
-export RUSTFLAGS ?=
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+# Where cargo puts what it builds.
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+# Run natively: their own build is for wasm32-wasip2.
+GUESTS = --manifest-path guest-modules/Cargo.toml --target $(HOST)
 
-.PHONY: run test bench lint setup help
+.PHONY: help run test bench lint setup setup-tests
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 12
 
-run: setup ## build, and open a dev chain on http://127.0.0.1:8545
-	@$(CARGO) run --release --quiet --bin subnode -- dev $(ARGS)
+run: setup ## build, and open a dev chain on http://127.0.0.1:8545 (ARGS="--chains 3" for more)
+	@$(CARGO) build --release --workspace
+	@$(TARGET)/release/subnode dev $(ARGS)
 
-test: setup ## every test
+test: setup-tests ## every test
 	@$(CARGO) test --release --workspace
+	@$(CARGO) test $(GUESTS) --lib
 
-bench: setup ## the tables of benches/README.md
-	@$(CARGO) run --release --quiet -p subnode-benches
+bench: setup ## the tables of benches/README.md (ARGS="guest dev" for some of them)
+	@$(CARGO) build --release --workspace
+	@$(TARGET)/release/subnode-benches $(ARGS)
 
-lint: setup ## formatting and clippy, as CI wants them
+lint: setup ## formatting and clippy, without a warning
+	@$(CARGO) fmt --all --check
+	@$(CARGO) fmt --manifest-path guest-modules/Cargo.toml --all --check
 	@$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy $(GUESTS) -- -D warnings
 
-setup: ## install what is missing: clang, cmake, the wasm target
+setup: ## install what a build needs: a C compiler, clang, cmake, the wasm target
 	@./tests/setup.sh
+
+setup-tests:
+	@./tests/setup.sh tests

@@ -88,7 +88,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
     row("start to first answer, median", "ms", median(&starts[0]), median(&starts[1]));
     let peer = programs[0].start(&[])?;
     let rate = mined_per_second(&peer, &accounts, Workload::Transfer, FLOOD)?;
-    println!("| {} transfers in batches of {}, instant | all mined, {rate:.0}/s, {:.0} MiB resident | not run: it livelocks | |", FLOOD.transactions, FLOOD.batch, peer.resident_mib());
+    println!(
+        "| {} transfers in batches of {}, instant | all mined, {rate:.0}/s, {:.0} MiB resident | not run: it livelocks | |",
+        FLOOD.transactions,
+        FLOOD.batch,
+        peer.resident_mib()
+    );
     Ok(())
 }
 
@@ -118,7 +123,8 @@ fn mined_per_second(peer: &Peer, accounts: &[Account], workload: Workload, load:
         })
         .collect();
     let bodies = requests.chunks(load.batch).map(|batch| json!(batch).to_string().into_bytes());
-    let batches = bodies.zip(signed.chunks(load.batch)).map(|(body, batch)| (body, batch.last().map(|(_, transaction)| *transaction.tx_hash())));
+    let batches =
+        bodies.zip(signed.chunks(load.batch)).map(|(body, batch)| (body, batch.last().map(|(_, transaction)| *transaction.tx_hash())));
     let batches: Vec<_> = batches.collect();
     let next = AtomicUsize::new(0);
     let started = Instant::now();
@@ -126,7 +132,11 @@ fn mined_per_second(peer: &Peer, accounts: &[Account], workload: Workload, load:
         let mut client = Client::connect(peer.address)?;
         while let Some((body, last)) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
             let answer = client.post(body)?;
-            ensure!(!answer.windows(8).any(|window| window == b"\"error\":"), "{}", String::from_utf8_lossy(&answer[..answer.len().min(400)]));
+            ensure!(
+                !answer.windows(8).any(|window| window == b"\"error\":"),
+                "{}",
+                String::from_utf8_lossy(&answer[..answer.len().min(400)])
+            );
             if load.settles {
                 mined(&mut client, last)?;
             }

@@ -70,7 +70,8 @@ async fn row(module: &Module, accounts: &[Account], workload: Workload) -> anyho
         let started = Instant::now();
         let gas_used = native.block(&raw).context("native block")?;
         let theirs = started.elapsed();
-        let header: serde_json::Value = serde_json::from_str(&guest.query("eth_getBlockByNumber", "[\"latest\",false]").await?.map_err(anyhow::Error::msg)?)?;
+        let header: serde_json::Value =
+            serde_json::from_str(&guest.query("eth_getBlockByNumber", "[\"latest\",false]").await?.map_err(anyhow::Error::msg)?)?;
         anyhow::ensure!(header["gasUsed"] == format!("{gas_used:#x}"), "gas used: guest {}, native {gas_used:#x}", header["gasUsed"]);
         // The first block compiles nothing, but its pages are new.
         if block > 1 {
@@ -140,7 +141,8 @@ impl Native {
             };
             let result = evm.transact_commit(environment)?;
             gas_used += result.tx_gas_used();
-            let receipt = Receipt { status: Eip658Value::Eip658(result.is_success()), cumulative_gas_used: gas_used, logs: result.into_logs() };
+            let receipt =
+                Receipt { status: Eip658Value::Eip658(result.is_success()), cumulative_gas_used: gas_used, logs: result.into_logs() };
             receipts.push(ReceiptEnvelope::Legacy(receipt.into()));
             transactions.push(transaction);
         }
@@ -164,4 +166,3 @@ impl Native {
         alloy_trie::root::state_root_unhashed(accounts)
     }
 }
-

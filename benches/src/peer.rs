@@ -41,7 +41,11 @@ impl Program {
         if installed().is_none() {
             eprintln!("installing {package} from npm into {}", peers.display());
             std::fs::create_dir_all(&peers)?;
-            let status = Command::new("npm").args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"]).arg(&peers).arg(&package).status()?;
+            let status = Command::new("npm")
+                .args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
+                .arg(&peers)
+                .arg(&package)
+                .status()?;
             ensure!(status.success(), "npm install {package}: {status}");
         }
         let subnode = here.join("subnode");
@@ -61,7 +65,11 @@ impl Program {
             }
             Self::Anvil(path) => Command::new(path),
         };
-        command.args(["--silent", "--gas-limit", "1000000000", "--port", &port]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["--silent", "--gas-limit", "1000000000", "--port", &port])
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let address: SocketAddr = format!("127.0.0.1:{port}").parse()?;
         let started = Instant::now();
         let child = command.spawn()?;

@@ -47,13 +47,29 @@ impl Workload {
             Self::Transfer => String::new(),
             Self::Erc20 => [
                 // Is it transfer(address,uint256)?
-                "5f3560e01c63a9059cbb14601157", "5f5ffd", "5b",
+                "5f3560e01c63a9059cbb14601157",
+                "5f5ffd",
+                "5b",
                 // The sender's balance, from mapping slot 0; everyone starts with 2^128.
-                "335f52", "5f602052", "60405f20", "8054", "602435", "9003", "9055",
+                "335f52",
+                "5f602052",
+                "60405f20",
+                "8054",
+                "602435",
+                "9003",
+                "9055",
                 // The receiver's.
-                "6004355f52", "60405f20", "8054", "602435", "01", "9055",
+                "6004355f52",
+                "60405f20",
+                "8054",
+                "602435",
+                "01",
+                "9055",
                 // Transfer(from, to, amount)
-                "6024355f52", "60043533", "7fddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef", "60205fa3",
+                "6024355f52",
+                "60043533",
+                "7fddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef",
+                "60205fa3",
                 "60015f5260205ff3",
             ]
             .concat(),
@@ -83,7 +99,14 @@ impl Workload {
     }
 
     /// Signed transactions of the accounts in turn, each account's nonces from `nonce` on.
-    pub(crate) fn signed(self, accounts: &[Account], contract: Address, nonce: u64, count: usize, gas_price: u128) -> Vec<(Address, TxEnvelope)> {
+    pub(crate) fn signed(
+        self,
+        accounts: &[Account],
+        contract: Address,
+        nonce: u64,
+        count: usize,
+        gas_price: u128,
+    ) -> Vec<(Address, TxEnvelope)> {
         let signers: Vec<_> = accounts.iter().map(|account| PrivateKeySigner::from_bytes(&account.secret()).expect("a key")).collect();
         (0..count)
             .map(|index| {

@@ -42,7 +42,12 @@ fn build(guests: &Path, target: &Path) {
     // What the host's build sets must not reach the guests'.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CARGO_") && text != "CARGO_HOME" && !text.starts_with("CARGO_NET") && !text.starts_with("CARGO_HTTP") && !text.starts_with("CARGO_REGISTR") {
+        if text.starts_with("CARGO_")
+            && text != "CARGO_HOME"
+            && !text.starts_with("CARGO_NET")
+            && !text.starts_with("CARGO_HTTP")
+            && !text.starts_with("CARGO_REGISTR")
+        {
             command.env_remove(&name);
         }
     }

@@ -235,7 +235,8 @@ impl ChainStore {
             })?;
             for state_key in states {
                 let history = key::history(&state_key, undone);
-                let value = self.rows.get(&history)?.ok_or_else(|| StoreError::Corrupt(format!("history of version {undone} is missing")))?;
+                let value =
+                    self.rows.get(&history)?.ok_or_else(|| StoreError::Corrupt(format!("history of version {undone} is missing")))?;
                 restored.insert(key::latest(Table::State, &state_key), Undo::decode_value(&value)?);
                 restored.insert(history, None);
             }

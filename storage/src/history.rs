@@ -57,9 +57,7 @@ impl Undo {
             let key = take_bytes(&mut record).ok_or_else(corrupt)?;
             let value = match table {
                 Table::State => None,
-                Table::Index | Table::Block | Table::Meta => {
-                    take_bytes(&mut record).and_then(value_of).ok_or_else(corrupt)?
-                }
+                Table::Index | Table::Block | Table::Meta => take_bytes(&mut record).and_then(value_of).ok_or_else(corrupt)?,
             };
             row(table, key, value);
         }

@@ -33,11 +33,11 @@ pub use chain_store::{ChainStore, Head, Retention};
 pub use error::{OpenError, StoreError};
 pub use key::{KEY_BYTES_MAX, Table};
 pub use memory::MemoryStore;
-pub use rocks::{RocksStore, RocksOptions};
+pub use rocks::{RocksOptions, RocksStore};
 pub use view::{Entry, View};
 
-use subnode_types::ChainName;
 use std::sync::Arc;
+use subnode_types::ChainName;
 
 /// Where chains live.
 pub trait Store: Send + Sync + 'static {

@@ -19,9 +19,12 @@ pub struct MemoryStore {
     chains: Mutex<BTreeMap<ChainName, Arc<MemoryRows>>>,
 }
 
+/// Values by key.
+type Sorted = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
 #[derive(Default)]
 struct MemoryRows {
-    rows: RwLock<BTreeMap<Box<[u8]>, Box<[u8]>>>,
+    rows: RwLock<Sorted>,
 }
 
 impl Store for MemoryStore {

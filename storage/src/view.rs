@@ -128,7 +128,13 @@ impl View {
     }
 
     /// The rows of a range up to a horizon: the last key that was looked at, or none where the range was looked at to its end.
-    fn scan_chunk(&self, table: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<(Vec<Entry>, Option<Vec<u8>>), StoreError> {
+    fn scan_chunk(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<(Vec<Entry>, Option<Vec<u8>>), StoreError> {
         let first = key::latest(table, start);
         let last = end.map_or_else(|| table.end(), |end| key::latest(table, end));
         let mut latest = Vec::new();

@@ -4,7 +4,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
-use subnode_storage::{Batch, ChainStore, Entry, Head, MemoryStore, OpenError, Retention, RocksOptions, RocksStore, Store, StoreError, Table, Write};
+use subnode_storage::{
+    Batch, ChainStore, Entry, Head, MemoryStore, OpenError, Retention, RocksOptions, RocksStore, Store, StoreError, Table, Write,
+};
 
 const OPTIONS: RocksOptions = RocksOptions { cache_bytes: 8 << 20, write_buffer_bytes: 8 << 20, background_jobs: 2 };
 

@@ -22,7 +22,8 @@ const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f
 
 /// Runs a command to its end; its output is the error where it fails.
 fn run(command: &mut Command) -> anyhow::Result<String> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| format!("start {command:?}"))?;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| format!("start {command:?}"))?;
     let mut errors = child.stderr.take().context("its errors are piped")?;
     let mut output = child.stdout.take().context("its output is piped")?;
     let errors = std::thread::spawn(move || read(&mut errors));
@@ -82,7 +83,8 @@ fn cast_works_unchanged() -> anyhow::Result<()> {
         let bytecode = packages.bytecode()?;
         let deployed: serde_json::Value = serde_json::from_str(&cast(&["send", "--json", "--private-key", KEY, "--create", &bytecode])?)?;
         let address = deployed["contractAddress"].as_str().context("a contract address")?;
-        let sent: serde_json::Value = serde_json::from_str(&cast(&["send", "--json", "--private-key", KEY, address, "add(uint256)", "7"])?)?;
+        let sent: serde_json::Value =
+            serde_json::from_str(&cast(&["send", "--json", "--private-key", KEY, address, "add(uint256)", "7"])?)?;
         ensure!(sent["status"] == "0x1", "{sent}");
         ensure!(cast(&["call", address, "count()(uint256)"])?.trim() == "7");
         let logs = cast(&["logs", "--json", "--from-block", "0", "--address", address, "Counted(address indexed,uint256)"])?;

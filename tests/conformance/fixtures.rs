@@ -18,13 +18,23 @@ const FORKS: [(&str, &[&str]); 5] = [
     ("Osaka", &["shanghaiTime", "cancunTime", "pragueTime", "osakaTime"]),
 ];
 
-/// The tests of a folder, file by file; none where no fixtures are given.
-pub(crate) fn suite(folder: &str) -> anyhow::Result<Option<Vec<(String, Map<String, Value>)>>> {
-    let Some(root) = env::var_os("SUBNODE_FIXTURES") else {
-        println!("{folder}: skipped, SUBNODE_FIXTURES does not say where it is");
-        return Ok(None);
-    };
-    let root = PathBuf::from(root).join(folder);
+/// A file's name, and its tests by theirs.
+pub(crate) type File = (String, Map<String, Value>);
+
+/// Where the suites are: `SUBNODE_FIXTURES`, or beside the checkout. None where `folder` is not there, which is said.
+pub(crate) fn folder(folder: &str) -> Option<PathBuf> {
+    let beside = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/fixtures").into();
+    let root = env::var_os("SUBNODE_FIXTURES").map_or_else(beside, PathBuf::from).join(folder);
+    if !root.is_dir() {
+        println!("{folder}: skipped, for it is not in SUBNODE_FIXTURES");
+        return None;
+    }
+    Some(root)
+}
+
+/// The tests of a folder, file by file; none where there is no such folder.
+pub(crate) fn suite(folder: &str) -> anyhow::Result<Option<Vec<File>>> {
+    let Some(root) = self::folder(folder) else { return Ok(None) };
     let mut files = Vec::new();
     collect(&root, &mut files)?;
     files.sort();

@@ -93,7 +93,8 @@ async fn case(module: &Module, test: &Value, fork: &str, post: &Value) -> anyhow
 
     let refused = built.transactions == 0;
     anyhow::ensure!(refused == post.get("expectException").is_some(), "refused: {refused}, expected {}", post["expectException"]);
-    let block: Value = serde_json::from_str(&replay.query("eth_getBlockByNumber", "[\"latest\",false]").await?.map_err(anyhow::Error::msg)?)?;
+    let block: Value =
+        serde_json::from_str(&replay.query("eth_getBlockByNumber", "[\"latest\",false]").await?.map_err(anyhow::Error::msg)?)?;
     anyhow::ensure!(block["stateRoot"] == post["hash"], "state root {}, expected {}", block["stateRoot"], post["hash"]);
     let receipts = replay.query("eth_getBlockReceipts", "[\"latest\"]").await?.map_err(anyhow::Error::msg)?;
     let receipts: Vec<alloy::rpc::types::TransactionReceipt> = serde_json::from_str(&receipts)?;
@@ -109,5 +110,11 @@ async fn case(module: &Module, test: &Value, fork: &str, post: &Value) -> anyhow
 fn pooled(bytes: &Bytes) -> Option<Pooled> {
     let transaction = TxEnvelope::decode_2718_exact(bytes).ok()?;
     let sender = transaction.recover_signer().ok()?;
-    Some(Pooled { id: transaction.tx_hash().to_vec(), sender: sender.to_vec(), sequence: transaction.nonce(), data: bytes.to_vec(), ready: true })
+    Some(Pooled {
+        id: transaction.tx_hash().to_vec(),
+        sender: sender.to_vec(),
+        sequence: transaction.nonce(),
+        data: bytes.to_vec(),
+        ready: true,
+    })
 }

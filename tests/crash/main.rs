@@ -1,15 +1,7 @@
 //! A durable node under load, killed with SIGKILL at random moments: what it acknowledged is there when it comes back.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-use std::{
-    collections::HashMap,
-    fs,
-    net::SocketAddr,
-    path::Path,
-    sync::Mutex,
-    thread,
-    time::Duration,
-};
+use std::{collections::HashMap, fs, net::SocketAddr, path::Path, sync::Mutex, thread, time::Duration};
 
 use alloy::{
     consensus::{SignableTransaction, TxEip1559},
@@ -77,7 +69,10 @@ fn load(address: SocketAddr, chain: &str, account: &Account, acknowledged: &Mute
     loop {
         let batch: Vec<_> = (nonce..nonce + BATCH).map(|nonce| transfer(&signer, nonce)).collect();
         nonce += BATCH;
-        let calls: Vec<_> = batch.iter().map(|(_, raw)| json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [raw] })).collect();
+        let calls: Vec<_> = batch
+            .iter()
+            .map(|(_, raw)| json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [raw] }))
+            .collect();
         client.post(json!(calls).to_string().as_bytes())?;
         for (hash, _) in batch {
             loop {
@@ -99,7 +94,8 @@ fn check_roots(client: &mut Client, accounts: &[Account]) {
         let proof: EIP1186AccountProofResponse =
             serde_json::from_value(client.call("eth_getProof", &json!([account.address, [], "latest"])).unwrap()).unwrap();
         let mut leaf = Vec::new();
-        TrieAccount { nonce: proof.nonce, balance: proof.balance, storage_root: proof.storage_hash, code_hash: proof.code_hash }.encode(&mut leaf);
+        TrieAccount { nonce: proof.nonce, balance: proof.balance, storage_root: proof.storage_hash, code_hash: proof.code_hash }
+            .encode(&mut leaf);
         verify_proof(root, Nibbles::unpack(keccak256(account.address)), Some(leaf), &proof.account_proof).unwrap();
     }
     let receipts = client.call("eth_getBlockReceipts", &json!(["latest"])).unwrap();
@@ -109,7 +105,11 @@ fn check_roots(client: &mut Client, accounts: &[Account]) {
 
 fn check_receipts<'a>(client: &mut Client, acknowledged: impl IntoIterator<Item = (&'a B256, &'a Value)>) {
     for (hash, receipt) in acknowledged {
-        assert_eq!(&client.call("eth_getTransactionReceipt", &json!([hash])).unwrap(), receipt, "an acknowledged receipt is gone or changed");
+        assert_eq!(
+            &client.call("eth_getTransactionReceipt", &json!([hash])).unwrap(),
+            receipt,
+            "an acknowledged receipt is gone or changed"
+        );
     }
 }
 

@@ -3,9 +3,14 @@
 
 mod module;
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
-use alloy::{network::TransactionBuilder, primitives::{Address, U256}, providers::Provider, rpc::types::TransactionRequest};
+use alloy::{
+    network::TransactionBuilder,
+    primitives::{Address, U256},
+    providers::Provider,
+    rpc::types::TransactionRequest,
+};
 use module::{ALL_ITS_MEMORY, ALLOCATE, GIGABYTE, LOOP, RECURSE, RECURSION, TRAP_AT_START, module};
 use subnode_chain::{Chain, ChainOptions, OpenError, Reply, TimeSource};
 use subnode_devnet::{Devnet, Signers, default_options};
@@ -48,7 +53,11 @@ impl Host {
     }
 
     /// The outcome of something hostile, and how many blocks the neighbour sealed meanwhile. It seals one more after.
-    async fn beside_a_neighbour<T>(&self, hostile: impl Future<Output = T>) -> (T, u64) {
+    fn beside_a_neighbour<'a, T: 'a>(&'a self, hostile: impl Future<Output = T> + 'a) -> Pin<Box<dyn Future<Output = (T, u64)> + 'a>> {
+        Box::pin(self.seal_beside(Box::pin(hostile)))
+    }
+
+    async fn seal_beside<T>(&self, hostile: Pin<Box<impl Future<Output = T>>>) -> (T, u64) {
         let provider = self.net.chain(0).provider();
         let seal = || async {
             let request = TransactionRequest::default().with_to(Address::repeat_byte(7)).with_value(U256::ONE);
@@ -127,7 +136,10 @@ async fn an_import_that_is_not_offered_is_refused_by_name() {
 async fn a_module_of_the_other_world_is_refused() {
     let host = Host::new().await;
     let (opened, _) = host.beside_a_neighbour(host.open(subnode_modules::SOLO)).await;
-    assert!(matches!(opened.err(), Some(NodeError::Open { error: OpenError::Module { which: "runtime", error: ModuleError::World { .. } }, .. })));
+    assert!(matches!(
+        opened.err(),
+        Some(NodeError::Open { error: OpenError::Module { which: "runtime", error: ModuleError::World { .. } }, .. })
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,10 @@
 
 use anyhow::Context;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::{Resolve, WorldItem, WorldKey, abi::{AbiVariant, WasmType}};
+use wit_parser::{
+    Resolve, WorldItem, WorldKey,
+    abi::{AbiVariant, WasmType},
+};
 
 const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../wit");
 
@@ -16,7 +19,9 @@ pub(crate) fn module(world: &str, export: &str, body: &str, items: &str) -> anyh
     for (key, item) in &resolve.worlds[id].exports {
         let (WorldKey::Name(name), WorldItem::Function(function)) = (key, item) else { continue };
         let signature = resolve.wasm_signature(AbiVariant::GuestExport, function);
-        let types = |types: &[WasmType]| types.iter().map(|of| if matches!(of, WasmType::I64 | WasmType::PointerOrI64) { " i64" } else { " i32" }).collect::<String>();
+        let types = |types: &[WasmType]| {
+            types.iter().map(|of| if matches!(of, WasmType::I64 | WasmType::PointerOrI64) { " i64" } else { " i32" }).collect::<String>()
+        };
         let misbehaviour = if name == export { body } else { "" };
         functions += &format!(
             "(func (export \"{name}\") (param{}) (result{}) {misbehaviour} (i32.const 1024))\n",

@@ -1,7 +1,12 @@
 //! Requests that no client should send, over real sockets: each gets an error that says what is wrong, and the chain goes on.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-use std::{io::{Read, Write}, net::TcpStream, thread, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    thread,
+    time::Duration,
+};
 
 use alloy::{
     consensus::{SignableTransaction, TxEip1559},
@@ -53,8 +58,16 @@ fn what_is_no_request_is_answered_with_what_is_wrong() {
         (br#"{"id":1,"jsonrpc":"2.0","method":"eth_getBalance","params":{}}"#, -32602, "non-array args"),
         (br#"{"id":1,"jsonrpc":"2.0","method":"eth_getBalance","params":[]}"#, -32602, "missing value for required argument 0"),
         (br#"{"id":1,"jsonrpc":"2.0","method":"eth_getBalance","params":[1]}"#, -32602, "invalid argument 0"),
-        (br#"{"id":1,"jsonrpc":"2.0","method":"eth_getBalance","params":["0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266","yesterday"]}"#, -32602, "invalid argument 1"),
-        (br#"{"id":1,"jsonrpc":"2.0","method":"eth_getBalance","params":["0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266","0x999"]}"#, -32000, "header not found"),
+        (
+            br#"{"id":1,"jsonrpc":"2.0","method":"eth_getBalance","params":["0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266","yesterday"]}"#,
+            -32602,
+            "invalid argument 1",
+        ),
+        (
+            br#"{"id":1,"jsonrpc":"2.0","method":"eth_getBalance","params":["0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266","0x999"]}"#,
+            -32000,
+            "header not found",
+        ),
         (br#"{"id":1,"jsonrpc":"2.0","method":"eth_subscribe","params":["newHeads"]}"#, -32004, "notifications not supported"),
     ];
     for (body, code, message) in cases {
@@ -185,7 +198,11 @@ fn a_gap_waits_and_a_replacement_pays_more() {
     assert_eq!(client.call("txpool_status", &json!([])).unwrap(), json!({ "pending": "0x0", "queued": "0x1" }));
     send(&mut client, &raw(transfer(0))).unwrap();
     assert!(send(&mut client, &raw(transfer(0))).unwrap_err().contains("already known"));
-    let dearer = |by: u128| TxEip1559 { max_fee_per_gas: 20_000_000_000 * by / 100, max_priority_fee_per_gas: 1_000_000_000 * by / 100, ..transfer(0) };
+    let dearer = |by: u128| TxEip1559 {
+        max_fee_per_gas: 20_000_000_000 * by / 100,
+        max_priority_fee_per_gas: 1_000_000_000 * by / 100,
+        ..transfer(0)
+    };
     assert!(send(&mut client, &raw(dearer(105))).unwrap_err().contains("replacement transaction underpriced"));
     let replaced = send(&mut client, &raw(dearer(110))).unwrap();
     send(&mut client, &raw(transfer(1))).unwrap();

@@ -14,18 +14,20 @@ pub const TOPIC: B256 = b256!("0000000000000000000000000000000000000000000000000
 pub fn init_code() -> Bytes {
     // calldatasize iszero? else revert with Error("no data")
     let revert = concat!(
-        "7f08c379a000000000000000000000000000000000000000000000000000000000", "5f52", // selector
+        "7f08c379a000000000000000000000000000000000000000000000000000000000",
+        "5f52",       // selector
         "6020600452", // offset 0x20
         "6007602452", // length 7
-        "7f6e6f206461746100000000000000000000000000000000000000000000000000", "604452", // "no data"
+        "7f6e6f206461746100000000000000000000000000000000000000000000000000",
+        "604452", // "no data"
         "60645ffd",
     );
     let count = concat!(
         "5f54600101805f55", // count = sload(0) + 1; sstore(0, count)
         "5f52",             // mstore(0, count)
         "7f00000000000000000000000000000000000000000000000000000000c0de0001",
-        "60205fa1",         // log1(0, 32, topic)
-        "60205ff3",         // return(0, 32)
+        "60205fa1", // log1(0, 32, topic)
+        "60205ff3", // return(0, 32)
     );
     // PUSH2 dest, CALLDATASIZE ISZERO, SWAP1, JUMPI: jump over the revert if there is no data.
     let revert_len = revert.len() / 2;

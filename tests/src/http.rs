@@ -42,7 +42,11 @@ impl Client {
     /// # Errors
     /// Where the connection breaks.
     pub fn post(&mut self, body: &[u8]) -> anyhow::Result<&[u8]> {
-        let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", self.path, body.len());
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            self.path,
+            body.len()
+        );
         self.stream.write_all(&[head.as_bytes(), body].concat())?;
         self.filled = 0;
         loop {

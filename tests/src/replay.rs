@@ -5,14 +5,13 @@ use std::{
 };
 
 use subnode_sandbox::{
-    Accounts, Attributes, Built, CallError, ChainStatus, Entry, HostFault, Invalid, Lent, Limits, Module, Occupancy, Outcome, PoolReader, Pooled,
-    QueryLent, RuntimeGuest, Signature, StateReader, Table, Unavailable, border,
+    Accounts, Attributes, Built, CallError, ChainStatus, Entry, HostFault, Invalid, Lent, Limits, Module, Occupancy, Outcome, PoolReader,
+    Pooled, QueryLent, RuntimeGuest, Signature, StateReader, Table, Unavailable, border,
 };
 use subnode_types::{BlockRef, Sealing};
 
 /// Bounds that no block of a test meets.
-pub const LIMITS: Limits =
-    Limits { memory_bytes: 1 << 30, fuel: u64::MAX / 2, transfer_bytes: 1 << 30, wall: Duration::from_secs(600) };
+pub const LIMITS: Limits = Limits { memory_bytes: 1 << 30, fuel: u64::MAX / 2, transfer_bytes: 1 << 30, wall: Duration::from_secs(600) };
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -34,7 +33,8 @@ impl Replay {
     /// Where the guest faults; the inner error is what it says of the spec.
     pub async fn genesis(module: &Module, spec: &[u8]) -> Result<Result<Self, String>, CallError> {
         let head = BlockRef { height: 0, id: Vec::new(), timestamp_ms: 0 };
-        let mut replay = Self { module: module.clone(), state: Arc::default(), index: Arc::default(), blocks: Arc::default(), head, fuel_burnt: 0 };
+        let mut replay =
+            Self { module: module.clone(), state: Arc::default(), index: Arc::default(), blocks: Arc::default(), head, fuel_burnt: 0 };
         let built = replay.guest().await?.genesis(spec, replay.lent(None)).await?;
         Ok(built.map(|built| {
             replay.commit(&built.block, &built.outcome);

@@ -77,7 +77,11 @@ pub fn genesis(json: &[u8]) -> Result<Built, String> {
         state_root,
         transactions_root: extra.transactions_trie.unwrap_or(EMPTY_ROOT_HASH),
         receipts_root: extra.receipt_trie.unwrap_or(EMPTY_ROOT_HASH),
-        logs_bloom: extra.bloom.filter(|bloom| bloom.len() == 256).map(|bloom| alloy_primitives::Bloom::from_slice(&bloom)).unwrap_or_default(),
+        logs_bloom: extra
+            .bloom
+            .filter(|bloom| bloom.len() == 256)
+            .map(|bloom| alloy_primitives::Bloom::from_slice(&bloom))
+            .unwrap_or_default(),
         difficulty: genesis.difficulty,
         number: spec.genesis_number,
         gas_limit: genesis.gas_limit,
@@ -180,10 +184,13 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
         if batch.is_empty() {
             break;
         }
-        let decoded: Vec<_> = batch.iter().filter_map(|pooled| {
-            let sender = Address::try_from(pooled.sender.as_slice()).ok()?;
-            Some((transaction::decode(&pooled.data).ok()?, sender, pooled))
-        }).collect();
+        let decoded: Vec<_> = batch
+            .iter()
+            .filter_map(|pooled| {
+                let sender = Address::try_from(pooled.sender.as_slice()).ok()?;
+                Some((transaction::decode(&pooled.data).ok()?, sender, pooled))
+            })
+            .collect();
         execution.state().prefetch(decoded.iter().flat_map(|(transaction, sender, _)| core::iter::once(*sender).chain(transaction.to())));
         let mut skipped: Vec<Address> = Vec::new();
         for (transaction, sender, pooled) in decoded {
@@ -198,7 +205,11 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
             match included {
                 Ok(()) => {
                     bytes_left -= pooled.data.len();
-                    body.push(&pooled.data, B256::try_from(pooled.id.as_slice()).unwrap_or_else(|_| keccak256(&pooled.data)), transaction.nonce());
+                    body.push(
+                        &pooled.data,
+                        B256::try_from(pooled.id.as_slice()).unwrap_or_else(|_| keccak256(&pooled.data)),
+                        transaction.nonce(),
+                    );
                 }
                 Err(_) => {
                     // Not in this block: too large for what is left of it, or no longer affordable. Its successors depend on it.

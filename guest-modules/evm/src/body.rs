@@ -43,7 +43,14 @@ impl Body {
 
     /// The block's RLP, and where its transactions are.
     pub fn into_block(self, header: &Header) -> (Vec<u8>, Vec<Listed>) {
-        let list = RlpHeader { list: true, payload_length: self.transactions.iter().map(|included| included.list_header().map_or(0, |header| header.length()) + included.bytes.len()).sum() };
+        let list = RlpHeader {
+            list: true,
+            payload_length: self
+                .transactions
+                .iter()
+                .map(|included| included.list_header().map_or(0, |header| header.length()) + included.bytes.len())
+                .sum(),
+        };
         // No ommers since Paris, and no withdrawals where none come from a beacon chain.
         let rest: &[u8] = if header.withdrawals_root.is_some() { &[alloy_rlp::EMPTY_LIST_CODE; 2] } else { &[alloy_rlp::EMPTY_LIST_CODE] };
         let block = RlpHeader { list: true, payload_length: header.length() + list.length_with_payload() + rest.len() };
@@ -56,7 +63,12 @@ impl Body {
             if let Some(header) = included.list_header() {
                 header.encode(&mut bytes);
             }
-            places.push(Listed { hash: included.hash, nonce: included.nonce, offset: bytes.len() as u32, len: included.bytes.len() as u32 });
+            places.push(Listed {
+                hash: included.hash,
+                nonce: included.nonce,
+                offset: bytes.len() as u32,
+                len: included.bytes.len() as u32,
+            });
             bytes.extend_from_slice(&included.bytes);
         }
         bytes.extend_from_slice(rest);
@@ -76,7 +88,10 @@ impl Included {
 pub fn listed(block: &Block<Transaction>, bytes: &[u8]) -> Vec<Listed> {
     let spans = spans(bytes).unwrap_or_default();
     let transactions = block.body.transactions.iter();
-    transactions.zip(spans).map(|(transaction, (offset, len))| Listed { hash: *transaction.tx_hash(), nonce: transaction.nonce(), offset, len }).collect()
+    transactions
+        .zip(spans)
+        .map(|(transaction, (offset, len))| Listed { hash: *transaction.tx_hash(), nonce: transaction.nonce(), offset, len })
+        .collect()
 }
 
 /// Offset and length of each transaction's EIP-2718 bytes within a block's RLP.

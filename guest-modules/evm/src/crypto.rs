@@ -5,7 +5,10 @@ use revm::precompile::{
     bls12_381::{G1Point, G1PointScalar, G2Point, G2PointScalar},
 };
 
-use crate::{bindings::subnode::chain::crypto as host, host::{Recovery, from_word, recover}};
+use crate::{
+    bindings::subnode::chain::crypto as host,
+    host::{Recovery, from_word, recover},
+};
 
 /// Makes every precompile use the host. Idempotent.
 pub fn install() {
@@ -90,7 +93,10 @@ impl Crypto for HostCrypto {
         fixed(host::bls_g2_add(&g2(&a), &g2(&b)), malformed("bls12-381 g2 add"))
     }
 
-    fn bls12_381_g2_msm(&self, pairs: &mut dyn Iterator<Item = Result<G2PointScalar, PrecompileHalt>>) -> Result<[u8; 192], PrecompileHalt> {
+    fn bls12_381_g2_msm(
+        &self,
+        pairs: &mut dyn Iterator<Item = Result<G2PointScalar, PrecompileHalt>>,
+    ) -> Result<[u8; 192], PrecompileHalt> {
         let mut packed = Vec::new();
         for pair in pairs {
             let (point, scalar) = pair?;

@@ -21,8 +21,8 @@ pub fn requests<'a>(contract: Address, logs: impl Iterator<Item = &'a Log>) -> R
             let bytes: [u8; 32] = data[at..at + 32].try_into().unwrap_or_default();
             usize::try_from(alloy_primitives::U256::from_be_bytes(bytes)).unwrap_or(usize::MAX)
         };
-        let fits = data.len() == DATA_LEN
-            && FIELDS.iter().enumerate().all(|(i, (offset, len))| word(i * 32) == *offset && word(*offset) == *len);
+        let fits =
+            data.len() == DATA_LEN && FIELDS.iter().enumerate().all(|(i, (offset, len))| word(i * 32) == *offset && word(*offset) == *len);
         if !fits {
             return Err("invalid deposit event".into());
         }

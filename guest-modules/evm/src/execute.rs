@@ -8,7 +8,10 @@ use alloy_eips::{
 use alloy_primitives::{Address, B256, Bloom, BloomInput, Bytes, Log, U256, keccak256, map::HashMap};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use revm::{
-    context::{BlockEnv, CfgEnv, result::{EVMError, ExecutionResult, InvalidTransaction}},
+    context::{
+        BlockEnv, CfgEnv,
+        result::{EVMError, ExecutionResult, InvalidTransaction},
+    },
     context_interface::block::BlobExcessGasAndPrice,
     database_interface::DatabaseCommit,
 };
@@ -95,7 +98,9 @@ impl<'a> Execution<'a> {
             kinds: Vec::new(),
             log_count: 0,
         };
-        if fork >= Fork::Cancun && let Some(root) = header.parent_beacon_block_root {
+        if fork >= Fork::Cancun
+            && let Some(root) = header.parent_beacon_block_root
+        {
             execution.system_call(BEACON_ROOTS_ADDRESS, root.0.into())?;
         }
         if fork >= Fork::Prague {
@@ -173,7 +178,11 @@ impl<'a> Execution<'a> {
             Err(error) => panic!("revm: {error}"),
         };
         self.commit();
-        if result.is_success() { Ok(Some(result.into_output().unwrap_or_default())) } else { Err(format!("system call to {contract} failed")) }
+        if result.is_success() {
+            Ok(Some(result.into_output().unwrap_or_default()))
+        } else {
+            Err(format!("system call to {contract} failed"))
+        }
     }
 
     /// Ends the block: withdrawals, and the system calls that come after its transactions.
@@ -222,7 +231,8 @@ impl<'a> Execution<'a> {
 
 /// The receipt as the receipts trie and `eth_getTransactionReceipt` have it.
 pub fn receipt(row: &ReceiptRow, logs_bloom: Bloom) -> ReceiptWithBloom<Receipt> {
-    let receipt = Receipt { status: Eip658Value::Eip658(row.success), cumulative_gas_used: row.cumulative_gas_used, logs: row.logs.clone() };
+    let receipt =
+        Receipt { status: Eip658Value::Eip658(row.success), cumulative_gas_used: row.cumulative_gas_used, logs: row.logs.clone() };
     ReceiptWithBloom { receipt, logs_bloom }
 }
 

@@ -2,7 +2,7 @@
 
 use alloy_consensus::Header;
 use alloy_eips::eip1559::BaseFeeParams;
-use revm::{context_interface::cfg::gas::{InitialAndFloorGas, calculate_initial_tx_gas_for_tx}};
+use revm::context_interface::cfg::gas::{InitialAndFloorGas, calculate_initial_tx_gas_for_tx};
 
 use crate::{
     spec::Fork,

@@ -2,8 +2,8 @@
 
 use alloy_primitives::{Address, B256, U256};
 
-use crate::bindings::subnode::chain::{crypto, state, types::Word256};
 pub use crate::bindings::subnode::chain::types::Table;
+use crate::bindings::subnode::chain::{crypto, state, types::Word256};
 
 /// At most this many keys go into one `get-many`.
 const KEYS_MAX: usize = 4096;
@@ -61,7 +61,6 @@ fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-
 /// What it takes to find out who signed.
 pub struct Recovery {
     pub digest: B256,
@@ -72,12 +71,7 @@ pub struct Recovery {
 
 impl Recovery {
     fn lower(&self) -> crypto::Recovery {
-        crypto::Recovery {
-            digest: to_word(self.digest),
-            r: to_word(self.r.into()),
-            s: to_word(self.s.into()),
-            odd: self.odd,
-        }
+        crypto::Recovery { digest: to_word(self.digest), r: to_word(self.r.into()), s: to_word(self.s.into()), odd: self.odd }
     }
 }
 

@@ -7,7 +7,7 @@
 
 mod bindings {
     //! The `runtime` world, from wit/.
-    #![allow(missing_docs, reason = "generated; the items are documented in wit/")]
+    #![allow(missing_docs, clippy::too_many_arguments, reason = "generated; the items are documented in wit/")]
 
     wit_bindgen::generate!({ world: "runtime", path: "../../wit", generate_all });
 

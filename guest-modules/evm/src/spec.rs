@@ -119,9 +119,7 @@ impl Spec {
         if config.amsterdam_time.is_some() {
             return Err("config.amsterdamTime: forks after Osaka are not supported".into());
         }
-        let scheduled = |name: &str, default: BlobParams| {
-            BlobLimits::of(config.blob_schedule.get(name).copied().unwrap_or(default))
-        };
+        let scheduled = |name: &str, default: BlobParams| BlobLimits::of(config.blob_schedule.get(name).copied().unwrap_or(default));
         let mut blobs: Vec<(u64, BlobLimits)> = Vec::new();
         for (fork, time) in &forks {
             match fork {

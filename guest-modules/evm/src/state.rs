@@ -308,7 +308,7 @@ fn write_storage(address: Address, root: B256, storage: &HashMap<U256, Slot>, ch
     let mut trie = Trie::new(root, |path| host::get(Table::State, &[&prefix, path].concat()));
     for (key, slot) in changed {
         let value = (!slot.value.is_zero()).then_some(slot.value);
-        trie.update(keccak256(key.to_be_bytes::<32>()), value.map(|value| alloy_rlp::encode(value)));
+        trie.update(keccak256(key.to_be_bytes::<32>()), value.map(alloy_rlp::encode));
         changes.push(Change { key: slot_key(address, *key), value: value.map(|value| value.to_be_bytes_trimmed_vec()) });
     }
     let (root, nodes) = trie.commit();

@@ -9,7 +9,10 @@ use alloy_primitives::{Address, B256, Signature, U256};
 use revm::context::{TxEnv, either::Either};
 
 use crate::{
-    bindings::{exports::{Admission, RpcError}, subnode::chain::types::BlockRef},
+    bindings::{
+        exports::{Admission, RpcError},
+        subnode::chain::types::BlockRef,
+    },
     dev::Overrides,
     host::{self, Recovery},
     index,
@@ -28,12 +31,8 @@ const INITCODE_BYTES_MAX: usize = 49_152;
 /// EIP-7825.
 pub const GAS_LIMIT_MAX_OSAKA: u64 = 1 << 24;
 /// Half of the secp256k1 order; EIP-2 forbids an `s` above it.
-const SECP256K1_HALF_ORDER: U256 = U256::from_limbs([
-    0xdfe9_2f46_681b_20a0,
-    0x5d57_6e73_57a4_501d,
-    0xffff_ffff_ffff_ffff,
-    0x7fff_ffff_ffff_ffff,
-]);
+const SECP256K1_HALF_ORDER: U256 =
+    U256::from_limbs([0xdfe9_2f46_681b_20a0, 0x5d57_6e73_57a4_501d, 0xffff_ffff_ffff_ffff, 0x7fff_ffff_ffff_ffff]);
 
 /// The signature of a transaction whose sender a developer impersonates: `r` is the sender and `s` is 0, which no
 /// real signature has. Only a developer's chain accepts it.
@@ -67,7 +66,9 @@ pub fn senders(spec: &Spec, transactions: &[&Transaction]) -> Vec<Option<Address
         .zip(transactions)
         .map(|(sender, transaction)| {
             let signature = transaction.signature();
-            if spec.dev && let Some(sender) = impersonated_sender(signature) {
+            if spec.dev
+                && let Some(sender) = impersonated_sender(signature)
+            {
                 return Some(sender);
             }
             sender.filter(|_| signature.s() <= SECP256K1_HALF_ORDER)
@@ -86,12 +87,8 @@ pub fn to_env_unrecovered(transaction: &Transaction) -> TxEnv {
 }
 
 fn env(transaction: &Transaction, sender: Address, recover: impl Fn(&SignedAuthorization) -> RecoveredAuthorization) -> TxEnv {
-    let authorization_list = transaction
-        .authorization_list()
-        .unwrap_or_default()
-        .iter()
-        .map(|signed| Either::Right(recover(signed)))
-        .collect();
+    let authorization_list =
+        transaction.authorization_list().unwrap_or_default().iter().map(|signed| Either::Right(recover(signed))).collect();
     TxEnv {
         tx_type: transaction.ty(),
         caller: sender,
@@ -164,11 +161,7 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
             }
             let account = state.account(sender).unwrap_or_default();
             if transaction.nonce() < account.nonce {
-                return Err(error::rejected(&format!(
-                    "nonce too low: next nonce {}, tx nonce {}",
-                    account.nonce,
-                    transaction.nonce(),
-                )));
+                return Err(error::rejected(&format!("nonce too low: next nonce {}, tx nonce {}", account.nonce, transaction.nonce(),)));
             }
             let code = state.code(account.code_hash);
             if !code.is_empty() && !code.is_eip7702() && !overrides.impersonates(sender) {
@@ -215,7 +208,11 @@ fn decode_pooled(bytes: &[u8]) -> Result<Transaction, RpcError> {
 /// What can be said of a transaction without its sender's account.
 fn check(spec: &Spec, fork: Fork, transaction: &Transaction, gas_limit: u64) -> Result<(), RpcError> {
     if fork < fork_of(transaction.tx_type()) {
-        return Err(error::rejected(&format!("transaction type not supported: type {} rejected, pool not yet in {:?}", transaction.ty(), fork_of(transaction.tx_type()))));
+        return Err(error::rejected(&format!(
+            "transaction type not supported: type {} rejected, pool not yet in {:?}",
+            transaction.ty(),
+            fork_of(transaction.tx_type())
+        )));
     }
     if let Some(id) = transaction.chain_id()
         && id != spec.chain_id

@@ -28,9 +28,16 @@ enum Child {
 }
 
 enum Node {
-    Leaf { key: Vec<u8>, value: Vec<u8> },
-    Extension { key: Vec<u8>, child: Child },
-    Branch([Child; 16]),
+    Leaf {
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    Extension {
+        key: Vec<u8>,
+        child: Child,
+    },
+    /// Behind a pointer of its own: leaves are many, and nodes move.
+    Branch(Box<[Child; 16]>),
 }
 
 /// A row to write: path, and the node's RLP or none.
@@ -124,7 +131,7 @@ impl<L: FnMut(&[u8]) -> Option<Vec<u8>>> Trie<L> {
             Some(Node::Leaf { key: part, .. }) if part == rest => Node::Leaf { key: part, value },
             Some(Node::Leaf { key: part, value: old }) => {
                 let shared = common(&part, rest);
-                let mut children = [const { Child::Empty }; 16];
+                let mut children = Box::new([const { Child::Empty }; 16]);
                 children[usize::from(part[shared])] = Child::Dirty(Box::new(Node::Leaf { key: part[shared + 1..].to_vec(), value: old }));
                 children[usize::from(rest[shared])] = Child::Dirty(Box::new(Node::Leaf { key: rest[shared + 1..].to_vec(), value }));
                 extend(&rest[..shared], Child::Dirty(Box::new(Node::Branch(children))))
@@ -134,7 +141,7 @@ impl<L: FnMut(&[u8]) -> Option<Vec<u8>>> Trie<L> {
                 if shared == part.len() {
                     Node::Extension { child: self.insert(child, key, at + shared, value), key: part }
                 } else {
-                    let mut children = [const { Child::Empty }; 16];
+                    let mut children = Box::new([const { Child::Empty }; 16]);
                     let below = &part[shared + 1..];
                     children[usize::from(part[shared])] =
                         if below.is_empty() { child } else { Child::Dirty(Box::new(extend(below, child))) };
@@ -230,7 +237,7 @@ fn keep(node: &Node, path: &mut Vec<u8>, kept: &mut BTreeSet<Vec<u8>>) {
         Node::Leaf { .. } => {}
         Node::Extension { key, child } => below(child, key, path),
         Node::Branch(children) => {
-            for (nibble, child) in (0u8..).zip(children) {
+            for (nibble, child) in (0u8..).zip(&**children) {
                 below(child, &[nibble], path);
             }
         }
@@ -251,7 +258,7 @@ fn encode(node: &Node, path: &mut Vec<u8>, writes: &mut Vec<Write>, kept: &mut B
             path.truncate(path.len() - key.len());
         }
         Node::Branch(children) => {
-            for (nibble, child) in (0u8..).zip(children) {
+            for (nibble, child) in (0u8..).zip(&**children) {
                 path.push(nibble);
                 reference(child, path, writes, kept, &mut payload);
                 path.pop();
@@ -302,7 +309,7 @@ fn decode(rlp: &[u8]) -> Node {
 fn try_decode(rlp: &mut &[u8]) -> alloy_rlp::Result<Node> {
     let PayloadView::List(mut items) = Header::decode_raw(rlp)? else { return Err(alloy_rlp::Error::UnexpectedString) };
     if items.len() == 17 {
-        let mut children = [const { Child::Empty }; 16];
+        let mut children = Box::new([const { Child::Empty }; 16]);
         for (child, item) in children.iter_mut().zip(&items) {
             *child = decode_child(item)?;
         }

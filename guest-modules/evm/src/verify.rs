@@ -25,9 +25,7 @@ pub fn header(spec: &Spec, parent_hash: B256, parent: &Header, header: &Header) 
     let fork = spec.fork(header.timestamp);
     ensure(header.parent_hash == parent_hash, || format!("parent hash: header has {}, parent {parent_hash}", header.parent_hash))?;
     ensure(header.number == parent.number + 1, || format!("number: header has {}, parent {}", header.number, parent.number))?;
-    ensure(header.timestamp > parent.timestamp, || {
-        format!("timestamp: header has {}, parent {}", header.timestamp, parent.timestamp)
-    })?;
+    ensure(header.timestamp > parent.timestamp, || format!("timestamp: header has {}, parent {}", header.timestamp, parent.timestamp))?;
     ensure(header.difficulty.is_zero(), || "difficulty is not 0".into())?;
     ensure(header.nonce.is_zero(), || "nonce is not 0".into())?;
     ensure(header.ommers_hash == EMPTY_OMMER_ROOT_HASH, || "ommers hash is not that of an empty list".into())?;
@@ -41,10 +39,14 @@ pub fn header(spec: &Spec, parent_hash: B256, parent: &Header, header: &Header) 
     ensure(header.base_fee_per_gas == Some(base_fee), || {
         format!("base fee: header has {:?}, parent asks for {base_fee}", header.base_fee_per_gas)
     })?;
-    ensure(header.withdrawals_root.is_some() == (fork >= Fork::Shanghai), || "withdrawals root: present before Shanghai or absent after".into())?;
+    ensure(header.withdrawals_root.is_some() == (fork >= Fork::Shanghai), || {
+        "withdrawals root: present before Shanghai or absent after".into()
+    })?;
     let cancun = fork >= Fork::Cancun;
     ensure(header.blob_gas_used.is_some() == cancun, || "blob gas used: present before Cancun or absent after".into())?;
-    ensure(header.parent_beacon_block_root.is_some() == cancun, || "parent beacon block root: present before Cancun or absent after".into())?;
+    ensure(header.parent_beacon_block_root.is_some() == cancun, || {
+        "parent beacon block root: present before Cancun or absent after".into()
+    })?;
     ensure(header.requests_hash.is_some() == (fork >= Fork::Prague), || "requests hash: present before Prague or absent after".into())?;
     let excess = cancun.then(|| excess_blob_gas(spec, parent, header.timestamp));
     ensure(header.excess_blob_gas == excess, || {

@@ -10,6 +10,8 @@
 
 mod bindings {
     //! The `runtime` world, from wit/.
+    #![allow(clippy::too_many_arguments, reason = "generated")]
+
     wit_bindgen::generate!({ world: "runtime", path: "../../wit", generate_all });
 }
 
@@ -208,7 +210,11 @@ impl Guest for Kv {
         let params: Vec<String> = if params.is_empty() {
             Vec::new()
         } else {
-            serde_json::from_slice(&params).map_err(|_| RpcError { code: -32602, message: "params must be a list of strings".into(), data: None })?
+            serde_json::from_slice(&params).map_err(|_| RpcError {
+                code: -32602,
+                message: "params must be a list of strings".into(),
+                data: None,
+            })?
         };
         let bytes = || {
             let first = params.first().and_then(|text| from_hex(text));
@@ -239,7 +245,9 @@ impl Guest for Kv {
                 Transaction::decode(&transaction).map_err(error)?;
                 return Ok(Answer { json: None, action: Some(Action::Submit(transaction)) });
             }
-            _ => return Err(RpcError { code: -32601, message: format!("the method {method} does not exist/is not available"), data: None }),
+            _ => {
+                return Err(RpcError { code: -32601, message: format!("the method {method} does not exist/is not available"), data: None });
+            }
         };
         Ok(Answer { json: Some(json), action: None })
     }

@@ -7,8 +7,8 @@
 //! Cost: `insert`, `remove` and `get` are O(log n); `draw` is O(senders).
 
 use std::{
-    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
     cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
     sync::Arc,
 };
 
@@ -320,10 +320,13 @@ impl Sender {
     }
 }
 
+/// A sender's next transaction: what it pays, and among equals the lower sender, then the lower sequence, first.
+type Offer = (u64, Reverse<(Vec<u8>, u64)>);
+
 /// The order in which a block takes transactions. The pool may change meanwhile.
 #[derive(Debug)]
 pub struct Draw {
-    heads: BinaryHeap<(u64, Reverse<(Vec<u8>, u64)>)>,
+    heads: BinaryHeap<Offer>,
     skipped: BTreeSet<Vec<u8>>,
 }
 

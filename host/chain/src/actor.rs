@@ -16,13 +16,7 @@ use subnode_types::BlockRef;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    ChainOptions, ChainParts, OpenError, RpcError,
-    chain::Shared,
-    lend::ViewReader,
-    message::Message,
-    notifier::Event,
-};
+use crate::{ChainOptions, ChainParts, OpenError, RpcError, chain::Shared, lend::ViewReader, message::Message, notifier::Event};
 
 /// Ids of blocks: the contract's bounds.
 const ID_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
@@ -39,7 +33,11 @@ pub(crate) async fn load_or_create(parts: &ChainParts, options: &ChainOptions) -
     if let Some(head) = parts.store.head() {
         let known = parts.store.view().get(Table::Meta, SPEC_KEY)?;
         // An empty spec asks for the chain as it is.
-        return if parts.spec.is_empty() || known.is_none_or(|known| known == spec_hash.as_bytes()) { Ok(decode_head(&head)?) } else { Err(OpenError::OtherSpec) };
+        return if parts.spec.is_empty() || known.is_none_or(|known| known == spec_hash.as_bytes()) {
+            Ok(decode_head(&head)?)
+        } else {
+            Err(OpenError::OtherSpec)
+        };
     }
     let guest = RuntimeGuest::new(&parts.runtime, parts.name.clone(), options.block, &[]).await;
     let mut guest = guest.map_err(|error| OpenError::Module { which: "runtime", error })??;
@@ -106,7 +104,13 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    pub(crate) fn new(shared: Arc<Shared>, consensus: ConsensusGuest, module: Module, config: Vec<u8>, messages: mpsc::Receiver<Message>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        consensus: ConsensusGuest,
+        module: Module,
+        config: Vec<u8>,
+        messages: mpsc::Receiver<Message>,
+    ) -> Self {
         let random = shared.options.seed.map_or_else(StdRng::from_os_rng, StdRng::from_seed);
         Self {
             shared,

@@ -78,7 +78,9 @@ impl RpcError {
             CallError::Guest(fault) => Self::new(INTERNAL, format!("the chain's runtime failed on this call: {fault}")),
             CallError::Host(HostFault::Instance(_)) => Self::limit("too many calls at once; retry"),
             CallError::Host(HostFault::Timeout(after)) => Self::limit(format!("the call took longer than {after:?}")),
-            CallError::Host(HostFault::Storage(_) | HostFault::Reverted) => Self::new(INTERNAL, "this node could not read its storage; retry"),
+            CallError::Host(HostFault::Storage(_) | HostFault::Reverted) => {
+                Self::new(INTERNAL, "this node could not read its storage; retry")
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ mod time;
 
 pub use chain::{Chain, ChainOptions, ChainParts};
 pub use error::{OpenError, RpcError};
-pub use subnode_chain_core::PoolLimits;
 pub use query::{Begun, Reply, Session};
+pub use subnode_chain_core::PoolLimits;
 pub use subscription::Notification;
 pub use time::TimeSource;

@@ -12,13 +12,30 @@ pub(crate) const MAILBOX: usize = 256;
 /// What is asked of the actor. Each is answered once it is durable.
 pub(crate) enum Message {
     /// Seal blocks now.
-    Seal { sealed: Sealed, done: oneshot::Sender<Result<(), RpcError>> },
-    SetSealing { sealing: Sealing, done: oneshot::Sender<Result<(), RpcError>> },
+    Seal {
+        sealed: Sealed,
+        done: oneshot::Sender<Result<(), RpcError>>,
+    },
+    SetSealing {
+        sealing: Sealing,
+        done: oneshot::Sender<Result<(), RpcError>>,
+    },
     /// Answered with the snapshot's id.
-    Snapshot { done: oneshot::Sender<Result<u64, RpcError>> },
+    Snapshot {
+        done: oneshot::Sender<Result<u64, RpcError>>,
+    },
     /// Answered with whether there was such a snapshot.
-    Revert { id: u64, done: oneshot::Sender<Result<bool, RpcError>> },
+    Revert {
+        id: u64,
+        done: oneshot::Sender<Result<bool, RpcError>>,
+    },
     /// Answered with whether the state was still at `version`, which the changes were computed on.
-    Amend { version: u64, changes: Vec<Change>, done: oneshot::Sender<Result<bool, RpcError>> },
-    Reset { done: oneshot::Sender<Result<(), RpcError>> },
+    Amend {
+        version: u64,
+        changes: Vec<Change>,
+        done: oneshot::Sender<Result<bool, RpcError>>,
+    },
+    Reset {
+        done: oneshot::Sender<Result<(), RpcError>>,
+    },
 }

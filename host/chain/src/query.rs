@@ -161,9 +161,7 @@ async fn perform(shared: &Arc<Shared>, action: Action, version: u64, session: Op
     }
     let reply = match action {
         Action::Submit(data) | Action::SubmitCompleted(data) => Reply::Id(Submitted::send(shared.clone(), data).await?.wait().await?),
-        Action::OpenCursor(bytes) => {
-            Reply::Number(shared.cursors.open(bytes).ok_or_else(|| RpcError::limit("filter too large"))?)
-        }
+        Action::OpenCursor(bytes) => Reply::Number(shared.cursors.open(bytes).ok_or_else(|| RpcError::limit("filter too large"))?),
         Action::UpdateCursor((id, bytes)) => {
             shared.cursors.update(id, bytes);
             Reply::Null

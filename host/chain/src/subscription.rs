@@ -64,8 +64,7 @@ impl Subscriptions {
         if all.len() >= SUBSCRIPTIONS_MAX || wanted.filter.len() > FILTER_BYTES_MAX {
             return false;
         }
-        let subscriber =
-            Subscriber { id, topic: wanted.topic, filter: wanted.filter.into(), method: wanted.method.into(), sink, session };
+        let subscriber = Subscriber { id, topic: wanted.topic, filter: wanted.filter.into(), method: wanted.method.into(), sink, session };
         all.insert(id, subscriber);
         self.count.store(all.len(), Ordering::Relaxed);
         true

@@ -8,11 +8,16 @@ use subnode_devnet::{DEFAULT_MNEMONIC, DevGenesis, Hardfork};
 
 /// Many blockchains in one process, each a metered WebAssembly guest.
 #[derive(Parser)]
-#[command(name = "subnode", version, arg_required_else_help = true, after_help = "Examples:\n  \
+#[command(
+    name = "subnode",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
     subnode dev                                a dev chain on http://127.0.0.1:8545\n  \
     subnode dev --chains 3 --block-time 1      three chains, a block each second\n  \
     subnode config example > subnode.toml      a commented configuration\n  \
-    subnode run --config subnode.toml          a durable node\n")]
+    subnode run --config subnode.toml          a durable node\n"
+)]
 pub struct Args {
     #[command(subcommand)]
     pub command: Command,

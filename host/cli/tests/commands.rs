@@ -8,8 +8,11 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use subnode_tests::{http::Client, process::{Dev, Run}};
 use serde_json::json;
+use subnode_tests::{
+    http::Client,
+    process::{Dev, Run},
+};
 
 const GENESIS: &str = r#"{"config":{"chainId":7,"shanghaiTime":0},"alloc":{},"gasLimit":"0x1c9c380","difficulty":"0x0"}"#;
 
@@ -101,7 +104,10 @@ fn a_wrong_genesis_names_file_and_key() {
         (replaced("\"shanghaiTime\":0", "\"londonBlock\":9"), "config.londonBlock"),
         (replaced("0x1c9c380", "0x1"), "gasLimit: 1 is less than"),
         (replaced("0x1c9c380", "lots"), "gasLimit"),
-        (replaced("\"alloc\":{}", "\"alloc\":{\"0x0000000000000000000000000000000000000001\":{\"balance\":\"much\"}}"), "0x0000000000000000000000000000000000000001.balance"),
+        (
+            replaced("\"alloc\":{}", "\"alloc\":{\"0x0000000000000000000000000000000000000001\":{\"balance\":\"much\"}}"),
+            "0x0000000000000000000000000000000000000001.balance",
+        ),
     ] {
         fs::write(&file, &genesis).unwrap();
         let said = failure(&["dev", "--port", "0", "--init", text(&file)]);
@@ -222,7 +228,12 @@ fn the_banner_tells_how_to_use_it_and_silence_is_silent() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     drop(taken);
-    let child = Command::new(env!("CARGO_BIN_EXE_subnode")).args(["dev", "--silent", "--port", &port.to_string()]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_subnode"))
+        .args(["dev", "--silent", "--port", &port.to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     while Client::connect(([127, 0, 0, 1], port).into()).is_err() {
         std::thread::yield_now();
     }

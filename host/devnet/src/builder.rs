@@ -14,9 +14,7 @@ use subnode_sandbox::{Limits, Module, ModuleError, Sandbox, SandboxError, Sandbo
 use subnode_storage::{MemoryStore, Retention};
 use subnode_types::{ChainName, Sealing};
 
-use crate::{
-    Account, AccountsError, DEFAULT_MNEMONIC, DevChain, DevGenesis, Devnet, Hardfork, Signers, accounts,
-};
+use crate::{Account, AccountsError, DEFAULT_MNEMONIC, DevChain, DevGenesis, Devnet, Hardfork, Signers, accounts};
 
 /// Guests that all devnets of a process may have at once.
 const INSTANCES: u32 = 8_192;

@@ -96,7 +96,8 @@ impl DevGenesis {
             config.insert(format!("{fork}Block"), 0.into());
         }
         config.insert("terminalTotalDifficulty".into(), 0.into());
-        let timed = [("shanghai", Hardfork::Shanghai), ("cancun", Hardfork::Cancun), ("prague", Hardfork::Prague), ("osaka", Hardfork::Osaka)];
+        let timed =
+            [("shanghai", Hardfork::Shanghai), ("cancun", Hardfork::Cancun), ("prague", Hardfork::Prague), ("osaka", Hardfork::Osaka)];
         for (name, fork) in timed {
             if fork <= self.hardfork {
                 config.insert(format!("{name}Time"), 0.into());

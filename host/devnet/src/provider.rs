@@ -11,7 +11,10 @@ use alloy::{
         Identity, ProviderBuilder, RootProvider,
         fillers::{BlobGasFiller, ChainIdFiller, FillProvider, GasFiller, JoinFill, NonceFiller, WalletFiller},
     },
-    rpc::{client::RpcClient, json_rpc::{RequestPacket, ResponsePacket}},
+    rpc::{
+        client::RpcClient,
+        json_rpc::{RequestPacket, ResponsePacket},
+    },
     transports::{TransportError, TransportErrorKind, TransportFut},
 };
 use subnode_chain::Chain;

@@ -54,7 +54,8 @@ pub async fn answer(chain: &Chain, body: &[u8], session: Option<&Session>, limit
     for call in calls {
         match serde_json::from_str(call.get()) {
             Ok(request) => begun.extend(begin(chain, request, session).await),
-            Err(error) => begun.push(Call::refused(None, RpcError { code: INVALID_REQUEST, message: format!("invalid request: {error}"), data: None })),
+            Err(error) => begun
+                .push(Call::refused(None, RpcError { code: INVALID_REQUEST, message: format!("invalid request: {error}"), data: None })),
         }
     }
     if begun.is_empty() {
@@ -101,11 +102,8 @@ async fn begin(chain: &Chain, request: Request<'_>, session: Option<&Session>) -
     let Some(method) = request.method else { return Some(Call::refused(id, invalid("invalid request: method is missing"))) };
     let params = request.params.map_or("", RawValue::get);
     let begun = chain.begin_query(&method, params.as_bytes(), session).await;
-    if id.is_none() {
-        // It is carried out; nobody waits for how it went.
-        return None;
-    }
-    Some(Call { id, begun })
+    // A notification was carried out; nobody waits for how it went.
+    id.map(|id| Call { id: Some(id), begun })
 }
 
 async fn finish(call: Call, bytes_left: usize) -> Vec<u8> {

@@ -83,7 +83,9 @@ async fn respond(app: App, chain: Option<Chain>, request: Request) -> Response {
                     .max_frame_size(limits.request_bytes)
                     .on_upgrade(move |socket| websocket::run(socket, chain, limits, app.shutdown))
             }
-            Err(_) => (StatusCode::OK, format!("Subnode, chain {}: POST JSON-RPC here, or open a WebSocket.\n", chain.name())).into_response(),
+            Err(_) => {
+                (StatusCode::OK, format!("Subnode, chain {}: POST JSON-RPC here, or open a WebSocket.\n", chain.name())).into_response()
+            }
         };
     }
     if request.method() != Method::POST {

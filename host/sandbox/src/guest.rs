@@ -11,17 +11,9 @@ use std::{
 
 use subnode_types::ChainName;
 use wasmtime::{Engine, Store};
-use wasmtime_wasi::{
-    Deterministic, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
-};
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use crate::{
-    CallError, GuestFault, Lent, Limits,
-    engine::YIELD_FUEL,
-    fault::classify,
-    limits::Limiter,
-    output::Output,
-};
+use crate::{CallError, GuestFault, Lent, Limits, engine::YIELD_FUEL, fault::classify, limits::Limiter, output::Output};
 
 /// What an instance's host functions work on.
 pub(crate) struct GuestState {

@@ -73,7 +73,12 @@ impl RuntimeGuest {
     ///
     /// # Errors
     /// A fault of guest or host.
-    pub async fn admit(&mut self, head: &BlockRef, transactions: &[Vec<u8>], lent: Lent) -> Result<Vec<Result<Admission, RpcError>>, CallError> {
+    pub async fn admit(
+        &mut self,
+        head: &BlockRef,
+        transactions: &[Vec<u8>],
+        lent: Lent,
+    ) -> Result<Vec<Result<Admission, RpcError>>, CallError> {
         self.shell.begin(head.timestamp_ms, Some(lent))?;
         let (head, wall) = (runtime_ref(head), self.shell.wall());
         let result = within(wall, self.exports.call_admit(&mut self.shell.store, &head, transactions)).await;

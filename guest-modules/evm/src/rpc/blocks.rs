@@ -1,6 +1,8 @@
 //! Blocks, transactions, receipts.
 
-use alloy_consensus::{Block as ConsensusBlock, Header as ConsensusHeader, ReceiptEnvelope, ReceiptWithBloom, Transaction as _, transaction::Recovered};
+use alloy_consensus::{
+    Block as ConsensusBlock, Header as ConsensusHeader, ReceiptEnvelope, ReceiptWithBloom, Transaction as _, transaction::Recovered,
+};
 use alloy_eips::{BlockId, BlockNumberOrTag, eip2718::Encodable2718};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, logs_bloom};
 use alloy_rlp::Decodable;
@@ -179,7 +181,8 @@ fn receipt_of(
         log_index: Some(log_index),
         removed: false,
     });
-    let receipt = alloy_consensus::Receipt { status: receipt.status, cumulative_gas_used: receipt.cumulative_gas_used, logs: logs.collect() };
+    let receipt =
+        alloy_consensus::Receipt { status: receipt.status, cumulative_gas_used: receipt.cumulative_gas_used, logs: logs.collect() };
     let blobs = transaction.blob_versioned_hashes().map(|hashes| hashes.len() as u64);
     let blob_gas_price = spec.blob_params(header.timestamp).map(|params| params.calc_blob_fee(header.excess_blob_gas.unwrap_or_default()));
     TransactionReceipt {

@@ -23,9 +23,7 @@ use crate::{
         subnode::chain::{host, pool},
     },
     block::pending_header,
-    crypto,
-    execute,
-    index,
+    crypto, execute, index,
     machine::Machine,
     spec::Spec,
     state::{Account, State},
@@ -111,11 +109,18 @@ fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Res
     if let (Some(input), Some(data)) = (&request.input.input, &request.input.data)
         && input != data
     {
-        return Err(error::invalid_params("both \"data\" and \"input\" are set and not equal. Please use \"input\" to pass transaction call data"));
+        return Err(error::invalid_params(
+            "both \"data\" and \"input\" are set and not equal. Please use \"input\" to pass transaction call data",
+        ));
     }
     let kind = request.to.unwrap_or(TxKind::Create);
     let data = request.input.input().cloned().unwrap_or_default();
-    if kind == TxKind::Create && request.authorization_list.is_none() && data.is_empty() && request.to.is_none() && request.value.is_some_and(|value| !value.is_zero()) {
+    if kind == TxKind::Create
+        && request.authorization_list.is_none()
+        && data.is_empty()
+        && request.to.is_none()
+        && request.value.is_some_and(|value| !value.is_zero())
+    {
         return Err(error::invalid_params("contract creation without any data provided"));
     }
     let caller = request.from.unwrap_or_default();
@@ -257,7 +262,11 @@ fn estimate(stage: &mut Stage, request: &TransactionRequest) -> Result<u64> {
             Ok((ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. }, _)) => Ok(None),
             Ok((result, _)) => Ok(Some(result)),
             // Too little for the transaction itself.
-            Err(RpcError { message, .. }) if message.starts_with("intrinsic gas too low") || message.starts_with("insufficient gas for floor") => Ok(None),
+            Err(RpcError { message, .. })
+                if message.starts_with("intrinsic gas too low") || message.starts_with("insufficient gas for floor") =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     };

@@ -8,7 +8,10 @@ use super::{Call, Result, act, act_then, error, json};
 use crate::{
     bindings::{
         exports::{Action, Sealed},
-        subnode::chain::{host, types::{Change, Sealing}},
+        subnode::chain::{
+            host,
+            types::{Change, Sealing},
+        },
     },
     dev::Overrides,
     index,
@@ -46,7 +49,10 @@ pub(super) fn control(call: &mut Call<'_>) -> Result {
             // Blocks sealed faster than one a second run ahead of the clock: the increase counts from the last of them.
             let (_, head) = index::expect_header(call.head.height);
             let lead_ms = i64::try_from(milliseconds(head.timestamp)?.saturating_sub(status.now_ms)).unwrap_or_default();
-            let shift_ms = seconds.checked_mul(1000).and_then(|ms| ms.checked_add(lead_ms)).ok_or_else(|| error::invalid_params("time too far ahead"))?;
+            let shift_ms = seconds
+                .checked_mul(1000)
+                .and_then(|ms| ms.checked_add(lead_ms))
+                .ok_or_else(|| error::invalid_params("time too far ahead"))?;
             act_then(Action::ShiftClock(shift_ms), &(status.clock_offset_ms.saturating_add(shift_ms) / 1000))
         }
         ("evm" | "anvil", "setNextBlockTimestamp") => {
@@ -64,7 +70,8 @@ pub(super) fn control(call: &mut Call<'_>) -> Result {
             // Ganache's clock: in milliseconds if it is too large for seconds.
             let time = call.params.number()?;
             let wanted_ms = if time > 1_000_000_000_000 { time } else { milliseconds(time)? };
-            let shift_ms = i64::try_from(i128::from(wanted_ms) - i128::from(status.now_ms)).map_err(|_| error::invalid_params("time too far away"))?;
+            let shift_ms =
+                i64::try_from(i128::from(wanted_ms) - i128::from(status.now_ms)).map_err(|_| error::invalid_params("time too far away"))?;
             act_then(Action::ShiftClock(shift_ms), &(shift_ms / 1000))
         }
         ("evm" | "anvil", "setAutomine") => {

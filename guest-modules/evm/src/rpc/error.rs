@@ -1,7 +1,7 @@
 //! Errors as geth words and numbers them.
 
-use alloy_primitives::{Bytes, hex};
 use alloy_dyn_abi::{DynSolType, DynSolValue};
+use alloy_primitives::{Bytes, hex};
 
 use crate::bindings::exports::RpcError;
 

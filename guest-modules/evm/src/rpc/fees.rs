@@ -85,10 +85,12 @@ pub(super) fn history(call: &mut Call<'_>) -> Result {
         let blob_params = spec.blob_params(header.timestamp);
         history.base_fee_per_gas.push(header.base_fee_per_gas.unwrap_or_default().into());
         history.gas_used_ratio.push(header.gas_used as f64 / header.gas_limit as f64);
-        history.base_fee_per_blob_gas.push(blob_params.map_or(0, |params| params.calc_blob_fee(header.excess_blob_gas.unwrap_or_default())));
-        history.blob_gas_used_ratio.push(blob_params.map_or(0.0, |params| {
-            header.blob_gas_used.unwrap_or_default() as f64 / params.max_blob_gas_per_block() as f64
-        }));
+        history
+            .base_fee_per_blob_gas
+            .push(blob_params.map_or(0, |params| params.calc_blob_fee(header.excess_blob_gas.unwrap_or_default())));
+        history.blob_gas_used_ratio.push(
+            blob_params.map_or(0.0, |params| header.blob_gas_used.unwrap_or_default() as f64 / params.max_blob_gas_per_block() as f64),
+        );
         if !percentiles.is_empty() {
             rewards.push(rewards_of(number, header.base_fee_per_gas.unwrap_or_default(), header.gas_used, &percentiles));
         }

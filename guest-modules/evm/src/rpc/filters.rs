@@ -4,7 +4,11 @@ use alloy_primitives::B256;
 use alloy_rpc_types_eth::{Filter, Header};
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Result, act, act_then, error, json, logs::{matching, range}, to_json};
+use super::{
+    Call, Result, act, act_then, error, json,
+    logs::{matching, range},
+    to_json,
+};
 use crate::{
     bindings::{
         exports::{Action, Occurrence, Subscription, Topic},
@@ -122,9 +126,7 @@ pub(super) fn notify(head: &BlockRef, filter: &[u8], occurrence: &Occurrence) ->
             }
             found.iter().map(to_json).collect()
         }
-        (Wanted::Hashes, Occurrence::Transaction(id)) => {
-            B256::try_from(id.as_slice()).map(|hash| to_json(&hash)).into_iter().collect()
-        }
+        (Wanted::Hashes, Occurrence::Transaction(id)) => B256::try_from(id.as_slice()).map(|hash| to_json(&hash)).into_iter().collect(),
         (Wanted::Transactions, Occurrence::Transaction(id)) => pool::get(id)
             .and_then(|waiting| {
                 let transaction = transaction::decode(&waiting.data).ok()?;

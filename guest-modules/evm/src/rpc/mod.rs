@@ -11,9 +11,9 @@ mod params;
 mod send;
 mod state;
 
+use alloy_consensus::Header;
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::B256;
-use alloy_consensus::Header;
 use serde::Serialize;
 
 use crate::{

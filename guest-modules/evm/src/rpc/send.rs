@@ -9,7 +9,13 @@ use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, eip191_hash_mess
 use alloy_rpc_types_eth::TransactionRequest;
 use serde_json::{Value, json as value};
 
-use super::{Call, Result, act, blocks, call::{estimate_on_head, next_nonce}, error, fees::suggested, json};
+use super::{
+    Call, Result, act, blocks,
+    call::{estimate_on_head, next_nonce},
+    error,
+    fees::suggested,
+    json,
+};
 use crate::{
     bindings::{
         exports::{Action, RpcError},
@@ -141,10 +147,16 @@ pub(super) fn pool_status() -> Result {
 const LISTED_MAX: u32 = 4096;
 
 /// Pooled transactions, ready and waiting, each as `form` writes it, by sender and nonce.
-fn listed(all: Vec<pool::Pooled>, form: impl Fn(&Transaction, Address) -> Value) -> BTreeMap<&'static str, BTreeMap<Address, BTreeMap<u64, Value>>> {
-    let mut lists: BTreeMap<_, BTreeMap<Address, BTreeMap<u64, Value>>> = [("pending", BTreeMap::new()), ("queued", BTreeMap::new())].into();
+fn listed(
+    all: Vec<pool::Pooled>,
+    form: impl Fn(&Transaction, Address) -> Value,
+) -> BTreeMap<&'static str, BTreeMap<Address, BTreeMap<u64, Value>>> {
+    let mut lists: BTreeMap<_, BTreeMap<Address, BTreeMap<u64, Value>>> =
+        [("pending", BTreeMap::new()), ("queued", BTreeMap::new())].into();
     for waiting in all {
-        let (Ok(transaction), Ok(sender)) = (transaction::decode(&waiting.data), Address::try_from(waiting.sender.as_slice())) else { continue };
+        let (Ok(transaction), Ok(sender)) = (transaction::decode(&waiting.data), Address::try_from(waiting.sender.as_slice())) else {
+            continue;
+        };
         let list = lists.entry(if waiting.ready { "pending" } else { "queued" }).or_default();
         list.entry(sender).or_default().insert(waiting.sequence, form(&transaction, sender));
     }
@@ -169,6 +181,11 @@ pub(super) fn pool_content_from(call: &mut Call<'_>) -> core::result::Result<cra
 pub(super) fn pool_inspect(_call: &mut Call<'_>) -> Result {
     json(&listed(pool::all(LISTED_MAX), |transaction, _| {
         let to = transaction.to().map_or_else(|| "contract creation".to_owned(), |to| to.to_string());
-        Value::String(format!("{to}: {} wei + {} gas × {} wei", transaction.value(), transaction.gas_limit(), transaction.max_fee_per_gas()))
+        Value::String(format!(
+            "{to}: {} wei + {} gas × {} wei",
+            transaction.value(),
+            transaction.gas_limit(),
+            transaction.max_fee_per_gas()
+        ))
     }))
 }

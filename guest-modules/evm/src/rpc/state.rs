@@ -1,8 +1,8 @@
 //! Accounts, storage, proofs.
 
+use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
-use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_trie::EMPTY_ROOT_HASH;
 
 use super::{Call, Result, error, json, params::parse_slot, seek};
@@ -56,7 +56,11 @@ pub(super) fn proof(call: &mut Call<'_>) -> Result {
     let storage_root = account.map_or(EMPTY_ROOT_HASH, |account| account.storage_root);
     let storage_proof = keys
         .into_iter()
-        .map(|key| EIP1186StorageProof { key: key.into(), value: read_word(address, key.into()), proof: storage_proof(address, storage_root, key) })
+        .map(|key| EIP1186StorageProof {
+            key: key.into(),
+            value: read_word(address, key.into()),
+            proof: storage_proof(address, storage_root, key),
+        })
         .collect();
     json(&EIP1186AccountProofResponse {
         address,

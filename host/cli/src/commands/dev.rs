@@ -33,7 +33,8 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let node = open(&args, &accounts).await?;
     if !args.silent {
         let mut out = std::io::stdout().lock();
-        let printed = if args.json { print_json(&mut out, &args, address, &accounts) } else { print_banner(&mut out, &args, address, &accounts) };
+        let printed =
+            if args.json { print_json(&mut out, &args, address, &accounts) } else { print_banner(&mut out, &args, address, &accounts) };
         // Whoever closed our standard output does not want to read it.
         drop(printed);
     }
@@ -43,7 +44,8 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
 }
 
 async fn open(args: &DevArgs, accounts: &[Account]) -> anyhow::Result<Arc<Node>> {
-    let sandbox = Sandbox::new(&SandboxOptions { instances: args.chains.saturating_mul(4).saturating_add(256), cache_dir: module_cache_dir() })?;
+    let sandbox =
+        Sandbox::new(&SandboxOptions { instances: args.chains.saturating_mul(4).saturating_add(256), cache_dir: module_cache_dir() })?;
     let store: Arc<dyn Store> = match &args.data_dir {
         None => Arc::new(MemoryStore::default()),
         Some(dir) => Arc::new(RocksStore::open(dir, &STORE)?),
@@ -82,7 +84,9 @@ async fn open(args: &DevArgs, accounts: &[Account]) -> anyhow::Result<Arc<Node>>
             options,
         };
         let opened = Box::pin(node.open(setup)).await;
-        opened.with_context(|| args.init.as_ref().map_or_else(|| "open a dev chain".to_owned(), |path| format!("open a chain from {}", path.display())))?;
+        opened.with_context(|| {
+            args.init.as_ref().map_or_else(|| "open a dev chain".to_owned(), |path| format!("open a chain from {}", path.display()))
+        })?;
     }
     Ok(node)
 }
@@ -108,7 +112,11 @@ fn print_json(out: &mut impl Write, args: &DevArgs, address: SocketAddr, account
             json!({ "name": format!("dev{}", index + 1), "chainId": id, "url": format!("http://{address}/chain/dev{}", index + 1) })
         })
         .collect();
-    writeln!(out, "{}", json!({ "listening": address.to_string(), "url": format!("http://{address}"), "chains": chains, "mnemonic": args.mnemonic, "accounts": list }))?;
+    writeln!(
+        out,
+        "{}",
+        json!({ "listening": address.to_string(), "url": format!("http://{address}"), "chains": chains, "mnemonic": args.mnemonic, "accounts": list })
+    )?;
     out.flush()
 }
 

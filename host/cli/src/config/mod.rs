@@ -104,7 +104,8 @@ fn chain_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ChainName, D
 
 fn sealing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SealingConfig, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let interval = |number: &str, scale: u64| number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).filter(|ms| *ms > 0);
+    let interval =
+        |number: &str, scale: u64| number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).filter(|ms| *ms > 0);
     let parsed = match text.as_str() {
         "instant" => Some(SealingConfig::Instant),
         "manual" => Some(SealingConfig::Manual),

@@ -180,7 +180,7 @@ fn link_bls(crypto: &mut Instance<'_>) -> wasmtime::Result<()> {
     crypto.func_wrap("bls-g1-msm", |mut cx: Cx<'_>, (list,): (Bytes,)| {
         charge(&mut cx, BLS_G1_MUL_FUEL.saturating_mul(1 + list.len() as u64 / 128))?;
         let sum = items::<128>(list.as_le_slice(&cx)).and_then(|items| {
-            let mut pairs = items.map(|item| Ok((g1(item), part::<32>(item, 96).into())));
+            let mut pairs = items.map(|item| Ok((g1(item), part::<32>(item, 96))));
             DefaultCrypto.bls12_381_g1_msm(&mut pairs).ok()
         });
         Ok((sum.map(Vec::from),))
@@ -188,7 +188,7 @@ fn link_bls(crypto: &mut Instance<'_>) -> wasmtime::Result<()> {
     crypto.func_wrap("bls-g2-msm", |mut cx: Cx<'_>, (list,): (Bytes,)| {
         charge(&mut cx, BLS_G2_MUL_FUEL.saturating_mul(1 + list.len() as u64 / 224))?;
         let sum = items::<224>(list.as_le_slice(&cx)).and_then(|items| {
-            let mut pairs = items.map(|item| Ok((g2(item), part::<32>(item, 192).into())));
+            let mut pairs = items.map(|item| Ok((g2(item), part::<32>(item, 192))));
             DefaultCrypto.bls12_381_g2_msm(&mut pairs).ok()
         });
         Ok((sum.map(Vec::from),))
