@@ -40,8 +40,8 @@ struct Load {
 }
 
 const INSTANT: Load = Load { transactions: 8_000, batch: 100, in_flight: 4, settles: true };
-/// Enough transactions for some blocks of a second.
-const INTERVAL: Load = Load { transactions: 20_000, batch: 200, in_flight: 4, settles: false };
+/// Enough transactions that waiting for the last tick is a small part of it.
+const INTERVAL: Load = Load { transactions: 60_000, batch: 200, in_flight: 4, settles: false };
 const FLOOD: Load = Load { transactions: 10_000, batch: 200, in_flight: 1, settles: false };
 
 /// Prints the table.

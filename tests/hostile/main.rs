@@ -15,7 +15,7 @@ use module::{ALL_ITS_MEMORY, ALLOCATE, GIGABYTE, LOOP, RECURSE, RECURSION, TRAP_
 use subnode_chain::{Chain, ChainOptions, OpenError, Reply, TimeSource};
 use subnode_devnet::{Devnet, Signers, default_options};
 use subnode_node::{ChainSetup, NodeError};
-use subnode_sandbox::{CallError, GuestFault, ModuleError, Sandbox, SandboxOptions};
+use subnode_sandbox::{CallError, GuestFault, ModuleError, Sandbox, SandboxOptions, World};
 use subnode_storage::Retention;
 use subnode_types::Sealing;
 
@@ -204,4 +204,22 @@ async fn a_hostile_consensus_stops_its_own_chain_only() {
         let (opened, _) = host.beside_a_neighbour(host.net.node().open(host.setup(&runtime, &consensus))).await;
         guest_fault(opened);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compiled_module_on_disk_that_is_damaged_or_foreign_is_compiled_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = || {
+        let sandbox = Sandbox::new(&SandboxOptions { instances: 1, cache_dir: Some(dir.path().into()) }).unwrap();
+        (sandbox.load(subnode_modules::KV).unwrap(), sandbox.load(subnode_modules::SOLO).unwrap())
+    };
+    load();
+    let files = || std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let [one, other] = files().try_into().unwrap();
+    let whole: [Vec<u8>; 2] = [&one, &other].map(|file| std::fs::read(file).unwrap());
+    std::fs::write(&one, &whole[1]).unwrap();
+    std::fs::write(&other, &whole[1][..whole[1].len() / 2]).unwrap();
+    let (runtime, consensus) = load();
+    assert_eq!((runtime.world(), consensus.world()), (World::Runtime, World::Consensus));
+    assert_eq!([&one, &other].map(|file| std::fs::read(file).unwrap()), whole, "both were written anew");
 }

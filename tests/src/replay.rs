@@ -91,7 +91,6 @@ impl Replay {
             clock_offset_ms: 0,
             sealing: border::runtime_sealing(Sealing::Manual),
             version: "test".into(),
-            oldest_height: 0,
             controls: false,
         };
         let query = QueryLent { accounts: Arc::new(NoAccounts), status, cursor: Box::new(|_| None) };

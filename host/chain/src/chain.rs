@@ -146,7 +146,6 @@ impl Shared {
             clock_offset_ms: clock.offset_ms(),
             sealing: border::runtime_sealing(sealing),
             controls: self.options.controls,
-            oldest_height: 0,
             version: self.options.version.clone(),
         };
         QueryLent { accounts: self.accounts.clone(), status, cursor: Box::new(move |id| cursors.get(id)) }

@@ -80,7 +80,7 @@ pub struct DevGenesis {
 }
 
 impl DevGenesis {
-    /// Chain id 31337 and no accounts, in the newest fork.
+    /// anvil's and Hardhat's, which wallets know as a developer's chain.
     pub const DEFAULT_CHAIN_ID: u64 = 31_337;
     /// anvil's default.
     pub const DEFAULT_GAS_LIMIT: u64 = 30_000_000;

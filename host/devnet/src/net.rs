@@ -69,7 +69,7 @@ impl Devnet {
         let serving = subnode_rpc::serve(self.node.clone(), listener, RpcLimits::DEFAULT, self.shutdown.clone());
         tokio::spawn(async move {
             if let Err(error) = serving.await {
-                eprintln!("devnet: {error}");
+                tracing::error!(%error, "a devnet's port closed");
             }
         });
         Ok(local)

@@ -19,11 +19,6 @@ use crate::{Module, ModuleError, artifact, guest::GuestState};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModuleHash([u8; 32]);
 
-/// A compiled module could not be kept.
-#[derive(Debug, thiserror::Error)]
-#[error("module cache: {0}")]
-pub struct CacheError(#[from] std::io::Error);
-
 /// Most modules kept in memory. A compiled runtime is some 5 MiB, so this bounds the cache to 160 MiB.
 const MODULES_MAX: usize = 32;
 
@@ -100,9 +95,5 @@ impl Cache {
             }
         }
         Ok(component)
-    }
-
-    pub(crate) fn trim(&self) {
-        self.modules.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

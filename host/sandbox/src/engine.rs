@@ -1,16 +1,10 @@
 //! The one engine and its configuration.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{path::PathBuf, sync::Arc};
 
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
 
-use crate::{CacheError, Module, ModuleError, cache::Cache, guest::GuestState, imports};
+use crate::{Module, ModuleError, cache::Cache, guest::GuestState, imports};
 
 /// Fuel between two points where a long call lets other work run: about a millisecond.
 pub(crate) const YIELD_FUEL: u64 = 1_000_000;
@@ -43,7 +37,6 @@ struct Inner {
     engine: Engine,
     linker: Linker<GuestState>,
     cache: Cache,
-    fuel_burnt: AtomicU64,
 }
 
 impl Sandbox {
@@ -55,7 +48,7 @@ impl Sandbox {
         let engine = Engine::new(&config(options.instances)).map_err(|error| SandboxError(format!("{error:#}")))?;
         let linker = imports::linker(&engine).map_err(|error| SandboxError(format!("{error:#}")))?;
         let cache = Cache::new(options.cache_dir.clone());
-        Ok(Self { inner: Arc::new(Inner { engine, linker, cache, fuel_burnt: AtomicU64::new(0) }) })
+        Ok(Self { inner: Arc::new(Inner { engine, linker, cache }) })
     }
 
     /// Checks and compiles a module, or finds it compiled.
@@ -65,20 +58,6 @@ impl Sandbox {
     pub fn load(&self, component: &[u8]) -> Result<Module, ModuleError> {
         let hash = crate::ModuleHash::of(component);
         self.inner.cache.get_or_compile(hash, &self.inner.engine, &self.inner.linker, component)
-    }
-
-    /// Forgets what the cache keeps in memory. What it keeps on disk stays.
-    ///
-    /// # Errors
-    /// Never now; the signature leaves room for a cache that writes behind.
-    pub fn trim(&self) -> Result<(), CacheError> {
-        self.inner.cache.trim();
-        Ok(())
-    }
-
-    /// Fuel that all guests have burnt so far.
-    pub fn fuel_burnt(&self) -> u64 {
-        self.inner.fuel_burnt.load(Ordering::Relaxed)
     }
 }
 

@@ -41,7 +41,7 @@ pub use bindings::{
         types::{Change, Entry, Table, Word256},
     },
 };
-pub use cache::{CacheError, ModuleHash};
+pub use cache::ModuleHash;
 pub use consensus::ConsensusGuest;
 pub use engine::{Sandbox, SandboxError, SandboxOptions};
 pub use fault::{CallError, GuestFault, HostFault};
