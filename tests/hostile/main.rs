@@ -214,8 +214,9 @@ async fn a_compiled_module_on_disk_that_is_damaged_or_foreign_is_compiled_anew()
         (sandbox.load(subnode_modules::KV).unwrap(), sandbox.load(subnode_modules::SOLO).unwrap())
     };
     load();
-    let files = || std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-    let [one, other] = files().try_into().unwrap();
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let modules = files.filter(|file| file.extension().is_some_and(|extension| extension == "cwasm"));
+    let [one, other] = modules.collect::<Vec<_>>().try_into().unwrap();
     let whole: [Vec<u8>; 2] = [&one, &other].map(|file| std::fs::read(file).unwrap());
     std::fs::write(&one, &whole[1]).unwrap();
     std::fs::write(&other, &whole[1][..whole[1].len() / 2]).unwrap();

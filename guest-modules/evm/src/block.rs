@@ -111,12 +111,12 @@ fn built(header: &Header, body: Body, state: Vec<Change>, receipts: &[ReceiptRow
 
 fn outcome(hash: B256, header: &Header, places: &[Listed], state: Vec<Change>, receipts: &[ReceiptRow]) -> Outcome {
     let number = header.number;
-    let mut rows = Vec::with_capacity(receipts.len() * 2 + 1);
+    let mut rows = Vec::with_capacity(receipts.len() + 2);
     rows.push(index::header_change(hash, header));
+    rows.push(index::receipts_change(number, receipts));
     let mut progress = BTreeMap::new();
     for ((position, listed), receipt) in (0u32..).zip(places).zip(receipts) {
         rows.push(Place { number, index: position, offset: listed.offset, len: listed.len }.change(listed.hash));
-        rows.push(receipt.change(number, position));
         progress.insert(receipt.sender, listed.nonce + 1);
     }
     Outcome {
@@ -175,8 +175,8 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
     let overrides = if spec.dev { Overrides::load() } else { Overrides::default() };
     let (parent_hash, parent) = index::expect_header(parent.height);
     let seed = B256::try_from(attributes.seed.as_slice()).unwrap_or_default();
-    let mut header = next_header(&spec, parent_hash, &parent, attributes.timestamp_ms / 1000, seed, &overrides);
-    let mut execution = Execution::start(&spec, &header, State::default()).map_err(invalid)?;
+    let mut header = next_header(spec, parent_hash, &parent, attributes.timestamp_ms / 1000, seed, &overrides);
+    let mut execution = Execution::start(spec, &header, State::default()).map_err(invalid)?;
     let mut body = Body::default();
     let mut bytes_left = BLOCK_BYTES_MAX_OSAKA - 1024;
     'fill: loop {
@@ -252,14 +252,14 @@ pub fn execute(parent: &BlockRef, bytes: &[u8]) -> Result<Outcome, Invalid> {
     let block = Block::<Transaction>::decode(&mut rest).map_err(|error| invalid(format!("block does not decode: {error}")))?;
     ensure(rest.is_empty(), || format!("{} bytes after the block", rest.len()))?;
     let header = &block.header;
-    verify::header(&spec, parent_hash, &parent, header)?;
-    verify::body(&spec, &block, bytes.len())?;
+    verify::header(spec, parent_hash, &parent, header)?;
+    verify::body(spec, &block, bytes.len())?;
 
     let borrowed: Vec<&Transaction> = block.body.transactions.iter().collect();
-    let senders = senders(&spec, &borrowed);
+    let senders = senders(spec, &borrowed);
     let mut state = State::default();
     state.prefetch(senders.iter().flatten().copied().chain(block.body.transactions.iter().filter_map(alloy_consensus::Transaction::to)));
-    let mut execution = Execution::start(&spec, header, state).map_err(invalid)?;
+    let mut execution = Execution::start(spec, header, state).map_err(invalid)?;
     for (position, (transaction, sender)) in borrowed.iter().zip(senders).enumerate() {
         let sender = sender.ok_or_else(|| invalid(format!("transaction {position}: invalid signature")))?;
         execution.transact(transaction, sender).map_err(|reason| invalid(format!("transaction {position}: {reason}")))?;

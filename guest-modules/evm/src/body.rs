@@ -2,10 +2,9 @@
 
 use alloy_consensus::{Block, Header, Transaction as _};
 use alloy_primitives::B256;
-use alloy_rlp::{BufMut, Encodable, Header as RlpHeader, PayloadView};
-use alloy_trie::root::ordered_trie_root_with_encoder;
+use alloy_rlp::{Encodable, Header as RlpHeader, PayloadView};
 
-use crate::transaction::Transaction;
+use crate::{host, list_root::list_root, transaction::Transaction};
 
 /// The transactions of a block being built, in their EIP-2718 bytes: they are not encoded again.
 #[derive(Default)]
@@ -38,7 +37,7 @@ impl Body {
 
     /// The transactions root.
     pub fn root(&self) -> B256 {
-        ordered_trie_root_with_encoder(&self.transactions, |included, out| out.put_slice(&included.bytes))
+        list_root(&self.transactions, |included, out| out.extend_from_slice(&included.bytes), host::keccak256_many)
     }
 
     /// The block's RLP, and where its transactions are.

@@ -6,7 +6,7 @@ use alloy_eips::{
     eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, eip7685::Requests,
 };
 use alloy_primitives::{Address, B256, Bloom, BloomInput, Bytes, Log, U256, keccak256, map::HashMap};
-use alloy_trie::root::ordered_trie_root_with_encoder;
+use alloy_rlp::{Encodable, Header as RlpHeader};
 use revm::{
     context::{
         BlockEnv, CfgEnv,
@@ -17,8 +17,9 @@ use revm::{
 };
 
 use crate::{
-    deposit,
+    deposit, host,
     index::ReceiptRow,
+    list_root::list_root,
     machine::{Machine, Surroundings},
     spec::{Fork, Spec},
     state::State,
@@ -238,12 +239,20 @@ pub fn receipt(row: &ReceiptRow, logs_bloom: Bloom) -> ReceiptWithBloom<Receipt>
 
 fn receipts_root(rows: &[ReceiptRow], kinds: &[u8], blooms: &[Bloom]) -> B256 {
     let items: Vec<_> = rows.iter().zip(kinds).zip(blooms).collect();
-    ordered_trie_root_with_encoder(&items, |((row, kind), bloom), out| {
+    let encode = |((row, kind), bloom): &((&ReceiptRow, &u8), &Bloom), out: &mut Vec<u8>| {
+        // EIP-2718: a legacy receipt has no type before it.
         if **kind != 0 {
             out.push(**kind);
         }
-        alloy_rlp::Encodable::encode(&receipt(row, **bloom), out);
-    })
+        // As `receipt` would be, without a copy of the logs.
+        let payload_length = row.success.length() + row.cumulative_gas_used.length() + bloom.length() + row.logs.length();
+        RlpHeader { list: true, payload_length }.encode(out);
+        row.success.encode(out);
+        row.cumulative_gas_used.encode(out);
+        bloom.encode(out);
+        row.logs.encode(out);
+    };
+    list_root(&items, encode, host::keccak256_many)
 }
 
 /// Hashes of addresses and topics for blooms: the logs of a block have most of them in common.

@@ -91,6 +91,13 @@ pub fn recover_many(items: &[Recovery]) -> Vec<Option<Address>> {
     crypto::recover_many(&lowered).into_iter().map(|point| point.map(address_of)).collect()
 }
 
+/// At most this many texts go into one `keccak256-many`.
+const TEXTS_MAX: usize = 65_536;
+
+pub fn keccak256_many(texts: &[Vec<u8>]) -> Vec<B256> {
+    texts.chunks(TEXTS_MAX).flat_map(|chunk| crypto::keccak256_many(chunk).into_iter().map(from_word)).collect()
+}
+
 /// The hash function of alloy and revm in this module (../keccak calls it).
 ///
 /// # Safety

@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `h` number | block hash, header |
 //! | `t` hash | where a transaction is: [`Place`] |
-//! | `r` number index | what it did: [`ReceiptRow`] |
+//! | `r` number | what the transactions of a block did: where each [`ReceiptRow`] starts and the last one ends (4 bytes each), and the rows |
 
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Log};
-use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
+use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 
 use crate::{
     bindings::subnode::chain::{state, types::Change},
@@ -59,28 +59,42 @@ impl Place {
     }
 }
 
-fn receipt_key(number: u64, index: u32) -> Vec<u8> {
-    [b"r".as_slice(), &number.to_be_bytes(), &index.to_be_bytes()].concat()
+fn receipts_key(number: u64) -> Vec<u8> {
+    [b"r".as_slice(), &number.to_be_bytes()].concat()
+}
+
+/// The row of a block's receipts: one for all of them, for a row costs more to hand over than what is in it.
+pub fn receipts_change(number: u64, receipts: &[ReceiptRow]) -> Change {
+    let mut value = vec![0; 4 * (receipts.len() + 1)];
+    for (position, receipt) in receipts.iter().enumerate() {
+        let start = value.len() as u32;
+        value[position * 4..][..4].copy_from_slice(&start.to_be_bytes());
+        receipt.encode(&mut value);
+    }
+    let end = value.len() as u32;
+    value[receipts.len() * 4..][..4].copy_from_slice(&end.to_be_bytes());
+    Change { key: receipts_key(number), value: Some(value) }
 }
 
 impl ReceiptRow {
-    pub fn change(&self, number: u64, index: u32) -> Change {
-        Change { key: receipt_key(number, index), value: Some(alloy_rlp::encode(self)) }
-    }
-
     pub fn load(number: u64, index: u32) -> Option<Self> {
-        let row = host::get(Table::Index, &receipt_key(number, index))?;
+        let key = receipts_key(number);
+        let bounds = state::get_part(Table::Index, &key, index.checked_mul(4)?, 8)?;
+        let (start, end) = (word(&bounds, 0)?, word(&bounds, 4)?);
+        let row = state::get_part(Table::Index, &key, start, end.checked_sub(start)?)?;
         Self::decode(&mut row.as_slice()).ok()
     }
 
     /// The receipts of a block in their order.
     pub fn load_block(number: u64) -> Vec<Self> {
-        let mut rows = Vec::new();
-        host::scan_prefix(Table::Index, &[b"r".as_slice(), &number.to_be_bytes()].concat(), |_, row| {
-            rows.extend(Self::decode(&mut row.as_slice()));
-        });
-        rows
+        let row = host::get(Table::Index, &receipts_key(number)).unwrap_or_default();
+        let mut rows = row.get(word(&row, 0).unwrap_or_default() as usize..).unwrap_or_default();
+        core::iter::from_fn(|| (!rows.is_empty()).then(|| Self::decode(&mut rows).ok()).flatten()).collect()
     }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|word| u32::from_be_bytes(*word))
 }
 
 fn header_key(number: u64) -> Vec<u8> {
@@ -89,7 +103,7 @@ fn header_key(number: u64) -> Vec<u8> {
 
 pub fn header_change(hash: B256, header: &Header) -> Change {
     let mut value = hash.to_vec();
-    alloy_rlp::Encodable::encode(header, &mut value);
+    header.encode(&mut value);
     Change { key: header_key(header.number), value: Some(value) }
 }
 

@@ -28,6 +28,7 @@ mod genesis_file;
 mod host;
 mod index;
 mod interpreter;
+mod list_root;
 mod machine;
 mod rpc;
 mod spec;

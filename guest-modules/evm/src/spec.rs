@@ -1,5 +1,7 @@
 //! The rules of one chain: which fork when, read from a geth-style genesis file and kept as a row of the state table.
 
+use std::sync::OnceLock;
+
 use alloy_eips::eip7840::BlobParams;
 use alloy_genesis::Genesis;
 use alloy_primitives::{Address, address};
@@ -159,10 +161,14 @@ impl Spec {
         })
     }
 
-    /// The spec of this chain. A chain without one is a broken store: this traps.
-    pub fn load() -> Self {
-        let row = host::get(Table::State, SPEC_KEY).unwrap_or_else(|| panic!("the chain has no spec row"));
-        serde_json::from_slice(&row).unwrap_or_else(|error| panic!("malformed spec row: {error}"))
+    /// The spec of this chain, read once by an instance: nothing changes it after genesis. A chain without one is a broken store:
+    /// this traps.
+    pub fn load() -> &'static Self {
+        static LOADED: OnceLock<Spec> = OnceLock::new();
+        LOADED.get_or_init(|| {
+            let row = host::get(Table::State, SPEC_KEY).unwrap_or_else(|| panic!("the chain has no spec row"));
+            serde_json::from_slice(&row).unwrap_or_else(|error| panic!("malformed spec row: {error}"))
+        })
     }
 
     pub fn to_row(&self) -> Vec<u8> {

@@ -136,7 +136,7 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
 
     let decoded: Vec<Result<Transaction, RpcError>> = raw.iter().map(|bytes| decode_pooled(bytes)).collect();
     let valid: Vec<&Transaction> = decoded.iter().flatten().collect();
-    let senders = senders(&spec, &valid);
+    let senders = senders(spec, &valid);
     let mut state = State::default();
     state.prefetch(senders.iter().flatten().copied());
 
@@ -151,7 +151,7 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
             {
                 return Err(error::rejected("invalid sender"));
             }
-            check(&spec, fork, transaction, gas_limit)?;
+            check(spec, fork, transaction, gas_limit)?;
             if spec.dev && transaction.max_fee_per_gas() < u128::from(base_fee) {
                 // Anywhere else it may wait for a lower base fee; a developer waiting for a receipt wants to know.
                 return Err(error::rejected(&format!(

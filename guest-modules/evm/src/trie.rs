@@ -213,11 +213,13 @@ fn extend(key: &[u8], child: Child) -> Node {
     }
 }
 
-fn common(a: &[u8], b: &[u8]) -> usize {
+/// How many nibbles two paths share from the start.
+pub fn common(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-fn nibbles(bytes: &[u8]) -> Vec<u8> {
+/// Bytes as a path.
+pub fn nibbles(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).collect()
 }
 
@@ -296,7 +298,7 @@ fn reference(child: &Child, path: &mut Vec<u8>, writes: &mut Vec<Write>, kept: &
 }
 
 /// Hex-prefix encoding.
-fn compact(key: &[u8], leaf: bool) -> Vec<u8> {
+pub fn compact(key: &[u8], leaf: bool) -> Vec<u8> {
     let flag = if leaf { 0x20 } else { 0 };
     let (first, rest) = if key.len() % 2 == 1 { (flag | 0x10 | key[0], &key[1..]) } else { (flag, key) };
     core::iter::once(first).chain(rest.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1])).collect()

@@ -89,7 +89,7 @@ impl Cache {
         tracing::info!(module = %hash, ms = started.elapsed().as_millis(), "compiled a module");
         if let (Some(path), Some(dir)) = (path, &self.dir) {
             // Without the file the next start compiles again: slower, not wrong.
-            let kept = fs::create_dir_all(dir).and_then(|()| artifact::store(&component, hash, &path));
+            let kept = fs::create_dir_all(dir).and_then(|()| artifact::store(&component, hash, &path)).and_then(|()| artifact::prune(dir));
             if let Err(error) = kept {
                 tracing::warn!(%error, ?path, "cannot keep the compiled module");
             }

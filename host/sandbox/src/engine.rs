@@ -81,6 +81,7 @@ fn config(instances: u32) -> Config {
     config.async_stack_size(FIBER_STACK_BYTES);
     // A trap's text reaches logs; the frames behind it are the module author's business and cost time to collect.
     config.wasm_backtrace_max_frames(None);
+    config.generate_address_map(false);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(instances)
         // A wasip2 component is its module and up to three adapters.

@@ -57,7 +57,7 @@ pub(super) fn block(call: &mut Call<'_>) -> Result {
 fn pending(call: &Call<'_>) -> Block<B256> {
     let spec = Spec::load();
     let (hash, head) = index::expect_header(call.head.height);
-    let header = pending_header(&spec, hash, &head, host::status().now_ms / 1000);
+    let header = pending_header(spec, hash, &head, host::status().now_ms / 1000);
     let withdrawals = header.withdrawals_root.map(|_| Default::default());
     let header = Header { hash: header.hash_slow(), inner: header, total_difficulty: Some(U256::ZERO), size: None };
     Block { header, uncles: Vec::new(), transactions: BlockTransactions::Hashes(Vec::new()), withdrawals }
@@ -145,7 +145,7 @@ pub(super) fn receipt(call: &mut Call<'_>) -> Result {
     let (Some((block, header)), Some(row)) = (index::header(place.number), ReceiptRow::load(place.number, place.index)) else {
         return json(&());
     };
-    json(&receipt_of(&Spec::load(), &transaction, &row, block, &header, place.index.into()))
+    json(&receipt_of(Spec::load(), &transaction, &row, block, &header, place.index.into()))
 }
 
 pub(super) fn block_receipts(call: &mut Call<'_>) -> Result {
@@ -158,7 +158,7 @@ pub(super) fn block_receipts(call: &mut Call<'_>) -> Result {
         return Err(error::rejected("receipts of this block are not available"));
     }
     let all = (0..).zip(&block.body.transactions).zip(&rows);
-    json(&all.map(|((position, transaction), row)| receipt_of(&spec, transaction, row, hash, &header, position)).collect::<Vec<_>>())
+    json(&all.map(|((position, transaction), row)| receipt_of(spec, transaction, row, hash, &header, position)).collect::<Vec<_>>())
 }
 
 fn receipt_of(

@@ -49,7 +49,7 @@ fn stage(call: &Call<'_>, block: BlockId, overrides: Option<StateOverride>, bloc
     let spec = Spec::load();
     let header = if block == BlockId::Number(BlockNumberOrTag::Pending) {
         let (hash, head) = index::expect_header(call.head.height);
-        pending_header(&spec, hash, &head, host::status().now_ms / 1000)
+        pending_header(spec, hash, &head, host::status().now_ms / 1000)
     } else {
         seek(call.head, block)?.1
     };
@@ -59,7 +59,7 @@ fn stage(call: &Call<'_>, block: BlockId, overrides: Option<StateOverride>, bloc
     for (number, hash) in block_overrides.block_hash.into_iter().flatten() {
         state.block_hashes.insert(number, hash);
     }
-    let mut evm = execute::evm(&spec, &header, state);
+    let mut evm = execute::evm(spec, &header, state);
     let env = &mut evm.surroundings().block;
     env.number = block_overrides.number.unwrap_or(env.number);
     env.timestamp = block_overrides.time.map_or(env.timestamp, U256::from);

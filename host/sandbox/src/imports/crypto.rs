@@ -18,6 +18,7 @@ use crate::{
     guest::GuestState,
 };
 
+const TEXTS_MAX: usize = 65_536;
 const RECOVERIES_MAX: usize = 65_536;
 /// Recoveries that are worth another thread: it takes some 20 us to wake, each of them 40.
 const RECOVERIES_APART: usize = 8;
@@ -103,6 +104,14 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         charge(&mut cx, HASH_FUEL + data.len() as u64 * 2)?;
         let hash: [u8; 32] = sha2::Sha256::digest(data.as_le_slice(&cx)).into();
         Ok((Word256::from_bytes(hash),))
+    })?;
+    crypto.func_wrap("keccak256-many", |mut cx: Cx<'_>, (texts,): (WasmList<WasmList<u8>>,)| {
+        bounded("texts", texts.len(), TEXTS_MAX)?;
+        let texts: Vec<Bytes> = texts.iter(&mut cx)?.collect::<wasmtime::Result<_>>()?;
+        let bytes: usize = texts.iter().map(WasmList::len).sum();
+        charge(&mut cx, (HASH_FUEL * texts.len() as u64).saturating_add(bytes as u64 * 2))?;
+        let hashes: Vec<_> = texts.iter().map(|text| Word256::from_bytes(alloy_primitives::keccak256(text.as_le_slice(&cx)).0)).collect();
+        Ok((hashes,))
     })?;
     crypto.func_wrap("recover", |mut cx: Cx<'_>, (item,): (Recovery,)| {
         charge(&mut cx, RECOVER_FUEL)?;
