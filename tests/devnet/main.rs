@@ -1,12 +1,19 @@
 //! Chains inside a test, through alloy.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+use std::time::Duration;
+
 use alloy::{
+    consensus::{SignableTransaction, TxLegacy},
+    eips::Encodable2718,
+    hex,
     network::TransactionBuilder,
     primitives::{Address, U256},
     providers::{Provider, ext::AnvilApi},
     rpc::types::{Filter, TransactionRequest},
+    signers::{SignerSync, local::PrivateKeySigner},
 };
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use subnode_devnet::Devnet;
 use subnode_tests::counter;
 
@@ -63,4 +70,76 @@ async fn a_snapshot_brings_back_what_was() {
     assert_eq!(provider.get_block_number().await.unwrap(), 0);
     assert_eq!(provider.get_balance(who).await.unwrap(), U256::from(1));
     assert!(!provider.anvil_revert(snapshot).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_chains_end_when_they_are_dropped() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let net = Devnet::builder().chains(100).spawn().await.unwrap();
+    let url = net.serve("127.0.0.1:0").await.unwrap();
+    for chain in net.chains() {
+        chain.call("evm_mine", "[]").await.unwrap();
+        assert_eq!(chain.provider().get_block_number().await.unwrap(), 1);
+    }
+    assert!(tasks() > before);
+    tokio::net::TcpStream::connect(url).await.unwrap();
+    drop(net);
+    let ended = async {
+        while tasks() > before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("tasks are left behind");
+    assert!(tokio::net::TcpStream::connect(url).await.is_err(), "the port is still open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_run_gives_the_same_blocks() {
+    let mut heads = Vec::new();
+    for _ in 0..2 {
+        let net = Devnet::builder().spawn().await.unwrap();
+        let provider = net.chain(0).provider();
+        for value in 1..5 {
+            let request = TransactionRequest::default().with_to(Address::repeat_byte(9)).with_value(U256::from(value));
+            provider.send_transaction(request).await.unwrap().get_receipt().await.unwrap();
+        }
+        heads.push(net.chain(0).chain().head());
+    }
+    assert_eq!(heads[0], heads[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_transactions_out_of_order_are_all_mined() {
+    const EACH: u64 = 300;
+    let net = Devnet::builder().answer_before_mining().gas_limit(100_000_000).spawn().await.unwrap();
+    let chain = net.chain(0);
+    let mut calls = Vec::new();
+    for account in chain.accounts() {
+        let signer = PrivateKeySigner::from_bytes(&account.secret()).unwrap();
+        for nonce in 0..EACH {
+            let transaction = TxLegacy {
+                chain_id: Some(chain.chain_id()),
+                nonce,
+                gas_price: 20_000_000_000,
+                gas_limit: 21_000,
+                to: Address::repeat_byte(9).into(),
+                ..TxLegacy::default()
+            };
+            let signature = signer.sign_hash_sync(&transaction.signature_hash()).unwrap();
+            calls.push(format!("[\"{}\"]", hex::encode_prefixed(transaction.into_signed(signature).encoded_2718())));
+        }
+    }
+    calls.shuffle(&mut StdRng::seed_from_u64(1));
+    let sent = futures_util::future::join_all(calls.iter().map(|params| chain.call("eth_sendRawTransaction", params))).await;
+    assert!(sent.iter().all(Result::is_ok), "{:?}", sent.iter().find(|sent| sent.is_err()));
+    let provider = chain.provider();
+    let mined = async {
+        for account in chain.accounts() {
+            while provider.get_transaction_count(account.address).await.unwrap() < EACH {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), mined).await.expect("some wait for ever");
 }

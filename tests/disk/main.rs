@@ -6,13 +6,13 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use rand::RngCore;
 use serde_json::{Value, json};
-use subnode_tests::{http::Client, process::binary};
+use subnode_tests::{http::Client, process::{Process, binary}};
 
 const FROM: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 /// Room for the ballast, and some tens of blocks beside it.
@@ -21,38 +21,31 @@ const BALLAST: &str = "16m";
 
 /// A node whose data directory is on a disk of its own, seen by it and its children only.
 struct Node {
-    child: Child,
+    process: Process,
     client: Client,
     dir: PathBuf,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }
 
 /// None where this machine lets no ordinary user mount anything.
 fn start(dir: PathBuf) -> Option<Node> {
     let script = r#"mount -t tmpfs -o "$0" disk "$1" || exit 9; head -c "$2" /dev/zero > "$1/ballast"; exec "$3" dev --no-mining --port 0 --json --gas-limit 100000000 --data-dir "$1/data""#;
-    let mut child = Command::new("unshare")
+    let child = Command::new("unshare")
         .args(["-rm", "sh", "-c", script, DISK])
         .arg(&dir)
         .arg(BALLAST)
         .arg(binary().unwrap())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
+        .spawn();
+    let mut process = Process(child.ok()?);
     let mut line = String::new();
-    BufReader::new(child.stdout.take()?).read_line(&mut line).unwrap();
+    BufReader::new(process.0.stdout.take()?).read_line(&mut line).unwrap();
     let Ok(announced) = serde_json::from_str::<Value>(&line) else {
-        println!("skipped: no mounts without privilege here ({})", child.wait().unwrap());
+        println!("skipped: no mounts without privilege here ({})", process.0.wait().unwrap());
         return None;
     };
     let client = Client::connect(announced["listening"].as_str().unwrap().parse().unwrap()).unwrap();
-    Some(Node { child, client, dir })
+    Some(Node { process, client, dir })
 }
 
 impl Node {
@@ -96,7 +89,7 @@ fn a_full_disk_is_said_and_passes() {
     for receipt in &receipts {
         assert_eq!(node.call("eth_getTransactionReceipt", &json!([receipt["transactionHash"]])).as_ref(), Ok(receipt));
     }
-    let ballast = format!("/proc/{}/root{}/ballast", node.child.id(), node.dir.display());
+    let ballast = format!("/proc/{}/root{}/ballast", node.process.0.id(), node.dir.display());
     fs::remove_file(ballast).unwrap();
     let started = Instant::now();
     while let Err(error) = node.call("evm_mine", &json!([])) {

@@ -210,3 +210,32 @@ fn a_gap_waits_and_a_replacement_pays_more() {
     let mined = client.call("eth_getBlockByNumber", &json!(["latest", false])).unwrap()["transactions"].clone();
     assert_eq!((mined.as_array().unwrap().len(), &mined[0]), (3, &replaced));
 }
+
+/// The next text on a WebSocket.
+fn hear<S: Read + Write>(socket: &mut tungstenite::WebSocket<S>) -> Value {
+    serde_json::from_str(socket.read().unwrap().to_text().unwrap()).unwrap()
+}
+
+#[test]
+fn a_websocket_outlives_garbage_and_closes_on_too_much() {
+    let node = Dev::start([""; 0]).unwrap();
+    let (mut socket, _) = tungstenite::connect(node.ws()).unwrap();
+    for garbage in ["garbage", "", "[]", "{\"id\":"] {
+        socket.send(garbage.into()).unwrap();
+        assert!(hear(&mut socket)["error"]["code"].is_i64(), "{garbage:?}");
+    }
+    socket.send(tungstenite::Message::binary(&br#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#[..])).unwrap();
+    let subscription = hear(&mut socket)["result"].clone();
+    still_seals(&mut client(&node));
+    let notification = hear(&mut socket);
+    assert_eq!((&notification["params"]["subscription"], &notification["params"]["result"]["number"]), (&subscription, &json!("0x1")));
+    let other = json!({ "jsonrpc": "2.0", "id": 2, "method": "eth_unsubscribe", "params": ["0x99"] });
+    socket.send(other.to_string().into()).unwrap();
+    assert_eq!(hear(&mut socket)["result"], false, "it was never subscribed to");
+    // Either side may find out first.
+    let told = socket.send(" ".repeat((10 << 20) + 1).into()).and_then(|()| socket.read());
+    assert!(!told.is_ok_and(|message| message.is_text()), "a message beyond the bound is answered");
+    let (mut again, _) = tungstenite::connect(node.ws()).unwrap();
+    again.send(json!({ "jsonrpc": "2.0", "id": 3, "method": "eth_blockNumber" }).to_string().into()).unwrap();
+    assert_eq!(hear(&mut again)["result"], "0x1");
+}

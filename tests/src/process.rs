@@ -21,9 +21,20 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// A `subnode dev` that listens. Killed when dropped.
+/// A process that is killed when dropped.
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already ended is as good.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A `subnode dev` that listens.
 pub struct Dev {
-    child: Child,
+    process: Process,
     /// What `subnode dev --json` printed.
     pub announced: Value,
 }
@@ -36,11 +47,11 @@ impl Dev {
     pub fn start<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> anyhow::Result<Self> {
         let mut command = Command::new(binary()?);
         command.args(["dev", "--port", "0", "--json"]).args(arguments).stdout(Stdio::piped());
-        let mut child = command.spawn().context("start subnode dev")?;
+        let mut process = Process(command.spawn().context("start subnode dev")?);
         let mut line = String::new();
-        BufReader::new(child.stdout.take().context("its output is piped")?).read_line(&mut line)?;
+        BufReader::new(process.0.stdout.take().context("its output is piped")?).read_line(&mut line)?;
         let announced = serde_json::from_str(&line).with_context(|| format!("subnode dev printed {line:?}"))?;
-        Ok(Self { child, announced })
+        Ok(Self { process, announced })
     }
 
     /// Where its first chain answers over HTTP.
@@ -57,21 +68,13 @@ impl Dev {
 
     /// Its process.
     pub fn child(&mut self) -> &mut Child {
-        &mut self.child
+        &mut self.process.0
     }
 }
 
-impl Drop for Dev {
-    fn drop(&mut self) {
-        // Already ended is as good.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// A `subnode run` that listens. Killed when dropped.
+/// A `subnode run` that listens.
 pub struct Run {
-    child: Child,
+    process: Process,
     /// Where it listens.
     pub address: SocketAddr,
     /// What it logged until then.
@@ -86,8 +89,8 @@ impl Run {
     pub fn start(config: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new(binary()?);
         command.args(["run", "--config"]).arg(config).env_remove("RUST_LOG").stderr(Stdio::piped());
-        let mut child = command.spawn().context("start subnode run")?;
-        let mut lines = BufReader::new(child.stderr.take().context("its log is piped")?).lines();
+        let mut process = Process(command.spawn().context("start subnode run")?);
+        let mut lines = BufReader::new(process.0.stderr.take().context("its log is piped")?).lines();
         let mut log = String::new();
         for line in &mut lines {
             let line = line?;
@@ -99,22 +102,14 @@ impl Run {
                 let address = address.parse().with_context(|| line.clone())?;
                 // A log that nobody reads would stop the node once the pipe is full.
                 std::thread::spawn(move || lines.for_each(drop));
-                return Ok(Self { child, address, log });
+                return Ok(Self { process, address, log });
             }
         }
-        bail!("subnode run ended with {}:\n{log}", child.wait()?)
+        bail!("subnode run ended with {}:\n{log}", process.0.wait()?)
     }
 
     /// Its process.
     pub fn child(&mut self) -> &mut Child {
-        &mut self.child
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        // Already ended is as good.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        &mut self.process.0
     }
 }

@@ -41,7 +41,8 @@ fn text(path: &Path) -> &str {
 
 /// Asks a process to end, as a terminal or a service manager does.
 fn signal(child: &Child, signal: &str) {
-    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    // The shell's own: a bare machine has no program of this name.
+    let sent = Command::new("sh").args(["-c", "kill \"$0\" \"$1\"", signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
 }
 
