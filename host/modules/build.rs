@@ -16,9 +16,11 @@ fn main() {
     let root = manifest.ancestors().nth(2).expect("host/modules is two folders down").to_owned();
     let guests = root.join("guest-modules");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
-    println!("cargo::rerun-if-changed={}", root.join("wit").display());
+    // Relative, so that a target folder that two checkouts share watches the sources of the one being built.
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=../../wit");
     for entry in ["Cargo.toml", "Cargo.lock", "evm", "keccak", "kv", "solo"] {
-        println!("cargo::rerun-if-changed={}", guests.join(entry).display());
+        println!("cargo::rerun-if-changed=../../guest-modules/{entry}");
     }
 
     // Beside the host's own target folder, so that it survives as that does. OUT_DIR is target/PROFILE/build/NAME/out.
