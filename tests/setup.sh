@@ -11,6 +11,7 @@ brew=""
 need() { debian="$debian $1" brew="$brew $2"; }
 
 has cc && has c++ || need build-essential llvm
+has make || need make make
 has cmake || need cmake cmake
 has clang || need clang llvm
 # RocksDB's bindings are generated with libclang, which Debian packages apart.
