@@ -12,7 +12,10 @@ use std::{
 
 use rand::RngCore;
 use serde_json::{Value, json};
-use subnode_tests::{http::Client, process::{Process, binary}};
+use subnode_tests::{
+    http::Client,
+    process::{Process, binary},
+};
 
 const FROM: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 /// Room for the ballast, and some tens of blocks beside it.

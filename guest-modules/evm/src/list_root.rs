@@ -20,7 +20,11 @@ impl Key {
         let mut bytes = [0; 1 + size_of::<u32>()];
         let position = item as u32;
         position.encode(&mut &mut bytes[..]);
-        Self { nibbles: core::array::from_fn(|at| if at % 2 == 0 { bytes[at / 2] >> 4 } else { bytes[at / 2] & 15 }), len: 2 * position.length(), item }
+        Self {
+            nibbles: core::array::from_fn(|at| if at % 2 == 0 { bytes[at / 2] >> 4 } else { bytes[at / 2] & 15 }),
+            len: 2 * position.length(),
+            item,
+        }
     }
 
     fn from(&self, depth: usize) -> &[u8] {
@@ -116,13 +120,7 @@ fn push(nodes: &mut Vec<Node>, shape: Shape, height: usize) -> usize {
     nodes.len() - 1
 }
 
-fn write<T>(
-    shape: &Shape,
-    items: &[T],
-    encode: &impl Fn(&T, &mut Vec<u8>),
-    references: &[Reference],
-    scratch: &mut Vec<u8>,
-) -> Vec<u8> {
+fn write<T>(shape: &Shape, items: &[T], encode: &impl Fn(&T, &mut Vec<u8>), references: &[Reference], scratch: &mut Vec<u8>) -> Vec<u8> {
     match shape {
         Shape::Leaf { key, depth } => {
             scratch.clear();
