@@ -2,15 +2,14 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
 use serde_json::json;
-
-use subnode_tests::http::Client;
+use subnode_tests::{http::Client, process::foundry};
 
 /// The version that the figures name.
 pub(crate) const ANVIL: &str = "1.7.1";
@@ -37,7 +36,7 @@ impl Program {
         let here = here.parent().context("a binary is in a folder")?;
         let peers = here.join("peers");
         let package = format!("@foundry-rs/anvil@{ANVIL}");
-        let installed = || find(&peers.join("node_modules/@foundry-rs"), "anvil");
+        let installed = || foundry(&peers, "anvil");
         if installed().is_none() {
             eprintln!("installing {package} from npm into {}", peers.display());
             std::fs::create_dir_all(&peers)?;
@@ -102,10 +101,4 @@ impl Drop for Peer {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// The executable of a name in the packages of a folder: the platform's package has it in bin/.
-fn find(packages: &Path, name: &str) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(packages).ok()?;
-    entries.flatten().map(|entry| entry.path().join("bin").join(name)).find(|path| path.exists())
 }

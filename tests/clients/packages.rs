@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::Context;
 
+use subnode_tests::process::foundry;
+
 use crate::run;
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/scripts");
@@ -46,11 +48,9 @@ impl Packages {
         command
     }
 
-    /// A program of Foundry, run in its project: the binary itself, for npm's wrapper around it ends with 0 whatever it ends with.
+    /// A program of Foundry, run in its project.
     pub(crate) fn foundry(&self, name: &str) -> anyhow::Result<Command> {
-        let platforms = fs::read_dir(self.dir.join("node_modules/@foundry-rs"))?;
-        let mut binaries = platforms.flatten().map(|platform| platform.path().join("bin").join(name));
-        let mut command = Command::new(binaries.find(|binary| binary.is_file()).with_context(|| format!("no {name} for this platform"))?);
+        let mut command = Command::new(foundry(&self.dir, name).with_context(|| format!("no {name} for this platform"))?);
         command.current_dir(self.dir.join("foundry"));
         Ok(command)
     }

@@ -19,7 +19,7 @@ use subnode_devnet::{DEFAULT_MNEMONIC, accounts};
 use subnode_tests::{http::Client, process::Dev};
 
 fn client(node: &Dev) -> Client {
-    Client::connect(node.announced["listening"].as_str().unwrap().parse().unwrap()).unwrap()
+    node.client().unwrap()
 }
 
 /// The error of an answer: its code, and what it says.

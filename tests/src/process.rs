@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
+use crate::http::Client;
+
 /// The binary under test, built beside the tests.
 ///
 /// # Errors
@@ -19,6 +21,13 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     let path = profile.join("subnode");
     ensure!(path.exists(), "{} is missing: run `cargo build --release --workspace` first", path.display());
     Ok(path)
+}
+
+/// A program of Foundry in a folder's npm packages: the platform's package has the binary itself, of which npm's wrapper hides how it ends.
+#[must_use]
+pub fn foundry(folder: &Path, name: &str) -> Option<PathBuf> {
+    let packages = std::fs::read_dir(folder.join("node_modules/@foundry-rs")).ok()?;
+    packages.flatten().map(|package| package.path().join("bin").join(name)).find(|binary| binary.is_file())
 }
 
 /// A process that is killed when dropped.
@@ -64,6 +73,14 @@ impl Dev {
     #[must_use]
     pub fn ws(&self) -> String {
         self.http().replacen("http", "ws", 1)
+    }
+
+    /// A connection to its first chain.
+    ///
+    /// # Errors
+    /// Where it does not listen any more.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        Client::connect(self.announced["listening"].as_str().context("an address")?.parse()?)
     }
 
     /// Its process.

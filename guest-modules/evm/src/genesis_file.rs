@@ -16,25 +16,26 @@ pub fn parse(json: &[u8]) -> Result<Genesis, String> {
     if let Some(key) = REQUIRED.into_iter().find(|key| value.get(key).is_none()) {
         return Err(format!("{key}: missing; put it into the genesis file"));
     }
-    check_config(&value["config"])?;
+    let config = &value["config"];
+    if !config.is_object() {
+        return Err("config: no object".into());
+    }
+    if config.get("chainId").is_none() {
+        return Err("config.chainId: missing; give the chain a positive id".into());
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let genesis: Genesis = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| error.to_string())?;
+    let parsed: Result<Genesis, _> = serde_path_to_error::deserialize(&mut deserializer);
+    let genesis = parsed.map_err(|error| config_error(config).unwrap_or_else(|| error.to_string()))?;
     if genesis.gas_limit < GAS_LIMIT_MIN {
         return Err(format!("gasLimit: {} is less than the {GAS_LIMIT_MIN} that any block must allow", genesis.gas_limit));
     }
     Ok(genesis)
 }
 
-/// Key by key: the configuration keeps unknown keys, and with that loses track of which one does not decode.
-fn check_config(config: &Value) -> Result<(), String> {
-    let Some(entries) = config.as_object() else { return Err("config: no object".into()) };
-    if !entries.contains_key("chainId") {
-        return Err("config.chainId: missing; give the chain a positive id".into());
-    }
-    for (key, value) in entries {
-        if let Err(error) = serde_json::from_value::<ChainConfig>(json!({ key: value })) {
-            return Err(format!("config.{key}: {error}"));
-        }
-    }
-    Ok(())
+/// The key of `config` that does not decode: it keeps unknown keys, and with that its decoder loses track of which one it was.
+fn config_error(config: &Value) -> Option<String> {
+    config.as_object()?.iter().find_map(|(key, value)| {
+        let error = serde_json::from_value::<ChainConfig>(json!({ key: value })).err()?;
+        Some(format!("config.{key}: {error}"))
+    })
 }

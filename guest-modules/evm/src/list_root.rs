@@ -2,10 +2,10 @@
 //! height are one call of the host. A block has as many leaves as transactions, so they are written without a list of their own each.
 
 use alloy_primitives::B256;
-use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header};
+use alloy_rlp::{EMPTY_STRING_CODE, Encodable};
 use alloy_trie::EMPTY_ROOT_HASH;
 
-use crate::trie::{common, compact};
+use crate::trie::{self, common};
 
 /// An item's position in RLP, a nibble each: none is a prefix of another, so no branch has a value.
 #[derive(Clone, Copy)]
@@ -121,39 +121,20 @@ fn push(nodes: &mut Vec<Node>, shape: Shape, height: usize) -> usize {
 }
 
 fn write<T>(shape: &Shape, items: &[T], encode: &impl Fn(&T, &mut Vec<u8>), references: &[Reference], scratch: &mut Vec<u8>) -> Vec<u8> {
+    scratch.clear();
     match shape {
         Shape::Leaf { key, depth } => {
-            scratch.clear();
             encode(&items[key.item], scratch);
-            let (path, value) = (compact(key.from(*depth), true), scratch.as_slice());
-            let mut rlp = open(path.as_slice().length() + value.length());
-            path.as_slice().encode(&mut rlp);
-            value.encode(&mut rlp);
-            rlp
+            trie::leaf(key.from(*depth), scratch)
         }
-        Shape::Extension { key, depth, shared, child } => {
-            let (path, child) = (compact(&key.from(*depth)[..*shared], false), references[*child].as_slice());
-            let mut rlp = open(path.as_slice().length() + child.len());
-            path.as_slice().encode(&mut rlp);
-            rlp.extend_from_slice(child);
-            rlp
-        }
+        Shape::Extension { key, depth, shared, child } => trie::extension(&key.from(*depth)[..*shared], references[*child].as_slice()),
         Shape::Branch(children) => {
-            let named = |child: &Option<usize>| child.map_or(&[EMPTY_STRING_CODE][..], |child| references[child].as_slice());
-            let mut rlp = open(children.iter().map(|child| named(child).len()).sum::<usize>() + 1);
-            children.iter().for_each(|child| rlp.extend_from_slice(named(child)));
-            rlp.push(EMPTY_STRING_CODE);
-            rlp
+            for child in &**children {
+                scratch.extend_from_slice(child.map_or(&[EMPTY_STRING_CODE][..], |child| references[child].as_slice()));
+            }
+            trie::branch(scratch)
         }
     }
-}
-
-/// A list's header, with room for what follows.
-fn open(payload_length: usize) -> Vec<u8> {
-    let header = Header { list: true, payload_length };
-    let mut rlp = Vec::with_capacity(header.length_with_payload());
-    header.encode(&mut rlp);
-    rlp
 }
 
 #[cfg(test)]

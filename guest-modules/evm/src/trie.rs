@@ -218,8 +218,7 @@ pub fn common(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// Bytes as a path.
-pub fn nibbles(bytes: &[u8]) -> Vec<u8> {
+fn nibbles(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).collect()
 }
 
@@ -247,30 +246,57 @@ fn keep(node: &Node, path: &mut Vec<u8>, kept: &mut BTreeSet<Vec<u8>>) {
 }
 
 fn encode(node: &Node, path: &mut Vec<u8>, writes: &mut Vec<Write>, kept: &mut BTreeSet<Vec<u8>>) -> Vec<u8> {
-    let mut payload = Vec::new();
+    let mut children_rlp = Vec::new();
     match node {
-        Node::Leaf { key, value } => {
-            compact(key, true).as_slice().encode(&mut payload);
-            value.as_slice().encode(&mut payload);
-        }
+        Node::Leaf { key, value } => leaf(key, value),
         Node::Extension { key, child } => {
-            compact(key, false).as_slice().encode(&mut payload);
             path.extend_from_slice(key);
-            reference(child, path, writes, kept, &mut payload);
+            reference(child, path, writes, kept, &mut children_rlp);
             path.truncate(path.len() - key.len());
+            extension(key, &children_rlp)
         }
         Node::Branch(children) => {
             for (nibble, child) in (0u8..).zip(&**children) {
                 path.push(nibble);
-                reference(child, path, writes, kept, &mut payload);
+                reference(child, path, writes, kept, &mut children_rlp);
                 path.pop();
             }
-            payload.push(alloy_rlp::EMPTY_STRING_CODE);
+            branch(&children_rlp)
         }
     }
-    let mut rlp = Vec::with_capacity(payload.len() + 3);
-    Header { list: true, payload_length: payload.len() }.encode(&mut rlp);
-    rlp.extend_from_slice(&payload);
+}
+
+/// The RLP of a leaf.
+pub fn leaf(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let path = compact(key, true);
+    let mut rlp = open(path.as_slice().length() + value.length());
+    path.as_slice().encode(&mut rlp);
+    value.encode(&mut rlp);
+    rlp
+}
+
+/// The RLP of an extension, from how it names its child.
+pub fn extension(key: &[u8], child: &[u8]) -> Vec<u8> {
+    let path = compact(key, false);
+    let mut rlp = open(path.as_slice().length() + child.len());
+    path.as_slice().encode(&mut rlp);
+    rlp.extend_from_slice(child);
+    rlp
+}
+
+/// The RLP of a branch without a value, from how it names its sixteen children.
+pub fn branch(children: &[u8]) -> Vec<u8> {
+    let mut rlp = open(children.len() + 1);
+    rlp.extend_from_slice(children);
+    rlp.push(alloy_rlp::EMPTY_STRING_CODE);
+    rlp
+}
+
+/// A list's header, with room for what follows.
+fn open(payload_length: usize) -> Vec<u8> {
+    let header = Header { list: true, payload_length };
+    let mut rlp = Vec::with_capacity(header.length_with_payload());
+    header.encode(&mut rlp);
     rlp
 }
 
@@ -298,7 +324,7 @@ fn reference(child: &Child, path: &mut Vec<u8>, writes: &mut Vec<Write>, kept: &
 }
 
 /// Hex-prefix encoding.
-pub fn compact(key: &[u8], leaf: bool) -> Vec<u8> {
+fn compact(key: &[u8], leaf: bool) -> Vec<u8> {
     let flag = if leaf { 0x20 } else { 0 };
     let (first, rest) = if key.len() % 2 == 1 { (flag | 0x10 | key[0], &key[1..]) } else { (flag, key) };
     core::iter::once(first).chain(rest.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1])).collect()

@@ -131,7 +131,7 @@ fn a_data_directory_in_use_or_damaged_is_refused_and_the_one_who_has_it_goes_on(
     let data = dir.path().join("data");
     let mut first = Dev::start(["--data-dir", text(&data)]).unwrap();
     assert!(failure(&["dev", "--port", "0", "--data-dir", text(&data)]).contains("in use"));
-    let mut client = Client::connect(first.announced["listening"].as_str().unwrap().parse().unwrap()).unwrap();
+    let mut client = first.client().unwrap();
     client.call("evm_mine", &json!([])).unwrap();
     first.child().kill().unwrap();
     first.child().wait().unwrap();
@@ -143,7 +143,7 @@ fn a_data_directory_in_use_or_damaged_is_refused_and_the_one_who_has_it_goes_on(
     assert!(said.contains("damaged") && said.contains(text(&data)), "{said}");
     fs::write(&manifest, whole).unwrap();
     let again = Dev::start(["--data-dir", text(&data)]).unwrap();
-    let mut client = Client::connect(again.announced["listening"].as_str().unwrap().parse().unwrap()).unwrap();
+    let mut client = again.client().unwrap();
     assert_eq!(client.call("eth_blockNumber", &json!([])).unwrap(), "0x1", "what was sealed before the damage is still there");
 
     let file = dir.path().join("file");

@@ -79,7 +79,8 @@ pub(crate) fn prune(dir: &Path) -> io::Result<()> {
     kept.sort_unstable();
     for (_, path) in kept.iter().rev().skip(KEPT_MAX) {
         fs::remove_file(path)?;
-        fs::remove_file(path.with_extension("seal"))?;
+        // A file that an earlier release wrote has none.
+        drop(fs::remove_file(path.with_extension("seal")));
     }
     Ok(())
 }

@@ -84,9 +84,7 @@ async fn open(args: &DevArgs, accounts: &[Account]) -> anyhow::Result<Arc<Node>>
             options,
         };
         let opened = Box::pin(node.open(setup)).await;
-        opened.with_context(|| {
-            args.init.as_ref().map_or_else(|| "open a dev chain".to_owned(), |path| format!("open a chain from {}", path.display()))
-        })?;
+        opened.with_context(|| super::opening("a dev chain", args.init.as_deref()))?;
     }
     Ok(node)
 }

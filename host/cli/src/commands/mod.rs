@@ -5,7 +5,7 @@ pub mod dev;
 pub mod module;
 pub mod run;
 
-use std::{io::IsTerminal, net::SocketAddr};
+use std::{io::IsTerminal, net::SocketAddr, path::Path};
 
 use anyhow::Context;
 use clap::CommandFactory;
@@ -27,4 +27,9 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; another program may use that port: choose one with --port (0 takes a free one), or in the configuration")
     })
+}
+
+/// What was attempted where a chain does not open.
+fn opening(chain: &str, genesis: Option<&Path>) -> String {
+    genesis.map_or_else(|| format!("open {chain}"), |path| format!("open a chain from {}", path.display()))
 }

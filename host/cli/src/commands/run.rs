@@ -44,9 +44,7 @@ async fn open(config: &Config) -> anyhow::Result<Arc<Node>> {
     for chain in &config.chains {
         let setup = setup(&sandbox, chain)?;
         let opened = Box::pin(node.open(setup)).await;
-        opened.with_context(|| {
-            chain.genesis.as_ref().map_or_else(|| "open a chain".to_owned(), |path| format!("open a chain from {}", path.display()))
-        })?;
+        opened.with_context(|| super::opening("a chain", chain.genesis.as_deref()))?;
         tracing::info!(chain = %chain.name, "open");
     }
     Ok(node)
