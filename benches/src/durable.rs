@@ -14,7 +14,7 @@ use subnode_devnet::{Account, DEFAULT_MNEMONIC, Signers, accounts, default_optio
 use subnode_node::{ChainSetup, Node};
 use subnode_sandbox::{Sandbox, SandboxOptions};
 use subnode_storage::{Retention, RocksOptions, RocksStore};
-use subnode_types::{ChainName, Sealing};
+use subnode_types::{ChainName, Sealing, Slice};
 
 use crate::workload::{CONTRACT, Workload};
 
@@ -22,7 +22,7 @@ const CHAINS: usize = 32;
 const TIME: Duration = Duration::from_secs(5);
 /// Transfers a block: with one, a block is mostly its synced write; with twenty, mostly their signatures.
 const BLOCKS: [usize; 2] = [1, 20];
-const STORE: RocksOptions = RocksOptions { cache_bytes: 64 << 20, write_buffer_bytes: 64 << 20, background_jobs: 2 };
+const STORE: RocksOptions = RocksOptions::SMALL;
 
 /// Prints the table.
 pub(crate) async fn run() -> anyhow::Result<()> {
@@ -67,6 +67,7 @@ async fn blocks_per_second(
             spec: Workload::Transfer.genesis(accounts).to_string().into_bytes(),
             consensus_config: sealing_config(Sealing::Manual).into_bytes(),
             retention: Retention::Last(64),
+            slice: Slice::WHOLE,
             accounts: Arc::new(Signers::default()),
             options: default_options(Sealing::Manual, TimeSource::Wall),
         };

@@ -9,10 +9,11 @@ use std::{
 };
 
 use crate::{
-    Batch, StoreError, Table, View, Write,
-    history::Undo,
+    Batch, Export, StoreError, Table, View, Write,
+    changes::Changes,
+    history::{Before, Undo},
     key::{self, KEY_BYTES_MAX},
-    rows::{Op, Rows},
+    rows::Rows,
 };
 
 /// Key of the head in [`Table::Meta`].
@@ -43,13 +44,19 @@ struct Position {
     version: u64,
     /// Oldest version that can be read.
     oldest: u64,
+    /// Bytes of all rows, keys and values.
+    live_bytes: u64,
     head: Option<Head>,
 }
 
 /// One chain's tables. Reads at any version that is kept; one writer.
 pub struct ChainStore {
     rows: Arc<dyn Rows>,
-    retention: Retention,
+    retention: RwLock<Retention>,
+    /// Live bytes that no commit may pass.
+    limit_bytes: AtomicU64,
+    /// What would have been live after the last commit that was refused for it.
+    wanted_bytes: AtomicU64,
     position: RwLock<Position>,
     /// The newest version whose write has begun: nothing newer can be visible.
     begun: AtomicU64,
@@ -60,7 +67,7 @@ pub struct ChainStore {
 impl ChainStore {
     pub(crate) fn open(rows: Arc<dyn Rows>, retention: Retention) -> Result<Arc<Self>, StoreError> {
         let position = match rows.get(&key::latest(Table::Meta, HEAD_KEY))? {
-            None => Position { version: 0, oldest: 0, head: None },
+            None => Position { version: 0, oldest: 0, live_bytes: 0, head: None },
             Some(row) => decode_position(&row).ok_or_else(|| StoreError::Corrupt("head row does not decode".into()))?,
         };
         Ok(Arc::new(Self {
@@ -68,7 +75,9 @@ impl ChainStore {
             epoch: AtomicU64::new(0),
             position: RwLock::new(position),
             rows,
-            retention,
+            retention: RwLock::new(retention),
+            limit_bytes: AtomicU64::new(u64::MAX),
+            wanted_bytes: AtomicU64::new(0),
         }))
     }
 
@@ -89,6 +98,38 @@ impl ChainStore {
     /// Oldest version whose state can be read.
     pub fn oldest_version(&self) -> u64 {
         self.position().oldest
+    }
+
+    /// Bytes of all rows, keys and values: what is charged against the chain's slice. The disk holds them compressed, and
+    /// those that were deleted lately as well.
+    pub fn live_bytes(&self) -> u64 {
+        self.position.read().unwrap_or_else(PoisonError::into_inner).live_bytes
+    }
+
+    /// Live bytes that no commit may pass.
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Moves that limit. Below what is live, commits that free more than they add still pass.
+    pub fn set_limit_bytes(&self, bytes: u64) {
+        self.limit_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What is wanted and the limit, while the last commit was refused for its size and nothing has changed since.
+    pub fn full(&self) -> Option<(u64, u64)> {
+        let (wanted, limit) = (self.wanted_bytes.load(Ordering::Relaxed), self.limit_bytes());
+        (wanted > limit).then_some((wanted, limit))
+    }
+
+    /// How much of the past is kept.
+    pub fn retention(&self) -> Retention {
+        *self.retention.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes how much of the past is kept. Commits catch up with it, and [`Self::prune`] at once.
+    pub fn set_retention(&self, retention: Retention) {
+        *self.retention.write().unwrap_or_else(PoisonError::into_inner) = retention;
     }
 
     /// The version that ended a height.
@@ -113,6 +154,14 @@ impl ChainStore {
             height += 1;
         }
         Ok(height)
+    }
+
+    /// All rows as of now, to be archived while the chain goes on.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn export(&self) -> Result<Export, StoreError> {
+        Ok(Export::new(self.rows.dump()?))
     }
 
     /// Reads as of the last commit.
@@ -152,14 +201,10 @@ impl ChainStore {
             "batch for height {} on head {expected:?}",
             batch.head.height
         );
-        let oldest = match self.retention {
-            Retention::Archive => before.oldest.max(1),
-            Retention::Last(kept) => before.oldest.max(1).max(version.saturating_sub(kept).min(before.oldest + PRUNED_PER_COMMIT)),
-        };
-        let after = Position { version, oldest, head: Some(batch.head.clone()) };
+        let oldest = self.oldest_to_keep(version, before.oldest, PRUNED_PER_COMMIT);
+        let mut after = Position { version, oldest, live_bytes: before.live_bytes, head: Some(batch.head.clone()) };
 
         let mut writes = batch.writes;
-        writes.push(Write { table: Table::Meta, key: HEAD_KEY.to_vec(), value: Some(encode_position(&after)) });
         writes.push(Write { table: Table::Meta, key: height_key(batch.head.height), value: Some(version.to_be_bytes().to_vec()) });
         let mut last = BTreeMap::new();
         for write in writes {
@@ -167,7 +212,7 @@ impl ChainStore {
             last.insert((write.table, write.key), write.value);
         }
 
-        let mut ops: Vec<Op> = Vec::with_capacity(last.len() * 2 + 4);
+        let mut changes = Changes::default();
         let mut undo = Undo::default();
         for ((table, table_key), value) in last {
             let row = key::latest(table, &table_key);
@@ -176,18 +221,28 @@ impl ChainStore {
                 continue;
             }
             if table == Table::State {
-                ops.push((key::history(&table_key, version), Some(Undo::encode_value(before.as_deref()))));
-                undo.push_state(&table_key);
+                let history = Undo::encode_value(before.as_deref());
+                undo.push_state(&table_key, history.len());
+                changes.put(key::history(&table_key, version), history, None);
             } else {
                 undo.push(table, &table_key, before.as_deref());
             }
-            ops.push((row, value));
+            changes.set(row, value, before.map(|before| before.len()));
         }
-        ops.push((key::undo(version), Some(undo.finish())));
+        let head_row = key::latest(Table::Meta, HEAD_KEY);
+        let head_before = self.rows.get(&head_row)?;
+        undo.push(Table::Meta, HEAD_KEY, head_before.as_deref());
+        changes.put(key::undo(version), undo.finish(), None);
         // Version v is readable as long as the undo records after it are there.
         for pruned in before.oldest + 1..=oldest {
-            self.prune(pruned, &mut ops)?;
+            self.prune_version(pruned, &mut changes)?;
         }
+        // Its size does not depend on the numbers in it.
+        changes.put(head_row.clone(), encode_position(&after), head_before.map(|row| row.len()));
+        after.live_bytes = changes.live_after(before.live_bytes);
+        self.check_room(before.live_bytes, after.live_bytes)?;
+        let mut ops = changes.into_ops();
+        ops.push((head_row, Some(encode_position(&after))));
         self.begun.store(version, Ordering::Release);
         let written = self.rows.write(ops).await;
         let mut position = self.position.write().unwrap_or_else(PoisonError::into_inner);
@@ -198,16 +253,59 @@ impl ChainStore {
         written
     }
 
-    fn prune(&self, version: u64, ops: &mut Vec<Op>) -> Result<(), StoreError> {
+    /// The oldest version to keep at `version`, at most `step` after the oldest there is.
+    fn oldest_to_keep(&self, version: u64, oldest: u64, step: u64) -> u64 {
+        match self.retention() {
+            Retention::Archive => oldest.max(1),
+            Retention::Last(kept) => oldest.max(1).max(version.saturating_sub(kept).min(oldest + step)),
+        }
+    }
+
+    /// Refuses what would pass the limit, unless it frees bytes.
+    fn check_room(&self, before: u64, after: u64) -> Result<(), StoreError> {
+        let limit = self.limit_bytes();
+        let room = after <= limit || after < before;
+        self.wanted_bytes.store(if room { 0 } else { after }, Ordering::Relaxed);
+        if room { Ok(()) } else { Err(StoreError::SliceFull { live: before, wanted: after, limit }) }
+    }
+
+    fn prune_version(&self, version: u64, changes: &mut Changes) -> Result<(), StoreError> {
         let row = key::undo(version);
         let Some(record) = self.rows.get(&row)? else { return Ok(()) };
-        Undo::for_each(&record, |table, table_key, _| {
-            if table == Table::State {
-                ops.push((key::history(table_key, version), None));
+        Undo::for_each(&record, |_, table_key, before| {
+            if let Before::History(bytes) = before {
+                changes.delete(key::history(table_key, version), Some(bytes));
             }
         })?;
-        ops.push((row, None));
+        changes.delete(row, Some(record.len()));
         Ok(())
+    }
+
+    /// Drops up to `versions` of the past that the retention does not keep. Whether there is more to drop.
+    ///
+    /// # Errors
+    /// Where disk or database fail: nothing was dropped.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe, as [`Self::commit`].
+    pub async fn prune(&self, versions: u64) -> Result<bool, StoreError> {
+        let before = self.position();
+        let oldest = self.oldest_to_keep(before.version, before.oldest, versions);
+        if before.head.is_none() || oldest == before.oldest {
+            return Ok(false);
+        }
+        let mut changes = Changes::default();
+        for pruned in before.oldest + 1..=oldest {
+            self.prune_version(pruned, &mut changes)?;
+        }
+        let after = Position { oldest, live_bytes: changes.live_after(before.live_bytes), ..before };
+        let mut ops = changes.into_ops();
+        ops.push((key::latest(Table::Meta, HEAD_KEY), Some(encode_position(&after))));
+        self.rows.write(ops).await?;
+        self.wanted_bytes.store(0, Ordering::Relaxed);
+        let more = self.oldest_to_keep(after.version, oldest, 1) > oldest;
+        *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
+        Ok(more)
     }
 
     /// Undoes every version after `version`. Views opened before are void.
@@ -227,9 +325,9 @@ impl ChainStore {
             let row = key::undo(undone);
             let record = self.rows.get(&row)?.ok_or_else(|| StoreError::Corrupt(format!("undo record {undone} is missing")))?;
             let mut states = Vec::new();
-            Undo::for_each(&record, |table, table_key, value| match table {
-                Table::State => states.push(table_key.to_vec()),
-                _ => {
+            Undo::for_each(&record, |table, table_key, before| match before {
+                Before::History(_) => states.push(table_key.to_vec()),
+                Before::Value(value) => {
                     restored.insert(key::latest(table, table_key), value.map(<[u8]>::to_vec));
                 }
             })?;
@@ -246,15 +344,26 @@ impl ChainStore {
         let head_row = key::latest(Table::Meta, HEAD_KEY);
         let mut after = match restored.get(&head_row) {
             None => position.clone(),
-            Some(None) => Position { version: 0, oldest: 0, head: None },
+            Some(None) => Position { version: 0, oldest: 0, live_bytes: 0, head: None },
             Some(Some(row)) => decode_position(row).ok_or_else(|| StoreError::Corrupt("undone head does not decode".into()))?,
         };
         after.oldest = position.oldest;
         if after.head.is_some() {
-            restored.insert(head_row, Some(encode_position(&after)));
+            restored.insert(head_row.clone(), Some(encode_position(&after)));
         }
+        let mut changes = Changes::default();
+        for (row, value) in restored {
+            let before = self.rows.get(&row)?.map(|value| value.len());
+            changes.set(row, value, before);
+        }
+        after.live_bytes = changes.live_after(position.live_bytes);
+        let mut ops = changes.into_ops();
+        if after.head.is_some() {
+            ops.push((head_row, Some(encode_position(&after))));
+        }
+        self.wanted_bytes.store(0, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        self.rows.write(restored.into_iter().collect()).await?;
+        self.rows.write(ops).await?;
         self.begun.store(after.version, Ordering::Release);
         *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
         self.epoch.fetch_add(1, Ordering::AcqRel);
@@ -275,7 +384,7 @@ fn decode_u64(row: &[u8]) -> Result<u64, StoreError> {
 fn encode_position(position: &Position) -> Vec<u8> {
     let mut row = Vec::new();
     if let Some(head) = &position.head {
-        for number in [position.version, position.oldest, head.height] {
+        for number in [position.version, position.oldest, position.live_bytes, head.height] {
             row.extend_from_slice(&number.to_be_bytes());
         }
         row.extend_from_slice(&head.data);
@@ -286,10 +395,12 @@ fn encode_position(position: &Position) -> Vec<u8> {
 fn decode_position(row: &[u8]) -> Option<Position> {
     let (version, rest) = row.split_first_chunk::<8>()?;
     let (oldest, rest) = rest.split_first_chunk::<8>()?;
+    let (live_bytes, rest) = rest.split_first_chunk::<8>()?;
     let (height, data) = rest.split_first_chunk::<8>()?;
     Some(Position {
         version: u64::from_be_bytes(*version),
         oldest: u64::from_be_bytes(*oldest),
+        live_bytes: u64::from_be_bytes(*live_bytes),
         head: Some(Head { height: u64::from_be_bytes(*height), data: data.to_vec() }),
     })
 }

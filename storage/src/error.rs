@@ -6,6 +6,14 @@ pub enum OpenError {
     /// Another process has it.
     #[error("data directory {0:?} is in use by another process; stop it, or choose another directory")]
     InUse(PathBuf),
+    /// Written by a release that was never published.
+    #[error("data directory {path:?} has format {found}, which this release no longer reads; start with a new directory")]
+    OlderFormat {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
     /// Written by a later release.
     #[error("data directory {path:?} has format {found}, and this release knows formats up to {known}; use a newer release")]
     NewerFormat {
@@ -48,6 +56,16 @@ pub enum StoreError {
     /// The disk is full. Nothing of the batch was written.
     #[error("disk full: {0}; free space and retry")]
     Full(String),
+    /// The chain's slice of storage is used up. Nothing of the batch was written.
+    #[error("storage slice full: {live} of {limit} bytes in use, {wanted} needed; resize the chain, or keep less history")]
+    SliceFull {
+        /// In use.
+        live: u64,
+        /// Needed.
+        wanted: u64,
+        /// The slice.
+        limit: u64,
+    },
     /// Any other failure of disk or database.
     #[error("storage failed: {0}")]
     Io(String),

@@ -2,10 +2,19 @@
 
 use crate::{StoreError, Table};
 
-/// The rows a version changed: of the state table the keys only (their old values are history rows), of others key and value.
+/// The rows a version changed: of the state table the key and the size of its history row, which has the old value; of others
+/// key and value.
 #[derive(Default)]
 pub(crate) struct Undo {
     record: Vec<u8>,
+}
+
+/// What was under a key before a version.
+pub(crate) enum Before<'a> {
+    /// A history row has it, of so many value bytes.
+    History(usize),
+    /// This value, or none.
+    Value(Option<&'a [u8]>),
 }
 
 /// Marks a value that was not there; [`PRESENT`] comes before one that was.
@@ -13,8 +22,9 @@ const ABSENT: u8 = 0;
 const PRESENT: u8 = 1;
 
 impl Undo {
-    pub(crate) fn push_state(&mut self, key: &[u8]) {
+    pub(crate) fn push_state(&mut self, key: &[u8], history_bytes: usize) {
         self.push_key(Table::State, key);
+        self.push_len(history_bytes);
     }
 
     pub(crate) fn push(&mut self, table: Table, key: &[u8], before: Option<&[u8]>) {
@@ -29,9 +39,12 @@ impl Undo {
     }
 
     fn push_bytes(&mut self, bytes: &[u8]) {
-        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        self.record.extend_from_slice(&len.to_be_bytes());
+        self.push_len(bytes.len());
         self.record.extend_from_slice(bytes);
+    }
+
+    fn push_len(&mut self, len: usize) {
+        self.record.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {
@@ -49,17 +62,17 @@ impl Undo {
         value_of(row).map(|value| value.map(<[u8]>::to_vec)).ok_or_else(corrupt)
     }
 
-    /// Calls `row` with each table, key and, outside the state table, value before.
-    pub(crate) fn for_each(mut record: &[u8], mut row: impl FnMut(Table, &[u8], Option<&[u8]>)) -> Result<(), StoreError> {
+    /// Calls `row` with each table and key, and what was there.
+    pub(crate) fn for_each(mut record: &[u8], mut row: impl FnMut(Table, &[u8], Before<'_>)) -> Result<(), StoreError> {
         while let Some((table, rest)) = record.split_first() {
             let table = Table::from_byte(*table).ok_or_else(corrupt)?;
             record = rest;
             let key = take_bytes(&mut record).ok_or_else(corrupt)?;
-            let value = match table {
-                Table::State => None,
-                Table::Index | Table::Block | Table::Meta => take_bytes(&mut record).and_then(value_of).ok_or_else(corrupt)?,
+            let before = match table {
+                Table::State => Before::History(take_len(&mut record).ok_or_else(corrupt)?),
+                Table::Index | Table::Block | Table::Meta => Before::Value(take_bytes(&mut record).and_then(value_of).ok_or_else(corrupt)?),
             };
-            row(table, key, value);
+            row(table, key, before);
         }
         Ok(())
     }
@@ -73,9 +86,15 @@ fn value_of(row: &[u8]) -> Option<Option<&[u8]>> {
     }
 }
 
-fn take_bytes<'a>(record: &mut &'a [u8]) -> Option<&'a [u8]> {
+fn take_len(record: &mut &[u8]) -> Option<usize> {
     let (len, rest) = record.split_first_chunk::<4>()?;
-    let (bytes, rest) = rest.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+    *record = rest;
+    Some(u32::from_be_bytes(*len) as usize)
+}
+
+fn take_bytes<'a>(record: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = take_len(record)?;
+    let (bytes, rest) = record.split_at_checked(len)?;
     *record = rest;
     Some(bytes)
 }

@@ -32,6 +32,13 @@ impl Table {
     }
 }
 
+/// Whether a row of this key can be in a chain's keyspace.
+pub(crate) fn is_row(row: &[u8]) -> bool {
+    // Escaped, a key is at most twice as long, between its prefix and its version.
+    let tables = LATEST..=LATEST + Table::Meta as u8;
+    row.len() <= KEY_BYTES_MAX * 2 + 16 && row.first().is_some_and(|first| tables.contains(first) || [HISTORY, UNDO].contains(first))
+}
+
 /// Where the latest value of a key is.
 pub(crate) fn latest(table: Table, key: &[u8]) -> Vec<u8> {
     let mut row = Vec::with_capacity(key.len() + 1);

@@ -18,41 +18,25 @@
 //!
 //! Not here: what a block is, what keys mean, when to prune. Invariant: this crate never interprets a value it was given.
 
+mod archive;
 mod batch;
 mod chain_store;
+mod changes;
 mod error;
 mod history;
 mod key;
 mod memory;
 mod rocks;
 mod rows;
+mod store;
 mod view;
 
+pub use archive::{ArchiveError, ArchiveReader, Export, Frame, FrameKind, Import};
 pub use batch::{Batch, Write};
 pub use chain_store::{ChainStore, Head, Retention};
 pub use error::{OpenError, StoreError};
 pub use key::{KEY_BYTES_MAX, Table};
 pub use memory::MemoryStore;
 pub use rocks::{RocksOptions, RocksStore};
+pub use store::{Store, StoreUsage};
 pub use view::{Entry, View};
-
-use std::sync::Arc;
-use subnode_types::ChainName;
-
-/// Where chains live.
-pub trait Store: Send + Sync + 'static {
-    /// Opens the chain of this name, empty if it is new.
-    ///
-    /// # Errors
-    /// Where its head cannot be read.
-    fn open(&self, name: &ChainName, retention: Retention) -> Result<Arc<ChainStore>, StoreError>;
-
-    /// Forgets the chain of this name; nothing happens if there is none. Its open [`ChainStore`]s answer errors from then on.
-    ///
-    /// # Errors
-    /// Where the disk refuses.
-    fn delete(&self, name: &ChainName) -> Result<(), StoreError>;
-
-    /// The chains there are, by name.
-    fn names(&self) -> Vec<ChainName>;
-}

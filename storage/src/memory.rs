@@ -3,20 +3,27 @@
 use std::{
     collections::BTreeMap,
     ops::Bound,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use subnode_types::ChainName;
 
 use crate::{
-    ChainStore, Retention, Store, StoreError,
-    rows::{Op, Rows, Written},
+    ChainStore, Frame, Import, Retention, Store, StoreError, StoreUsage,
+    rows::{Dump, Op, Rows, Written},
 };
 
 /// Chains in memory.
 #[derive(Default)]
 pub struct MemoryStore {
-    chains: Mutex<BTreeMap<ChainName, Arc<MemoryRows>>>,
+    chains: Mutex<BTreeMap<ChainName, MemoryChain>>,
+}
+
+#[derive(Default)]
+struct MemoryChain {
+    rows: Arc<MemoryRows>,
+    /// None while it is being imported.
+    record: Option<Vec<u8>>,
 }
 
 /// Values by key.
@@ -27,19 +34,63 @@ struct MemoryRows {
     rows: RwLock<Sorted>,
 }
 
+impl MemoryStore {
+    fn chains(&self) -> MutexGuard<'_, BTreeMap<ChainName, MemoryChain>> {
+        self.chains.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Store for MemoryStore {
+    fn register(&self, name: &ChainName, record: &[u8]) -> Result<(), StoreError> {
+        self.chains().entry(name.clone()).or_default().record = Some(record.to_vec());
+        Ok(())
+    }
+
+    fn record(&self, name: &ChainName) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.chains().get(name).and_then(|chain| chain.record.clone()))
+    }
+
     fn open(&self, name: &ChainName, retention: Retention) -> Result<Arc<ChainStore>, StoreError> {
-        let rows = self.chains.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default().clone();
+        let rows = {
+            let mut chains = self.chains();
+            let chain = chains.entry(name.clone()).or_default();
+            chain.record.get_or_insert_default();
+            chain.rows.clone()
+        };
         ChainStore::open(rows, retention)
     }
 
     fn delete(&self, name: &ChainName) -> Result<(), StoreError> {
-        self.chains.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.chains().remove(name);
         Ok(())
     }
 
     fn names(&self) -> Vec<ChainName> {
-        self.chains.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.chains().iter().filter(|(_, chain)| chain.record.is_some()).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn import(&self, name: &ChainName, header: &Frame) -> Result<Option<Import>, StoreError> {
+        let rows = {
+            let mut chains = self.chains();
+            let chain = chains.entry(name.clone()).or_default();
+            if chain.record.is_some() {
+                return Ok(None);
+            }
+            chain.rows.clone()
+        };
+        Import::open(rows, header)
+    }
+
+    fn adopt(&self, name: &ChainName, record: &[u8]) -> Result<(), StoreError> {
+        self.register(name, record)
+    }
+
+    fn unfinished(&self) -> Vec<ChainName> {
+        self.chains().iter().filter(|(_, chain)| chain.record.is_none()).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn usage(&self) -> StoreUsage {
+        StoreUsage { families: self.chains().len() as u64, ..StoreUsage::default() }
     }
 }
 
@@ -73,5 +124,24 @@ impl Rows for MemoryRows {
             }
         }
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn dump(&self) -> Result<Box<dyn Dump>, StoreError> {
+        Ok(Box::new(MemoryDump(self.rows.read().unwrap_or_else(PoisonError::into_inner).clone())))
+    }
+}
+
+struct MemoryDump(Sorted);
+
+impl Dump for MemoryDump {
+    fn next(&mut self, bytes: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let (mut rows, mut taken) = (Vec::new(), 0);
+        while taken < bytes
+            && let Some((key, value)) = self.0.pop_first()
+        {
+            taken += key.len() + value.len();
+            rows.push((key.into_vec(), value.into_vec()));
+        }
+        Ok(rows)
     }
 }

@@ -18,6 +18,9 @@ pub(crate) trait Rows: Send + Sync {
 
     /// Writes all of `ops` or nothing. Work begins at once; the future only waits.
     fn write(&self, ops: Vec<Op>) -> Written;
+
+    /// All rows as of now.
+    fn dump(&self) -> Result<Box<dyn Dump>, StoreError>;
 }
 
 impl dyn Rows {
@@ -26,4 +29,10 @@ impl dyn Rows {
         self.read(key, &mut |bytes| value = Some(bytes.to_vec()))?;
         Ok(value)
     }
+}
+
+/// Rows as of one moment, in key order.
+pub(crate) trait Dump: Send {
+    /// The next rows, of `bytes` or a little more; none at the end.
+    fn next(&mut self, bytes: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
 }

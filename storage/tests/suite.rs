@@ -8,7 +8,7 @@ use subnode_storage::{
     Batch, ChainStore, Entry, Head, MemoryStore, OpenError, Retention, RocksOptions, RocksStore, Store, StoreError, Table, Write,
 };
 
-const OPTIONS: RocksOptions = RocksOptions { cache_bytes: 8 << 20, write_buffer_bytes: 8 << 20, background_jobs: 2 };
+const OPTIONS: RocksOptions = RocksOptions { cache_bytes: 8 << 20, write_buffer_bytes: 8 << 20, ..RocksOptions::SMALL };
 
 /// Runs `test` on every backend.
 fn each(test: impl Fn(&dyn Store)) {

@@ -17,7 +17,7 @@ use subnode_devnet::{Devnet, Signers, default_options};
 use subnode_node::{ChainSetup, NodeError};
 use subnode_sandbox::{CallError, GuestFault, ModuleError, Sandbox, SandboxOptions, World};
 use subnode_storage::Retention;
-use subnode_types::Sealing;
+use subnode_types::{Sealing, Slice};
 
 /// A node with a chain that works, on which hostile ones are opened.
 struct Host {
@@ -43,6 +43,7 @@ impl Host {
             spec: b"spec".to_vec(),
             consensus_config: b"manual".to_vec(),
             retention: Retention::Archive,
+            slice: Slice::WHOLE,
             accounts: Arc::new(Signers::default()),
             options: ChainOptions { block, query, ..defaults },
         }

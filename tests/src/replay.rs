@@ -6,7 +6,7 @@ use std::{
 
 use subnode_sandbox::{
     Accounts, Attributes, Built, CallError, ChainStatus, Entry, HostFault, Invalid, Lent, Limits, Module, Occupancy, Outcome, PoolReader,
-    Pooled, QueryLent, RuntimeGuest, Signature, StateReader, Table, Unavailable, border,
+    Pooled, QueryLent, RuntimeGuest, Signature, StateReader, Table, Tenant, Unavailable, border,
 };
 use subnode_types::{BlockRef, Sealing};
 
@@ -18,6 +18,7 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 /// A runtime guest's tables in memory, and the calls that move them on: a chain without host around it.
 pub struct Replay {
     module: Module,
+    tenant: Tenant,
     state: Arc<Rows>,
     index: Arc<Rows>,
     blocks: Arc<Rows>,
@@ -33,8 +34,17 @@ impl Replay {
     /// Where the guest faults; the inner error is what it says of the spec.
     pub async fn genesis(module: &Module, spec: &[u8]) -> Result<Result<Self, String>, CallError> {
         let head = BlockRef { height: 0, id: Vec::new(), timestamp_ms: 0 };
-        let mut replay =
-            Self { module: module.clone(), state: Arc::default(), index: Arc::default(), blocks: Arc::default(), head, fuel_burnt: 0 };
+        let name = "replay".parse().map_err(|error| HostFault::Instance(format!("{error:?}")))?;
+        let tenant = Tenant::alone(name);
+        let mut replay = Self {
+            module: module.clone(),
+            tenant,
+            state: Arc::default(),
+            index: Arc::default(),
+            blocks: Arc::default(),
+            head,
+            fuel_burnt: 0,
+        };
         let built = replay.guest().await?.genesis(spec, replay.lent(None)).await?;
         Ok(built.map(|built| {
             replay.commit(&built.block, &built.outcome);
@@ -43,8 +53,7 @@ impl Replay {
     }
 
     async fn guest(&self) -> Result<RuntimeGuest, CallError> {
-        let name = "replay".parse().map_err(|error| HostFault::Instance(format!("{error:?}")))?;
-        let guest = RuntimeGuest::new(&self.module, name, LIMITS, &[]).await;
+        let guest = RuntimeGuest::new(&self.module, &self.tenant, LIMITS, &[]).await;
         guest.unwrap_or_else(|error| Err(HostFault::Instance(error.to_string()).into()))
     }
 

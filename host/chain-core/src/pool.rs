@@ -203,6 +203,25 @@ impl Pool {
         Ok(())
     }
 
+    /// Forgets what is least likely to be mined, until so many bytes are free or nothing is left. How many it forgot.
+    pub fn shed(&mut self, bytes: usize) -> usize {
+        let (target, before) = (self.bytes.saturating_sub(bytes), self.by_id.len());
+        while self.bytes > target
+            && let Some(id) = self.worst(None)
+        {
+            self.remove(&id);
+        }
+        before - self.by_id.len()
+    }
+
+    /// The last transaction of the sender that waits, or pays least.
+    fn worst(&self, beside: Option<&[u8]>) -> Option<Vec<u8>> {
+        let worth = |sender: &Sender| (sender.ready == sender.transactions.len(), sender.last_priority());
+        let others = self.senders.iter().filter(|(name, _)| beside != Some(name.as_slice()));
+        let (_, sender) = others.min_by_key(|(_, sender)| worth(sender))?;
+        sender.transactions.values().next_back().map(|last| last.id.clone())
+    }
+
     /// Forgets a transaction. Whether it was there.
     pub fn remove(&mut self, id: &[u8]) -> bool {
         let Some((name, sequence)) = self.by_id.remove(id) else { return false };

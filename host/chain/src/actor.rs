@@ -2,14 +2,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 use subnode_chain_core::{ChainClock, Timers};
 use subnode_sandbox::{
-    Attributes, Built, CallError, Candidate, Change, ConsensusGuest, Effect, GuestFault, Input, Lent, Module, RuntimeGuest, Sealed, border,
+    Attributes, Built, CallError, Candidate, Change, ConsensusGuest, Effect, GuestFault, Input, Lent, RuntimeGuest, Sealed, border, charged,
 };
 use subnode_storage::{Batch, Head, StoreError, Table, Write};
 use subnode_types::BlockRef;
@@ -22,8 +22,8 @@ use crate::{ChainOptions, ChainParts, OpenError, RpcError, chain::Shared, lend::
 const ID_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 /// Snapshots kept; the oldest makes room.
 const SNAPSHOTS_MAX: usize = 4096;
-/// How long a consensus module that faulted is left alone before it is started anew.
-const RESTART_AFTER: Duration = Duration::from_secs(1);
+/// Versions dropped with one write when the past is shortened.
+const PRUNED_AT_ONCE: u64 = 64;
 /// Key of the spec's hash in the store, written with genesis.
 const SPEC_KEY: &[u8] = b"spec";
 
@@ -39,7 +39,7 @@ pub(crate) async fn load_or_create(parts: &ChainParts, options: &ChainOptions) -
             Err(OpenError::OtherSpec)
         };
     }
-    let guest = RuntimeGuest::new(&parts.runtime, parts.name.clone(), options.block, &[]).await;
+    let guest = RuntimeGuest::new(&parts.runtime, &parts.tenant, options.block, &[]).await;
     let mut guest = guest.map_err(|error| OpenError::Module { which: "runtime", error })??;
     let lent = Lent { state: Box::new(ViewReader(parts.store.view())), pool: None, query: None };
     let built = guest.genesis(&parts.spec, lent).await?.map_err(OpenError::Spec)?;
@@ -87,7 +87,6 @@ struct Snapshot {
 pub(crate) struct Actor {
     shared: Arc<Shared>,
     consensus: ConsensusGuest,
-    module: Module,
     config: Vec<u8>,
     messages: mpsc::Receiver<Message>,
     effects: VecDeque<Effect>,
@@ -100,22 +99,18 @@ pub(crate) struct Actor {
     snapshots: VecDeque<Snapshot>,
     next_snapshot: u64,
     random: StdRng,
-    restart: bool,
+    /// When the block under way was due, where a timer asked for it.
+    due: Option<Instant>,
+    /// Why the chain cannot go on: it ends, and its owner decides what then.
+    failure: Option<String>,
 }
 
 impl Actor {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        consensus: ConsensusGuest,
-        module: Module,
-        config: Vec<u8>,
-        messages: mpsc::Receiver<Message>,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, consensus: ConsensusGuest, config: Vec<u8>, messages: mpsc::Receiver<Message>) -> Self {
         let random = shared.options.seed.map_or_else(StdRng::from_os_rng, StdRng::from_seed);
         Self {
             shared,
             consensus,
-            module,
             config,
             messages,
             effects: VecDeque::new(),
@@ -126,7 +121,8 @@ impl Actor {
             snapshots: VecDeque::new(),
             next_snapshot: 0,
             random,
-            restart: false,
+            due: None,
+            failure: None,
         }
     }
 
@@ -139,34 +135,44 @@ impl Actor {
         Ok(())
     }
 
-    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+    /// Runs until `shutdown`.
+    ///
+    /// # Errors
+    /// Where the consensus module fails: the chain cannot go on with this instance of it.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), String> {
         loop {
+            if let Some(failure) = self.failure.take() {
+                return Err(failure);
+            }
+            let paused = self.shared.paused.load(Ordering::Relaxed);
             let shared = self.shared.clone();
             let now = self.now_ms();
             let due = self.timers.next_due_ms().map(|due| Duration::from_millis(due.saturating_sub(now)));
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                () = sleep(RESTART_AFTER), if self.restart => self.restart().await,
                 message = self.messages.recv() => match message {
                     Some(message) => self.handle(message, &shutdown).await,
                     None => break,
                 },
                 // After messages: a chain whose pool never empties listens to its user all the same.
-                () = std::future::ready(()), if !self.effects.is_empty() => self.perform().await,
-                () = shared.ready.notified() => {
+                () = std::future::ready(()), if !paused && !self.effects.is_empty() => self.perform().await,
+                () = shared.ready.notified(), if !paused => {
                     let ready = shared.pool.ready();
                     if ready > 0 {
                         self.input(Input::Ready(ready)).await;
                     }
                 }
-                () = sleep(due.unwrap_or_default()), if due.is_some() => {
+                () = sleep(due.unwrap_or_default()), if !paused && due.is_some() => {
+                    self.due = self.timers.next_due_ms().map(|due| self.started + Duration::from_millis(due));
                     while let Some(id) = self.timers.take_due(self.now_ms()) {
                         self.input(Input::Timer(id)).await;
                     }
+                    self.due = None;
                 }
             }
         }
+        Ok(())
     }
 
     /// Milliseconds since the chain was started: consensus timers do not follow a clock that can be moved.
@@ -181,37 +187,16 @@ impl Actor {
     }
 
     async fn tell_consensus(&mut self, input: Input) {
-        if self.restart {
+        if self.failure.is_some() {
             return;
         }
         match self.consensus.handle(self.now_ms(), &input).await {
             Ok(effects) => self.effects.extend(effects),
             Err(fault) => {
-                tracing::error!(chain = %self.shared.name, %fault, "the consensus module failed; it is started anew");
-                self.restart = true;
+                self.shared.counters.fault(&fault);
+                self.effects.clear();
+                self.failure = Some(format!("the consensus module failed: {fault}"));
             }
-        }
-    }
-
-    async fn restart(&mut self) {
-        self.effects.clear();
-        self.timers = Timers::default();
-        self.built = None;
-        let fresh = ConsensusGuest::new(&self.module, self.shared.name.clone(), self.shared.options.query, &[]).await;
-        match fresh {
-            Ok(Ok(consensus)) => {
-                self.consensus = consensus;
-                self.restart = false;
-                match self.start().await {
-                    Ok(()) => self.perform().await,
-                    Err(error) => {
-                        tracing::error!(chain = %self.shared.name, %error, "the consensus module does not start");
-                        self.restart = true;
-                    }
-                }
-            }
-            Ok(Err(error)) => tracing::error!(chain = %self.shared.name, %error, "the consensus module does not start"),
-            Err(error) => tracing::error!(chain = %self.shared.name, %error, "the consensus module does not start"),
         }
     }
 
@@ -252,6 +237,11 @@ impl Actor {
     }
 
     async fn build(&mut self) -> Option<Built> {
+        if self.shared.store.full().is_some() {
+            // Its own slice keeps it from committing: building on is for nothing until it is resized or pruned.
+            return None;
+        }
+        let started = Instant::now();
         let mut seed = vec![0; 32];
         self.random.fill_bytes(&mut seed);
         let (view, parent) = self.shared.view();
@@ -271,6 +261,7 @@ impl Actor {
                     return None;
                 }
                 self.draw_max = self.draw_max.saturating_mul(2);
+                self.shared.counters.build_us.fetch_add(micros(started.elapsed()), Ordering::Relaxed);
                 Some(built)
             }
             Ok(Err(invalid)) => {
@@ -278,6 +269,7 @@ impl Actor {
                 None
             }
             Err(fault) => {
+                self.shared.counters.fault(&fault);
                 let drawn = drawn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 tracing::warn!(chain = %self.shared.name, %fault, transactions = drawn.len(), "building a block failed");
                 if let (CallError::Guest(_), [only]) = (&fault, drawn.as_slice()) {
@@ -293,7 +285,18 @@ impl Actor {
     async fn commit(&mut self, built: Built) -> Result<BlockRef, StoreError> {
         let head = border::block_ref(&built.outcome);
         let progress = built.outcome.progress.clone();
-        self.shared.store.commit(batch(built)).await?;
+        let started = Instant::now();
+        let transactions = u64::from(built.transactions);
+        charged(&self.shared.tenant, self.shared.store.commit(batch(built))).await?;
+        let counters = &self.shared.counters;
+        counters.blocks.fetch_add(1, Ordering::Relaxed);
+        counters.transactions.fetch_add(transactions, Ordering::Relaxed);
+        counters.commit_us.fetch_add(micros(started.elapsed()), Ordering::Relaxed);
+        if let Some(due) = self.due {
+            let late = micros(due.elapsed());
+            counters.late_us.fetch_add(late, Ordering::Relaxed);
+            counters.late_us_max.fetch_max(late, Ordering::Relaxed);
+        }
         self.shared.set_head(head.clone());
         self.shared.pool.lock().advance(progress.iter().map(|one| (one.sender.as_slice(), one.next_sequence)));
         self.shared.clock().stamped(head.timestamp_ms, self.shared.options.time.now_ms());
@@ -318,10 +321,16 @@ impl Actor {
             Message::Revert { id, done } => drop(done.send(self.revert(id).await)),
             Message::Amend { version, changes, done } => drop(done.send(self.amend(version, changes).await)),
             Message::Reset { done } => drop(done.send(self.reset().await)),
+            // The flag is read before anything else is begun.
+            Message::SetPaused { done } => drop(done.send(Ok(()))),
+            Message::Prune { done } => drop(done.send(self.prune(shutdown).await)),
         }
     }
 
     async fn seal(&mut self, wanted: &Sealed, shutdown: &CancellationToken) -> Result<(), RpcError> {
+        if self.shared.paused.load(Ordering::Relaxed) {
+            return Err(RpcError::paused());
+        }
         let Sealed { count, spacing_ms, timestamp_ms } = *wanted;
         if let Some(timestamp_ms) = timestamp_ms {
             self.shared.clock().set_next(timestamp_ms);
@@ -339,6 +348,11 @@ impl Actor {
                 return Err(RpcError::rejected(format!("{sealed} of {count} blocks were sealed; the log says why not more")));
             }
         }
+        Ok(())
+    }
+
+    async fn prune(&mut self, shutdown: &CancellationToken) -> Result<(), RpcError> {
+        while !shutdown.is_cancelled() && self.shared.store.prune(PRUNED_AT_ONCE).await? {}
         Ok(())
     }
 
@@ -406,4 +420,8 @@ impl Actor {
 
 async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,8 +1,8 @@
 //! Checks transactions, as many as wait at once, and puts them into the pool.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
-use subnode_chain_core::{PoolError, Transaction};
+use subnode_chain_core::{OVERHEAD_BYTES, PoolError, Transaction};
 use subnode_sandbox::{Admission, CallError, Lent, RuntimeGuest};
 use tokio::sync::{mpsc, oneshot};
 
@@ -24,7 +24,18 @@ type Checked = Result<Result<Admission, RpcError>, CallError>;
 pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Submission>) {
     let mut guest = None;
     let mut batch = Vec::new();
-    while submissions.recv_many(&mut batch, BATCH_MAX).await > 0 {
+    let mut worked = false;
+    loop {
+        tokio::select! {
+            received = submissions.recv_many(&mut batch, BATCH_MAX) => if received == 0 { break },
+            () = shared.sweep.notified() => {
+                if !std::mem::take(&mut worked) {
+                    guest = None;
+                }
+                continue;
+            }
+        }
+        worked = true;
         let (data, waiters): (Vec<_>, Vec<_>) = batch.drain(..).map(|one| (one.data, one.done)).unzip();
         let checked = check(&shared, &mut guest, &data).await;
         let mut pooled = false;
@@ -33,11 +44,15 @@ pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Sub
                 Ok(Ok(admission)) => insert(&shared, admission, data),
                 Ok(Err(error)) => Err(error),
                 Err(fault) => {
+                    shared.counters.fault(&fault);
                     tracing::warn!(chain = %shared.name, %fault, "a transaction could not be checked");
                     Err(RpcError::from_call(&fault))
                 }
             };
             pooled |= answer.is_ok();
+            let counters = &shared.counters;
+            let counter = if answer.is_ok() { &counters.transactions_admitted } else { &counters.transactions_refused };
+            counter.fetch_add(1, Ordering::Relaxed);
             // A client that left does not need the answer; its transaction stays.
             drop(done.send(answer));
         }
@@ -83,6 +98,10 @@ async fn admit(shared: &Shared, guest: &mut Option<RuntimeGuest>, data: &[Vec<u8
 }
 
 fn insert(shared: &Shared, admission: Admission, data: Vec<u8>) -> Result<Vec<u8>, RpcError> {
+    let bytes = (data.len() + OVERHEAD_BYTES) as u64;
+    if shared.tenant.memory().free() < bytes {
+        return Err(RpcError::limit("the chain's slice of memory is full; retry, or have its operator resize it"));
+    }
     let id = admission.id.clone();
     let transaction = Transaction {
         id: admission.id,

@@ -60,6 +60,17 @@ impl RpcError {
         Self::new(UNAVAILABLE, "the chain is stopping; retry when it runs again")
     }
 
+    pub(crate) fn paused() -> Self {
+        Self::new(UNAVAILABLE, "the chain is paused; retry when it is resumed")
+    }
+
+    pub(crate) fn full(live: u64, wanted: u64, limit: u64) -> Self {
+        Self::new(
+            UNAVAILABLE,
+            format!("the chain's slice of storage is full: {live} of {limit} bytes in use, {wanted} needed; its operator must resize it"),
+        )
+    }
+
     pub(crate) fn not_allowed() -> Self {
         Self::new(NOT_SUPPORTED, "this method changes the chain at will and is for developers' chains; it is not supported here")
     }
@@ -77,6 +88,9 @@ impl RpcError {
         match error {
             CallError::Guest(fault) => Self::new(INTERNAL, format!("the chain's runtime failed on this call: {fault}")),
             CallError::Host(HostFault::Instance(_)) => Self::limit("too many calls at once; retry"),
+            CallError::Host(HostFault::Memory { .. }) => {
+                Self::limit("the chain's slice of memory is full; retry, or have its operator resize it")
+            }
             CallError::Host(HostFault::Timeout(after)) => Self::limit(format!("the call took longer than {after:?}")),
             CallError::Host(HostFault::Storage(_) | HostFault::Reverted) => {
                 Self::new(INTERNAL, "this node could not read its storage; retry")

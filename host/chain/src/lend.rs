@@ -1,9 +1,12 @@
 //! What this crate lends to guests: a view of the store, and the pool.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use subnode_chain_core::{Draw, Pool, Transaction};
-use subnode_sandbox::{Entry, HostFault, Occupancy, PoolReader, Pooled, StateReader, Table, Unavailable};
+use subnode_sandbox::{Entry, HostFault, Occupancy, PoolReader, Pooled, StateReader, Table, Tenant, Unavailable};
 use subnode_storage::{self as storage, StoreError, View};
 
 /// A view of the store as guests read it.
@@ -46,17 +49,58 @@ impl StateReader for ViewReader {
     }
 }
 
-/// The pool, shared by admission, building and queries. Held for moments only.
+/// The pool, shared by admission, building and queries. Held for moments only. Its bytes count against the chain's memory.
 #[derive(Clone)]
-pub(crate) struct SharedPool(Arc<Mutex<Pool>>);
+pub(crate) struct SharedPool {
+    counted: Arc<Mutex<Counted>>,
+    tenant: Tenant,
+}
+
+struct Counted {
+    pool: Pool,
+    /// Bytes of it that are taken from the chain's memory.
+    bytes: u64,
+}
+
+/// The pool while it is held; what changed of its bytes is taken from the chain's memory, or given back, when it is let go.
+pub(crate) struct HeldPool<'a> {
+    counted: MutexGuard<'a, Counted>,
+    tenant: &'a Tenant,
+}
+
+impl Deref for HeldPool<'_> {
+    type Target = Pool;
+
+    fn deref(&self) -> &Pool {
+        &self.counted.pool
+    }
+}
+
+impl DerefMut for HeldPool<'_> {
+    fn deref_mut(&mut self) -> &mut Pool {
+        &mut self.counted.pool
+    }
+}
+
+impl Drop for HeldPool<'_> {
+    fn drop(&mut self) {
+        let bytes = self.counted.pool.bytes() as u64;
+        let before = std::mem::replace(&mut self.counted.bytes, bytes);
+        if bytes > before {
+            self.tenant.memory().take_anyway(bytes - before);
+        } else if bytes < before {
+            self.tenant.memory().give(before - bytes);
+        }
+    }
+}
 
 impl SharedPool {
-    pub(crate) fn new(pool: Pool) -> Self {
-        Self(Arc::new(Mutex::new(pool)))
+    pub(crate) fn new(pool: Pool, tenant: Tenant) -> Self {
+        Self { counted: Arc::new(Mutex::new(Counted { pool, bytes: 0 })), tenant }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Pool> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> HeldPool<'_> {
+        HeldPool { counted: self.counted.lock().unwrap_or_else(PoisonError::into_inner), tenant: &self.tenant }
     }
 
     pub(crate) fn ready(&self) -> u32 {

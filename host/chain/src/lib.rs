@@ -14,6 +14,7 @@
 
 mod actor;
 mod admission;
+mod bandwidth;
 mod chain;
 mod cursor;
 mod error;
@@ -21,12 +22,15 @@ mod lend;
 mod message;
 mod notifier;
 mod query;
+mod stats;
 mod subscription;
 mod time;
 
+pub use bandwidth::Bandwidth;
 pub use chain::{Chain, ChainOptions, ChainParts};
 pub use error::{OpenError, RpcError};
 pub use query::{Begun, Reply, Session};
+pub use stats::ChainStats;
 pub use subnode_chain_core::PoolLimits;
 pub use subscription::Notification;
 pub use time::TimeSource;

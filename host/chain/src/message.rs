@@ -35,6 +35,14 @@ pub(crate) enum Message {
         changes: Vec<Change>,
         done: oneshot::Sender<Result<bool, RpcError>>,
     },
+    /// The flag has been set; answered once no block is under way any more.
+    SetPaused {
+        done: oneshot::Sender<Result<(), RpcError>>,
+    },
+    /// Answered once what the chain's retention does not keep is gone.
+    Prune {
+        done: oneshot::Sender<Result<(), RpcError>>,
+    },
     Reset {
         done: oneshot::Sender<Result<(), RpcError>>,
     },

@@ -20,7 +20,19 @@ pub(crate) enum Event {
 
 pub(crate) async fn run(shared: Arc<Shared>, mut events: mpsc::Receiver<Event>) {
     let mut guest = None;
-    while let Some(event) = events.recv().await {
+    let mut worked = false;
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = shared.sweep.notified() => {
+                if !std::mem::take(&mut worked) {
+                    guest = None;
+                }
+                continue;
+            }
+        };
+        let Some(event) = event else { break };
+        worked = true;
         let (topic, occurrence, done) = match event {
             Event::Block(height) => (Topic::Blocks, Occurrence::Block(height), None),
             Event::Transaction(id) => (Topic::Transactions, Occurrence::Transaction(id), None),

@@ -1,6 +1,9 @@
 //! Clients' calls: answered by the runtime, on an instance of their own, and carried out where the answer is an action.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use subnode_sandbox::{Action, Answer, CallError, HostFault, Lent, border};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -123,7 +126,9 @@ impl Begun {
 
 /// The runtime's answer, and the version it was made on.
 async fn ask(shared: &Shared, method: &str, params: &[u8]) -> Result<(Answer, u64), RpcError> {
+    let _place = Place::take(shared)?;
     let _permit = shared.query_permits.acquire().await.map_err(|_| RpcError::closing())?;
+    shared.counters.queries.fetch_add(1, Ordering::Relaxed);
     let mut tries = 0;
     loop {
         tries += 1;
@@ -137,10 +142,32 @@ async fn ask(shared: &Shared, method: &str, params: &[u8]) -> Result<(Answer, u6
             Ok(answer) => return answer.map(|answer| (answer, version)).map_err(RpcError::from),
             Err(CallError::Host(HostFault::Reverted)) if tries < TRIES => tokio::task::yield_now().await,
             Err(fault) => {
+                shared.counters.fault(&fault);
                 tracing::warn!(chain = %shared.name, %method, %fault, "a query failed");
                 return Err(RpcError::from_call(&fault));
             }
         }
+    }
+}
+
+/// A query's place among those that run or wait.
+struct Place<'a>(&'a Shared);
+
+impl<'a> Place<'a> {
+    fn take(shared: &'a Shared) -> Result<Self, RpcError> {
+        let place = Self(shared);
+        let most = (shared.options.queries_max + shared.options.queries_waiting_max) as u64;
+        if shared.queries_begun.fetch_add(1, Ordering::Relaxed) >= most {
+            shared.counters.queries_refused.fetch_add(1, Ordering::Relaxed);
+            return Err(RpcError::limit(format!("too many calls at once: {most} of this chain run or wait; retry")));
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.queries_begun.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -216,7 +243,7 @@ async fn perform(shared: &Arc<Shared>, action: Action, version: u64, session: Op
     Ok(Some(reply))
 }
 
-async fn call<T>(shared: &Shared, message: impl FnOnce(oneshot::Sender<Result<T, RpcError>>) -> Message) -> Result<T, RpcError> {
+pub(crate) async fn call<T>(shared: &Shared, message: impl FnOnce(oneshot::Sender<Result<T, RpcError>>) -> Message) -> Result<T, RpcError> {
     let (done, answer) = oneshot::channel();
     shared.mailbox.send(message(done)).await.map_err(|_| RpcError::closing())?;
     answer.await.unwrap_or_else(|_| Err(RpcError::closing()))
@@ -234,6 +261,12 @@ const MINED_WITHIN: Duration = Duration::from_secs(10);
 
 impl Submitted {
     async fn send(shared: Arc<Shared>, data: Vec<u8>) -> Result<Self, RpcError> {
+        if shared.paused.load(Ordering::Relaxed) {
+            return Err(RpcError::paused());
+        }
+        if let Some((wanted, limit)) = shared.store.full() {
+            return Err(RpcError::full(shared.store.live_bytes(), wanted, limit));
+        }
         let (done, answer) = oneshot::channel();
         let commits = shared.commits.subscribe();
         shared.submissions.send(Submission { data, done }).await.map_err(|_| RpcError::closing())?;

@@ -94,6 +94,16 @@ impl Subscriptions {
         self.count.store(all.len(), Ordering::Relaxed);
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Ends all.
+    pub(crate) fn clear(&self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.count.store(0, Ordering::Relaxed);
+    }
+
     pub(crate) fn of(&self, topic: Topic) -> Vec<Subscriber> {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.values().filter(|subscriber| subscriber.topic == topic).cloned().collect()

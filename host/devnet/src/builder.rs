@@ -12,7 +12,7 @@ use subnode_chain::{ChainOptions, PoolLimits, TimeSource};
 use subnode_node::{ChainSetup, Node, NodeError};
 use subnode_sandbox::{Limits, Module, ModuleError, Sandbox, SandboxError, SandboxOptions};
 use subnode_storage::{MemoryStore, Retention};
-use subnode_types::{ChainName, Sealing};
+use subnode_types::{ChainName, Sealing, Slice};
 
 use crate::{Account, AccountsError, DEFAULT_MNEMONIC, DevChain, DevGenesis, Devnet, Hardfork, Signers, accounts};
 
@@ -56,6 +56,8 @@ pub fn default_options(sealing: Sealing, time: TimeSource) -> ChainOptions {
         block: Limits { memory_bytes: 512 << 20, fuel: 1_000_000_000_000, transfer_bytes: 256 << 20, wall: Duration::from_secs(120) },
         query: Limits { memory_bytes: 256 << 20, fuel: 50_000_000_000, transfer_bytes: 64 << 20, wall: Duration::from_secs(30) },
         queries_max: 32,
+        queries_waiting_max: 1_024,
+        bandwidth_bytes: u64::MAX,
         idle_memory_bytes: 16 << 20,
         seed: None,
         version: concat!("subnode/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -266,6 +268,7 @@ impl Builder {
             spec: self.genesis.clone().unwrap_or_else(|| genesis.to_json()),
             consensus_config: sealing_config(self.sealing).into_bytes(),
             retention: self.kept_heights.map_or(Retention::Archive, Retention::Last),
+            slice: Slice::WHOLE,
             accounts: signing,
             options,
         }

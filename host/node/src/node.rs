@@ -4,9 +4,10 @@ use std::{
 };
 
 use subnode_chain::{Chain, ChainOptions, ChainParts, OpenError};
-use subnode_sandbox::{Accounts, Module};
+use subnode_sandbox::{Accounts, Module, Tenant};
+use subnode_scheduler::Cores;
 use subnode_storage::{Retention, Store, StoreError};
-use subnode_types::ChainName;
+use subnode_types::{ChainName, Slice};
 use tokio::task::JoinSet;
 
 /// A chain to run.
@@ -23,6 +24,8 @@ pub struct ChainSetup {
     pub consensus_config: Vec<u8>,
     /// How much of the past it keeps.
     pub retention: Retention,
+    /// What it may use of the machine.
+    pub slice: Slice,
     /// Accounts that sign for clients.
     pub accounts: Arc<dyn Accounts>,
     /// How it is run.
@@ -56,6 +59,7 @@ pub enum NodeError {
 /// The chains of this process.
 pub struct Node {
     store: Arc<dyn Store>,
+    cores: Arc<Cores>,
     chains: RwLock<Chains>,
 }
 
@@ -69,7 +73,8 @@ struct Chains {
 impl Node {
     /// A node without chains.
     pub fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { store, chains: RwLock::default() })
+        let cores = Cores::new(std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get));
+        Arc::new(Self { store, cores, chains: RwLock::default() })
     }
 
     /// Opens a chain and runs it.
@@ -82,8 +87,10 @@ impl Node {
             return Err(NodeError::Exists(name));
         }
         let store = self.store.open(&name, setup.retention).map_err(|error| NodeError::Store { name: name.clone(), error })?;
+        store.set_limit_bytes(setup.slice.storage_bytes);
+        let tenant = Tenant::new(name.clone(), &self.cores, setup.slice.cpu, setup.slice.memory_bytes);
         let parts = ChainParts {
-            name: name.clone(),
+            tenant,
             runtime: setup.runtime,
             consensus: setup.consensus,
             store,

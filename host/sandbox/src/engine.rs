@@ -6,9 +6,6 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 
 use crate::{Module, ModuleError, cache::Cache, guest::GuestState, imports};
 
-/// Fuel between two points where a long call lets other work run: about a millisecond.
-pub(crate) const YIELD_FUEL: u64 = 1_000_000;
-
 /// Stack a guest may use. revm recurses with the EVM's call depth in its own frames on the heap, so this is ample.
 const WASM_STACK_BYTES: usize = 1 << 20;
 /// Stack of the fiber a guest runs on: its own, and room for the host functions it calls (pairings, database reads).

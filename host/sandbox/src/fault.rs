@@ -2,6 +2,8 @@
 
 use wasmtime::Trap;
 
+use crate::limits::MemoryRefused;
+
 /// A call that returned nothing. Neither kind says anything about the block it was about.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
@@ -39,6 +41,18 @@ pub enum HostFault {
     /// No room for another instance.
     #[error("no instance available: {0}")]
     Instance(String),
+    /// The chain's slice of memory is used up.
+    #[error("memory slice full: {wanted} bytes wanted, {used} of {limit} in use; subnode chain resize {chain} --memory BYTES")]
+    Memory {
+        /// The chain.
+        chain: subnode_types::ChainName,
+        /// Asked for.
+        wanted: u64,
+        /// In use.
+        used: u64,
+        /// The slice.
+        limit: u64,
+    },
     /// The state could not be read.
     #[error("{0}")]
     Storage(String),
@@ -55,8 +69,8 @@ pub enum HostFault {
 #[error("{0}")]
 pub(crate) struct BoundBroken(pub(crate) String);
 
-/// Sorts an error of a call. `memory_refused` says whether the guest was refused memory during it.
-pub(crate) fn classify(error: &wasmtime::Error, fuel: u64, memory_refused: bool, memory_bytes: usize) -> CallError {
+/// Sorts an error of a call. `refused` says why the guest was refused memory during it, if it was.
+pub(crate) fn classify(error: &wasmtime::Error, fuel: u64, refused: Option<&MemoryRefused>, memory_bytes: usize) -> CallError {
     if let Some(fault) = error.downcast_ref::<HostFault>() {
         return CallError::Host(fault.clone());
     }
@@ -66,9 +80,11 @@ pub(crate) fn classify(error: &wasmtime::Error, fuel: u64, memory_refused: bool,
     let fault = match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => GuestFault::Fuel(fuel),
         Some(Trap::StackOverflow) => GuestFault::Stack,
-        _ if memory_refused => GuestFault::Memory(memory_bytes),
-        Some(trap) => GuestFault::Trap(trap.to_string()),
-        None => GuestFault::Trap(format!("{error:#}")),
+        _ => match refused {
+            Some(MemoryRefused::Slice(fault)) => return fault.clone().into(),
+            Some(MemoryRefused::Instance) => GuestFault::Memory(memory_bytes),
+            None => GuestFault::Trap(error.downcast_ref::<Trap>().map_or_else(|| format!("{error:#}"), ToString::to_string)),
+        },
     };
     fault.into()
 }

@@ -9,17 +9,26 @@ use std::{
     time::Duration,
 };
 
-use subnode_types::ChainName;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use crate::{CallError, GuestFault, Lent, Limits, engine::YIELD_FUEL, fault::classify, limits::Limiter, output::Output};
+use crate::{
+    CallError, GuestFault, Lent, Limits, Tenant,
+    fault::classify,
+    limits::Limiter,
+    output::Output,
+    turns::{self, TURN_FUEL, TurnMeter},
+};
 
 /// What an instance's host functions work on.
 pub(crate) struct GuestState {
     wasi: WasiCtx,
     resources: ResourceTable,
     pub(crate) limiter: Limiter,
+    pub(crate) turns: TurnMeter,
+    /// Fuel for host functions that is not taken from the store yet.
+    pub(crate) owed_fuel: u64,
+    pub(crate) tenant: Tenant,
     /// Set for the length of a call.
     pub(crate) lent: Option<Lent>,
 }
@@ -66,15 +75,15 @@ pub(crate) struct Shell {
     limits: Limits,
     clock: BlockClock,
     output: Output,
-    chain: ChainName,
+    tenant: Tenant,
     faulted: bool,
 }
 
 impl Shell {
     /// `seed` is all the randomness the guest will see.
-    pub(crate) fn new(engine: &Engine, chain: ChainName, limits: Limits, seed: &[u8]) -> Self {
+    pub(crate) fn new(engine: &Engine, tenant: Tenant, limits: Limits, seed: &[u8]) -> Self {
         let clock = BlockClock::default();
-        let output = Output::new(chain.clone());
+        let output = Output::new(tenant.chain().clone());
         let seed = if seed.is_empty() { vec![0] } else { seed.to_vec() };
         let wasi = WasiCtxBuilder::new()
             .stdout(output.clone())
@@ -90,16 +99,27 @@ impl Shell {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
-        let state = GuestState { wasi, resources: ResourceTable::new(), limiter: Limiter::new(&limits), lent: None };
+        let state = GuestState {
+            wasi,
+            resources: ResourceTable::new(),
+            limiter: Limiter::new(tenant.clone(), &limits),
+            turns: TurnMeter::default(),
+            owed_fuel: 0,
+            tenant: tenant.clone(),
+            lent: None,
+        };
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.transfer_bytes);
-        Self { store, limits, clock, output, chain, faulted: false }
+        Self { store, limits, clock, output, tenant, faulted: false }
     }
 
     /// Fuel for one call or for instantiation, given out in portions after each of which other work may run.
     pub(crate) fn refuel(&mut self) -> Result<(), CallError> {
-        let refuelled = self.store.set_fuel(self.limits.fuel).and_then(|()| self.store.fuel_async_yield_interval(Some(YIELD_FUEL)));
+        let refuelled = self.store.set_fuel(self.limits.fuel).and_then(|()| self.store.fuel_async_yield_interval(Some(TURN_FUEL)));
+        let state = self.store.data_mut();
+        state.owed_fuel = 0;
+        state.turns.begin(self.limits.fuel);
         refuelled.map_err(|error| self.fault(&error))
     }
 
@@ -112,7 +132,7 @@ impl Shell {
         self.clock.set(now_ms);
         self.output.refill();
         let state = self.store.data_mut();
-        state.limiter.memory_refused = false;
+        state.limiter.refused = None;
         state.lent = lent;
         // Until the call has returned, an instance that is dropped midway must not be used again.
         self.faulted = true;
@@ -122,7 +142,9 @@ impl Shell {
     /// Ends a call: what it returned or whose fault it is, and the fuel it burnt.
     pub(crate) fn end<T>(&mut self, result: Result<T, wasmtime::Error>) -> (Result<T, CallError>, u64) {
         self.store.data_mut().lent = None;
-        let burnt = self.limits.fuel.saturating_sub(self.store.get_fuel().unwrap_or_default());
+        let left = self.store.get_fuel().unwrap_or_default().saturating_sub(self.store.data().owed_fuel);
+        let burnt = self.limits.fuel.saturating_sub(left);
+        self.tenant.share().count_fuel(burnt);
         let result = match result {
             Ok(value) => {
                 self.faulted = false;
@@ -136,7 +158,7 @@ impl Shell {
     pub(crate) fn fault(&mut self, error: &wasmtime::Error) -> CallError {
         self.faulted = true;
         let limiter = &self.store.data().limiter;
-        let fault = classify(error, self.limits.fuel, limiter.memory_refused, self.limits.memory_bytes);
+        let fault = classify(error, self.limits.fuel, limiter.refused.as_ref(), self.limits.memory_bytes);
         // A panic's message is its last line of output.
         match (fault, self.output.flush()) {
             (CallError::Guest(GuestFault::Trap(trap)), Some(line)) => GuestFault::Trap(format!("{trap}: {line}")).into(),
@@ -152,25 +174,22 @@ impl Shell {
         self.store.data().limiter.memory_bytes()
     }
 
-    pub(crate) fn wall(&self) -> Duration {
-        self.limits.wall
-    }
-
-    pub(crate) fn chain(&self) -> &ChainName {
-        &self.chain
+    /// How a call is run: on whose account, which turns, and for how long at most.
+    pub(crate) fn run_as(&self) -> RunAs {
+        RunAs { tenant: self.tenant.clone(), turns: self.store.data().turns.counter(), wall: self.limits.wall }
     }
 }
 
-/// Ends a call that waits: a guest that sleeps burns no fuel.
-pub(crate) async fn within<T>(wall: Duration, call: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
-    // A timer is only made for a call that does not return at its first poll, as nearly all do.
-    let mut call = std::pin::pin!(call);
-    let first = std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx))).await;
-    if let std::task::Poll::Ready(result) = first {
-        return result;
-    }
-    match tokio::time::timeout(wall, call).await {
-        Ok(result) => result,
-        Err(_) => Err(crate::HostFault::Timeout(wall).into()),
+/// What it takes to run a call.
+pub(crate) struct RunAs {
+    tenant: Tenant,
+    turns: Arc<AtomicU64>,
+    wall: Duration,
+}
+
+impl RunAs {
+    /// Runs it.
+    pub(crate) async fn run<T>(self, call: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
+        turns::run(&self.tenant, self.turns, self.wall, call).await
     }
 }

@@ -28,6 +28,8 @@ mod limits;
 mod module;
 mod output;
 mod runtime;
+mod tenant;
+mod turns;
 
 pub use bindings::{
     consensus::subnode::chain::agreement::{Candidate, Effect, Input},
@@ -49,6 +51,8 @@ pub use lent::{Accounts, Lent, PoolReader, QueryLent, StateReader, Unavailable};
 pub use limits::Limits;
 pub use module::{Module, ModuleError, World};
 pub use runtime::{RuntimeGuest, Verdict};
+pub use tenant::{Lease, Shed, Tenant};
+pub use turns::charged;
 
 impl Word256 {
     /// The word of these bytes.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
+use crate::{HostFault, Tenant};
+
 /// Bounds of one instance and of each of its calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -20,16 +22,25 @@ pub struct Limits {
 /// Elements in all tables of an instance. A large runtime has some thousand functions behind pointers.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 
-#[derive(Debug)]
+/// Why a guest was refused memory.
+pub(crate) enum MemoryRefused {
+    /// The instance has all it may have.
+    Instance,
+    /// Its chain has.
+    Slice(HostFault),
+}
+
+/// Counts an instance's memory against its own bound and its chain's slice.
 pub(crate) struct Limiter {
+    tenant: Tenant,
     memory_bytes_max: usize,
     memory_bytes: usize,
-    pub(crate) memory_refused: bool,
+    pub(crate) refused: Option<MemoryRefused>,
 }
 
 impl Limiter {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Self { memory_bytes_max: limits.memory_bytes, memory_bytes: 0, memory_refused: false }
+    pub(crate) fn new(tenant: Tenant, limits: &Limits) -> Self {
+        Self { tenant, memory_bytes_max: limits.memory_bytes, memory_bytes: 0, refused: None }
     }
 
     /// Linear memory in use.
@@ -40,17 +51,27 @@ impl Limiter {
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.memory_bytes.saturating_add(desired - current);
-        let allowed = total <= self.memory_bytes_max;
-        if allowed {
-            self.memory_bytes = total;
-        } else {
-            self.memory_refused = true;
+        let grown = desired - current;
+        let total = self.memory_bytes.saturating_add(grown);
+        if total > self.memory_bytes_max {
+            self.refused = Some(MemoryRefused::Instance);
+            return Ok(false);
         }
-        Ok(allowed)
+        if let Err(full) = self.tenant.take_memory(grown as u64) {
+            self.refused = Some(MemoryRefused::Slice(self.tenant.memory_fault(&full)));
+            return Ok(false);
+        }
+        self.memory_bytes = total;
+        Ok(true)
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.tenant.memory().give(self.memory_bytes as u64);
     }
 }

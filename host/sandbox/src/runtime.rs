@@ -1,13 +1,10 @@
 //! Calls of the `runtime` world.
 
-use subnode_types::{BlockRef, ChainName};
+use subnode_types::BlockRef;
 
 use crate::{
-    Admission, Answer, Attributes, Built, CallError, Invalid, Lent, Limits, Module, ModuleError, Occurrence, Outcome, RpcError,
-    bindings::runtime::Runtime,
-    border::runtime_ref,
-    fault::HostFault,
-    guest::{Shell, within},
+    Admission, Answer, Attributes, Built, CallError, Invalid, Lent, Limits, Module, ModuleError, Occurrence, Outcome, RpcError, Tenant,
+    bindings::runtime::Runtime, border::runtime_ref, fault::HostFault, guest::Shell,
 };
 
 /// An instance of a runtime module.
@@ -25,14 +22,14 @@ impl RuntimeGuest {
     ///
     /// # Errors
     /// Where the module is no runtime; the inner error where it traps at its start, or this host has no room for it.
-    pub async fn new(module: &Module, chain: ChainName, limits: Limits, seed: &[u8]) -> Result<Result<Self, CallError>, ModuleError> {
+    pub async fn new(module: &Module, tenant: &Tenant, limits: Limits, seed: &[u8]) -> Result<Result<Self, CallError>, ModuleError> {
         let pre = module.runtime()?;
-        let mut shell = Shell::new(pre.engine(), chain, limits, seed);
+        let mut shell = Shell::new(pre.engine(), tenant.clone(), limits, seed);
         if let Err(error) = shell.begin(0, None) {
             return Ok(Err(error));
         }
-        let wall = shell.wall();
-        let exports = within(wall, pre.instantiate_async(&mut shell.store)).await;
+        let call = shell.run_as();
+        let exports = call.run(pre.instantiate_async(&mut shell.store)).await;
         let exports = exports.map_err(|error| instance_error(error, &shell));
         let (exports, fuel_burnt) = shell.end(exports);
         Ok(exports.map(|exports| Self { shell, exports, fuel_burnt }))
@@ -53,19 +50,14 @@ impl RuntimeGuest {
         self.shell.memory_bytes()
     }
 
-    /// The chain it works for.
-    pub fn chain(&self) -> &ChainName {
-        self.shell.chain()
-    }
-
     /// The first block of a chain, or what is wrong with its spec.
     ///
     /// # Errors
     /// A fault of guest or host.
     pub async fn genesis(&mut self, spec: &[u8], lent: Lent) -> Verdict<Built, String> {
         self.shell.begin(0, Some(lent))?;
-        let wall = self.shell.wall();
-        let result = within(wall, self.exports.call_genesis(&mut self.shell.store, spec)).await;
+        let call = self.shell.run_as();
+        let result = call.run(self.exports.call_genesis(&mut self.shell.store, spec)).await;
         self.finish(result)
     }
 
@@ -80,8 +72,8 @@ impl RuntimeGuest {
         lent: Lent,
     ) -> Result<Vec<Result<Admission, RpcError>>, CallError> {
         self.shell.begin(head.timestamp_ms, Some(lent))?;
-        let (head, wall) = (runtime_ref(head), self.shell.wall());
-        let result = within(wall, self.exports.call_admit(&mut self.shell.store, &head, transactions)).await;
+        let (head, call) = (runtime_ref(head), self.shell.run_as());
+        let result = call.run(self.exports.call_admit(&mut self.shell.store, &head, transactions)).await;
         self.finish(result)
     }
 
@@ -91,8 +83,8 @@ impl RuntimeGuest {
     /// A fault of guest or host.
     pub async fn build(&mut self, parent: &BlockRef, attributes: &Attributes, lent: Lent) -> Verdict<Built, Invalid> {
         self.shell.begin(attributes.timestamp_ms, Some(lent))?;
-        let (parent, wall) = (runtime_ref(parent), self.shell.wall());
-        let result = within(wall, self.exports.call_build(&mut self.shell.store, &parent, attributes)).await;
+        let (parent, call) = (runtime_ref(parent), self.shell.run_as());
+        let result = call.run(self.exports.call_build(&mut self.shell.store, &parent, attributes)).await;
         self.finish(result)
     }
 
@@ -102,8 +94,8 @@ impl RuntimeGuest {
     /// A fault of guest or host.
     pub async fn execute(&mut self, parent: &BlockRef, block: &[u8], lent: Lent) -> Verdict<Outcome, Invalid> {
         self.shell.begin(parent.timestamp_ms, Some(lent))?;
-        let (parent, wall) = (runtime_ref(parent), self.shell.wall());
-        let result = within(wall, self.exports.call_execute(&mut self.shell.store, &parent, block)).await;
+        let (parent, call) = (runtime_ref(parent), self.shell.run_as());
+        let result = call.run(self.exports.call_execute(&mut self.shell.store, &parent, block)).await;
         self.finish(result)
     }
 
@@ -113,8 +105,8 @@ impl RuntimeGuest {
     /// A fault of guest or host.
     pub async fn query(&mut self, head: &BlockRef, method: &str, params: &[u8], lent: Lent) -> Verdict<Answer, RpcError> {
         self.shell.begin(head.timestamp_ms, Some(lent))?;
-        let (head, wall) = (runtime_ref(head), self.shell.wall());
-        let result = within(wall, self.exports.call_query(&mut self.shell.store, &head, method, params)).await;
+        let (head, call) = (runtime_ref(head), self.shell.run_as());
+        let result = call.run(self.exports.call_query(&mut self.shell.store, &head, method, params)).await;
         self.finish(result)
     }
 
@@ -124,8 +116,8 @@ impl RuntimeGuest {
     /// A fault of guest or host.
     pub async fn notify(&mut self, head: &BlockRef, filter: &[u8], occurrence: &Occurrence, lent: Lent) -> Result<Vec<Vec<u8>>, CallError> {
         self.shell.begin(head.timestamp_ms, Some(lent))?;
-        let (head, wall) = (runtime_ref(head), self.shell.wall());
-        let result = within(wall, self.exports.call_notify(&mut self.shell.store, &head, filter, occurrence)).await;
+        let (head, call) = (runtime_ref(head), self.shell.run_as());
+        let result = call.run(self.exports.call_notify(&mut self.shell.store, &head, filter, occurrence)).await;
         self.finish(result)
     }
 
@@ -138,6 +130,6 @@ impl RuntimeGuest {
 
 /// An instance that does not come up is the guest's doing if its start trapped, and the host's if there is no room.
 pub(crate) fn instance_error(error: wasmtime::Error, shell: &Shell) -> wasmtime::Error {
-    let trapped = error.downcast_ref::<wasmtime::Trap>().is_some() || shell.store.data().limiter.memory_refused;
+    let trapped = error.downcast_ref::<wasmtime::Trap>().is_some() || shell.store.data().limiter.refused.is_some();
     if trapped { error } else { HostFault::Instance(format!("{error:#}")).into() }
 }

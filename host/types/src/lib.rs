@@ -5,7 +5,9 @@
 mod chain_name;
 mod head;
 mod sealing;
+mod slice;
 
 pub use chain_name::{ChainName, ChainNameError};
 pub use head::BlockRef;
 pub use sealing::Sealing;
+pub use slice::{PARTS_OF_A_NODE, Parts, PartsError, Slice};

@@ -1,39 +1,39 @@
 //! Chains in one RocksDB, a column family each.
 
+mod dump;
+mod families;
 mod options;
 mod writer;
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use rocksdb::{BoundColumnFamily, DBWithThreadMode, ErrorKind, MultiThreaded, ReadOptions};
 use subnode_types::ChainName;
 
 use crate::{
-    ChainStore, OpenError, Retention, Store, StoreError,
-    rows::{Op, Rows, Written},
+    ChainStore, Frame, Import, OpenError, Retention, Store, StoreError, StoreUsage,
+    rows::{Dump, Op, Rows, Written},
 };
+use families::{Families, family_name};
 pub use options::RocksOptions;
-use writer::Writer;
+use writer::{DiskGuard, Writer};
 
 type Db = DBWithThreadMode<MultiThreaded>;
 
-/// The layout on disk that this release writes, and the newest it reads.
-const FORMAT: u32 = 1;
+/// The layout on disk that this release writes, and the only one it reads.
+const FORMAT: u32 = 2;
 /// Where the format is, in the default family.
 const FORMAT_KEY: &[u8] = b"subnode-format";
-/// Before a chain's name in its family's name.
-const FAMILY_PREFIX: &str = "chain/";
 
 /// Chains in one RocksDB.
 pub struct RocksStore {
-    db: Arc<Db>,
+    families: Families,
     writer: Arc<Writer>,
     cache: rocksdb::Cache,
-    names: Mutex<BTreeSet<ChainName>>,
+    db: Arc<Db>,
 }
 
 impl RocksStore {
@@ -59,8 +59,14 @@ impl RocksStore {
         let db = Db::open_cf_descriptors(&database, path, descriptors).map_err(|error| open_error(path, &error))?;
         check_format(&db, path)?;
         let db = Arc::new(db);
-        let names = families.iter().filter_map(|family| family.strip_prefix(FAMILY_PREFIX)?.parse().ok()).collect();
-        Ok(Self { writer: Arc::new(Writer::start(db.clone())), db, cache, names: Mutex::new(names) })
+        let other = |error: StoreError| OpenError::Other { path: path.into(), reason: error.to_string() };
+        let families = Families::open(db.clone(), cache.clone(), &families, options.families_ready).map_err(other)?;
+        let guard = DiskGuard::new(path.into(), options.disk_free_bytes_min);
+        Ok(Self { families, writer: Arc::new(Writer::start(db.clone(), guard)), cache, db })
+    }
+
+    fn rows(&self, family: u64) -> Arc<RocksRows> {
+        Arc::new(RocksRows { db: self.db.clone(), writer: self.writer.clone(), family: family_name(family) })
     }
 }
 
@@ -86,37 +92,67 @@ fn check_format(db: &Db, path: &Path) -> Result<(), OpenError> {
         }
         Some(row) => match row.as_slice().try_into().map(u32::from_be_bytes) {
             Ok(found) if found > FORMAT => Err(OpenError::NewerFormat { path: path.into(), found, known: FORMAT }),
+            Ok(found) if found < FORMAT => Err(OpenError::OlderFormat { path: path.into(), found }),
             Ok(_) => Ok(()),
             Err(_) => Err(OpenError::Corrupt { path: path.into(), reason: "format row does not decode".into() }),
         },
     }
 }
 
-fn family_name(name: &ChainName) -> String {
-    format!("{FAMILY_PREFIX}{name}")
-}
-
 impl Store for RocksStore {
+    fn register(&self, name: &ChainName, record: &[u8]) -> Result<(), StoreError> {
+        self.families.set(name, record, false).map(drop)
+    }
+
+    fn record(&self, name: &ChainName) -> Result<Option<Vec<u8>>, StoreError> {
+        self.families.record(name)
+    }
+
     fn open(&self, name: &ChainName, retention: Retention) -> Result<Arc<ChainStore>, StoreError> {
-        let family = family_name(name);
-        if self.db.cf_handle(&family).is_none() {
-            self.db.create_cf(&family, &options::family(&self.cache)).map_err(store_error)?;
-            self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
-        }
-        ChainStore::open(Arc::new(RocksRows { db: self.db.clone(), writer: self.writer.clone(), family }), retention)
+        let entry = match self.families.get(name) {
+            Some(entry) if entry.partial => return Err(StoreError::Closed),
+            Some(entry) => entry,
+            None => self.families.set(name, b"", false)?,
+        };
+        ChainStore::open(self.rows(entry.family), retention)
     }
 
     fn delete(&self, name: &ChainName) -> Result<(), StoreError> {
-        let family = family_name(name);
-        if self.db.cf_handle(&family).is_some() {
-            self.db.drop_cf(&family).map_err(store_error)?;
-            self.names.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        }
-        Ok(())
+        self.families.delete(name)
     }
 
     fn names(&self) -> Vec<ChainName> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.families.names(false)
+    }
+
+    fn import(&self, name: &ChainName, header: &Frame) -> Result<Option<Import>, StoreError> {
+        let entry = match self.families.get(name) {
+            Some(entry) if !entry.partial => return Ok(None),
+            Some(entry) => entry,
+            None => self.families.set(name, b"", true)?,
+        };
+        Import::open(self.rows(entry.family), header)
+    }
+
+    fn adopt(&self, name: &ChainName, record: &[u8]) -> Result<(), StoreError> {
+        self.families.set(name, record, false).map(drop)
+    }
+
+    fn unfinished(&self) -> Vec<ChainName> {
+        self.families.names(true)
+    }
+
+    fn usage(&self) -> StoreUsage {
+        let property = |name: &str| self.db.property_int_value(name).ok().flatten().unwrap_or_default();
+        let (synced_writes, batches) = self.writer.counts();
+        StoreUsage {
+            disk_bytes: self.writer.guard().used_bytes(),
+            disk_free_bytes: self.writer.guard().free_bytes(),
+            memory_bytes: self.cache.get_usage() as u64 + property("rocksdb.cur-size-all-mem-tables"),
+            synced_writes,
+            batches,
+            families: self.families.count() as u64,
+        }
     }
 }
 
@@ -166,5 +202,9 @@ impl Rows for RocksRows {
     fn write(&self, ops: Vec<Op>) -> Written {
         let done = self.writer.submit(self.family.clone(), ops);
         Box::pin(async move { done.await.unwrap_or(Err(StoreError::Closed)) })
+    }
+
+    fn dump(&self) -> Result<Box<dyn Dump>, StoreError> {
+        dump::start(self.db.clone(), &self.family)
     }
 }

@@ -9,15 +9,28 @@ pub struct RocksOptions {
     pub write_buffer_bytes: usize,
     /// Threads for flushes and compactions.
     pub background_jobs: i32,
+    /// Column families kept ready for new chains.
+    pub families_ready: usize,
+    /// Nothing is written any more when the disk has less left than this.
+    pub disk_free_bytes_min: u64,
 }
 
+/// What flushes and compactions of all chains may write together: a third of what a small machine's disk takes.
+const BACKGROUND_BYTES_PER_SECOND: i64 = 128 << 20;
+
 impl RocksOptions {
+    /// Budgets for a machine that has other things to do: a developer's, or a test's.
+    pub const SMALL: Self =
+        Self { cache_bytes: 64 << 20, write_buffer_bytes: 64 << 20, background_jobs: 2, families_ready: 1, disk_free_bytes_min: 0 };
+
     pub(super) fn database(&self) -> Options {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_db_write_buffer_size(self.write_buffer_bytes);
         options.set_max_background_jobs(self.background_jobs);
+        // One chain's compactions must not take the disk from all others' synced writes.
+        options.set_ratelimiter(BACKGROUND_BYTES_PER_SECOND, 100_000, 10);
         // Bounds what is replayed on open, which is most of the time that takes.
         options.set_max_total_wal_size(64 << 20);
         options.set_max_open_files(1024);

@@ -1,8 +1,14 @@
 //! One writer for all chains: whatever waits goes into one synced write.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use rocksdb::{WriteBatchWithTransaction, WriteOptions};
@@ -24,17 +30,26 @@ pub(super) struct Writer {
     /// None once the writer is being dropped. One job per chain at a time, which bounds the queue.
     jobs: Option<Mutex<mpsc::Sender<Job>>>,
     thread: Option<JoinHandle<()>>,
+    guard: Arc<DiskGuard>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    synced_writes: AtomicU64,
+    batches: AtomicU64,
 }
 
 impl Writer {
-    pub(super) fn start(db: Arc<Db>) -> Self {
+    pub(super) fn start(db: Arc<Db>, guard: DiskGuard) -> Self {
         let (jobs, queue) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("subnode-writer".into())
-            .spawn(move || run(&db, &queue))
-            .inspect_err(|error| tracing::error!(%error, "no thread for the writer"))
-            .ok();
-        Self { jobs: Some(Mutex::new(jobs)), thread }
+        let (guard, counts) = (Arc::new(guard), Arc::<Counts>::default());
+        let thread = {
+            let (guard, counts) = (guard.clone(), counts.clone());
+            std::thread::Builder::new().name("subnode-writer".into()).spawn(move || run(&db, &queue, &guard, &counts))
+        };
+        let thread = thread.inspect_err(|error| tracing::error!(%error, "no thread for the writer")).ok();
+        Self { jobs: Some(Mutex::new(jobs)), thread, guard, counts }
     }
 
     /// Queues a batch. An answer that never comes means the writer is gone.
@@ -45,6 +60,15 @@ impl Writer {
             drop(jobs.lock().unwrap_or_else(PoisonError::into_inner).send(Job { family, ops, done }));
         }
         answer
+    }
+
+    pub(super) fn guard(&self) -> &DiskGuard {
+        &self.guard
+    }
+
+    /// Synced writes so far, and the batches that were in them.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.counts.synced_writes.load(Ordering::Relaxed), self.counts.batches.load(Ordering::Relaxed))
     }
 }
 
@@ -57,10 +81,56 @@ impl Drop for Writer {
     }
 }
 
-fn run(db: &Db, queue: &mpsc::Receiver<Job>) {
+/// Looks at what the disk has left.
+pub(super) struct DiskGuard {
+    path: PathBuf,
+    free_bytes_min: u64,
+}
+
+impl DiskGuard {
+    pub(super) fn new(path: PathBuf, free_bytes_min: u64) -> Self {
+        Self { path, free_bytes_min }
+    }
+
+    /// What the disk has left for this user, where the system tells.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        rustix::fs::statvfs(&self.path).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// Bytes of the store's files.
+    pub(super) fn used_bytes(&self) -> u64 {
+        let files = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        files.filter_map(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file).map(|file| file.len()).sum()
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        match self.free_bytes() {
+            Some(free) if free < self.free_bytes_min => {
+                Err(StoreError::Full(format!("{free} bytes are left, of which {} are kept free", self.free_bytes_min)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How long a look at the disk is believed.
+const GUARD_EVERY: Duration = Duration::from_millis(200);
+
+fn run(db: &Db, queue: &mpsc::Receiver<Job>, guard: &DiskGuard, counts: &Counts) {
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
+    let mut looked = None;
+    let mut room = Ok(());
     while let Ok(first) = queue.recv() {
+        if looked.is_none_or(|looked: Instant| looked.elapsed() > GUARD_EVERY) {
+            looked = Some(Instant::now());
+            room = guard.check();
+        }
+        if let Err(full) = &room {
+            // A waiter that is gone does not need the answer.
+            drop(first.done.send(Err(full.clone())));
+            continue;
+        }
         let mut batch = WriteBatchWithTransaction::<false>::default();
         let mut waiting = Vec::new();
         let mut next = Some(first);
@@ -80,8 +150,9 @@ fn run(db: &Db, queue: &mpsc::Receiver<Job>) {
             next = if batch.size_in_bytes() < GATHERED_BYTES_MAX { queue.try_recv().ok() } else { None };
         }
         let written = db.write_opt(batch, &synced).map_err(store_error);
+        counts.synced_writes.fetch_add(1, Ordering::Relaxed);
+        counts.batches.fetch_add(waiting.len() as u64, Ordering::Relaxed);
         for done in waiting {
-            // A waiter that is gone does not need the answer.
             drop(done.send(written.clone()));
         }
     }

@@ -17,12 +17,12 @@ use subnode_node::{ChainSetup, Node};
 use subnode_rpc::RpcLimits;
 use subnode_sandbox::{Sandbox, SandboxOptions};
 use subnode_storage::{MemoryStore, Retention, RocksOptions, RocksStore, Store};
-use subnode_types::{ChainName, Sealing};
+use subnode_types::{ChainName, Sealing, Slice};
 
 use crate::{args::DevArgs, shutdown};
 
 /// Budgets of a dev chain's store: a developer's machine has other things to do.
-const STORE: RocksOptions = RocksOptions { cache_bytes: 64 << 20, write_buffer_bytes: 64 << 20, background_jobs: 2 };
+const STORE: RocksOptions = RocksOptions::SMALL;
 
 pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     super::log(if args.silent { "off" } else { "warn,subnode=info" });
@@ -80,6 +80,7 @@ async fn open(args: &DevArgs, accounts: &[Account]) -> anyhow::Result<Arc<Node>>
             spec,
             consensus_config: sealing_config(sealing).into_bytes(),
             retention: if args.history == 0 { Retention::Archive } else { Retention::Last(args.history) },
+            slice: Slice::WHOLE,
             accounts: signers.clone(),
             options,
         };

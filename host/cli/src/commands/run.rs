@@ -9,7 +9,7 @@ use subnode_node::{ChainSetup, Node};
 use subnode_rpc::RpcLimits;
 use subnode_sandbox::{Limits, Module, Sandbox, SandboxOptions};
 use subnode_storage::{Retention, RocksOptions, RocksStore};
-use subnode_types::Sealing;
+use subnode_types::{Sealing, Slice};
 
 use crate::{
     args::RunArgs,
@@ -38,7 +38,7 @@ fn limits(config: &Config) -> RpcLimits {
 async fn open(config: &Config) -> anyhow::Result<Arc<Node>> {
     let instances = u32::try_from(config.chains.len()).unwrap_or(u32::MAX).saturating_mul(4).saturating_add(256);
     let sandbox = Sandbox::new(&SandboxOptions { instances, cache_dir: module_cache_dir() })?;
-    let options = RocksOptions { cache_bytes: 128 << 20, write_buffer_bytes: 128 << 20, background_jobs: 2 };
+    let options = RocksOptions { cache_bytes: 128 << 20, write_buffer_bytes: 128 << 20, ..RocksOptions::SMALL };
     let store = RocksStore::open(&config.data_dir, &options)?;
     let node = Node::new(Arc::new(store));
     for chain in &config.chains {
@@ -83,6 +83,7 @@ fn setup(sandbox: &Sandbox, chain: &ChainConfig) -> anyhow::Result<ChainSetup> {
             HistoryConfig::Archive => Retention::Archive,
             HistoryConfig::Last(heights) => Retention::Last(heights),
         },
+        slice: Slice::WHOLE,
         accounts: Arc::new(Signers::default()),
         options: ChainOptions {
             controls: chain.controls,

@@ -5,6 +5,7 @@ use secp256k1::{
     ecdsa::{RecoverableSignature, RecoveryId},
 };
 use sha2::Digest;
+use subnode_scheduler::Share;
 use tokio::sync::oneshot;
 use wasmtime::component::{Linker, WasmList};
 
@@ -16,6 +17,7 @@ use crate::{
     },
     fault::HostFault,
     guest::GuestState,
+    turns::end_turn,
 };
 
 const TEXTS_MAX: usize = 65_536;
@@ -27,6 +29,7 @@ const NUMBER_BYTES_MAX: usize = 1 << 20;
 // Fuel of one operation: its time here, at the thousand instructions a microsecond that guests were measured at.
 const HASH_FUEL: u64 = 300;
 const RECOVER_FUEL: u64 = 30_000;
+const RECOVER_NS: u64 = 40_000;
 const VERIFY_FUEL: u64 = 60_000;
 const BN254_ADD_FUEL: u64 = 3_000;
 const BN254_MUL_FUEL: u64 = 40_000;
@@ -50,11 +53,19 @@ fn recover(item: &Recovery) -> Option<Point> {
     Some(Point { x: half(1), y: half(33) })
 }
 
-/// Recovers a list on all cores, off the reactor: a block's worth takes a tenth of a second on one.
-async fn recover_many(list: Vec<Recovery>) -> Result<Vec<Option<Point>>, HostFault> {
-    if list.len() < RECOVERIES_APART {
-        return Ok(list.iter().map(recover).collect());
+/// Recovers a list, on all cores if nobody waits for them: a block's worth takes a tenth of a second on one.
+async fn recover_many(list: Vec<Recovery>, share: &Share) -> Result<Vec<Option<Point>>, HostFault> {
+    if list.len() < RECOVERIES_APART || share.others_wait() {
+        let mut recovered = Vec::with_capacity(list.len());
+        for some in list.chunks(RECOVERIES_APART) {
+            if !recovered.is_empty() {
+                end_turn().await;
+            }
+            recovered.extend(some.iter().map(recover));
+        }
+        return Ok(recovered);
     }
+    share.charge(RECOVER_NS * list.len() as u64);
     let (done, recovered) = oneshot::channel();
     rayon::spawn(move || {
         // Whoever asked may have timed out meanwhile.
@@ -122,7 +133,8 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
             bounded("signatures", list.len(), RECOVERIES_MAX)?;
             charge(&mut cx, RECOVER_FUEL * list.len() as u64)?;
             let list: Vec<Recovery> = list.iter(&mut cx)?.collect::<wasmtime::Result<_>>()?;
-            Ok((recover_many(list).await?,))
+            let share = cx.data().tenant.share().clone();
+            Ok((recover_many(list, &share).await?,))
         })
     })?;
     crypto.func_wrap("verify-p256", |mut cx: Cx<'_>, (digest, signature, key): (Bytes, Bytes, Bytes)| {

@@ -28,10 +28,23 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     Ok(linker)
 }
 
+/// Fuel for host functions is gathered until it is worth taking: the store's meter costs more than the shortest of them.
+const GATHERED_FUEL_MAX: u64 = 20_000;
+
 /// Burns fuel for work the host does in the guest's stead, before it is done.
 fn charge(cx: &mut Cx<'_>, fuel: u64) -> wasmtime::Result<()> {
-    match cx.get_fuel()?.checked_sub(fuel) {
-        Some(left) => cx.set_fuel(left),
+    let state = cx.data_mut();
+    state.owed_fuel = state.owed_fuel.saturating_add(fuel);
+    if state.owed_fuel < GATHERED_FUEL_MAX {
+        return Ok(());
+    }
+    let charged = std::mem::take(&mut state.owed_fuel);
+    match cx.get_fuel()?.checked_sub(charged) {
+        Some(left) => {
+            let interval = cx.data_mut().turns.interval(left, charged);
+            cx.fuel_async_yield_interval(Some(interval))?;
+            cx.set_fuel(left)
+        }
         None => {
             cx.set_fuel(0)?;
             Err(Trap::OutOfFuel.into())

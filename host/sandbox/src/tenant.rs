@@ -1,0 +1,89 @@
+use std::sync::{Arc, OnceLock, Weak};
+
+use subnode_scheduler::{Cores, Quota, QuotaFull, Share};
+use subnode_types::{ChainName, Parts};
+
+use crate::HostFault;
+
+/// On whose account a guest runs: a chain, its share of the cores, its memory. Cheap to clone.
+#[derive(Clone)]
+pub struct Tenant {
+    chain: ChainName,
+    share: Arc<Share>,
+    memory: Arc<Quota>,
+    shed: Arc<OnceLock<Weak<dyn Shed>>>,
+}
+
+/// Gives memory up when its chain runs short of it.
+pub trait Shed: Send + Sync {
+    /// Gives up `bytes` if it can, what matters least first.
+    fn shed(&self, bytes: u64);
+}
+
+impl Tenant {
+    /// A tenant of these cores, with so much memory.
+    pub fn new(chain: ChainName, cores: &Arc<Cores>, parts: Parts, memory_bytes: u64) -> Self {
+        Self { chain, share: cores.join(parts), memory: Arc::new(Quota::new(memory_bytes)), shed: Arc::default() }
+    }
+
+    /// A tenant that has a machine's core and all its memory for itself.
+    pub fn alone(chain: ChainName) -> Self {
+        Self::new(chain, &Cores::new(1), Parts::ONE, u64::MAX)
+    }
+
+    /// The chain.
+    pub fn chain(&self) -> &ChainName {
+        &self.chain
+    }
+
+    /// Its share of the cores.
+    pub fn share(&self) -> &Arc<Share> {
+        &self.share
+    }
+
+    /// Its memory.
+    pub fn memory(&self) -> &Quota {
+        &self.memory
+    }
+
+    /// Names what gives memory up when there is too little. The first one stays.
+    pub fn on_shortage(&self, shed: Weak<dyn Shed>) {
+        drop(self.shed.set(shed));
+    }
+
+    /// Takes memory, after having others give some up if need be.
+    ///
+    /// # Errors
+    /// Where there is too little all the same.
+    pub fn take_memory(&self, bytes: u64) -> Result<(), QuotaFull> {
+        let Err(full) = self.memory.take(bytes) else { return Ok(()) };
+        let Some(shed) = self.shed.get().and_then(Weak::upgrade) else { return Err(full) };
+        shed.shed(bytes.saturating_sub(self.memory.free()));
+        self.memory.take(bytes)
+    }
+
+    /// The same for a fixed piece of work: given back when dropped.
+    ///
+    /// # Errors
+    /// As [`Self::take_memory`].
+    pub fn lease(&self, bytes: u64) -> Result<Lease, HostFault> {
+        self.take_memory(bytes).map_err(|full| self.memory_fault(&full))?;
+        Ok(Lease { tenant: self.clone(), bytes })
+    }
+
+    pub(crate) fn memory_fault(&self, full: &QuotaFull) -> HostFault {
+        HostFault::Memory { chain: self.chain.clone(), wanted: full.wanted, used: full.used, limit: full.limit }
+    }
+}
+
+/// Memory of a chain, until it is dropped.
+pub struct Lease {
+    tenant: Tenant,
+    bytes: u64,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.tenant.memory.give(self.bytes);
+    }
+}
