@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
 use subnode_storage::{
-    Batch, ChainStore, Entry, Head, MemoryStore, OpenError, Retention, RocksOptions, RocksStore, Store, StoreError, Table, Write,
+    ArchiveError, ArchiveReader, Batch, ChainStore, Entry, Frame, FrameKind, Head, MemoryStore, OpenError, Retention, RocksOptions,
+    RocksStore, Store, StoreError, Table, Write,
 };
 
 const OPTIONS: RocksOptions = RocksOptions { cache_bytes: 8 << 20, write_buffer_bytes: 8 << 20, ..RocksOptions::SMALL };
@@ -129,7 +130,8 @@ fn a_directory_in_use_unwritable_newer_or_corrupt_is_refused_with_its_reason() {
 
     let mut options = rocksdb::Options::default();
     options.create_if_missing(false);
-    let db = rocksdb::DB::open(&options, dir.path()).unwrap();
+    let families = rocksdb::DB::list_cf(&options, dir.path()).unwrap();
+    let db = rocksdb::DB::open_cf(&options, dir.path(), families).unwrap();
     db.put(b"subnode-format", 9u32.to_be_bytes()).unwrap();
     drop(db);
     assert!(matches!(RocksStore::open(dir.path(), &OPTIONS), Err(OpenError::NewerFormat { found: 9, .. })));
@@ -215,3 +217,164 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn a_commit_beyond_the_slice_writes_nothing_and_pruning_makes_room() {
+    each(|store| {
+        let chain = open(store, "a", Retention::Archive);
+        for height in 0..20 {
+            commit(&chain, height, vec![state(b"x", Some(&[u8::try_from(height).unwrap(); 1000]))]);
+        }
+        let live = chain.live_bytes();
+        assert!((20_000..23_000).contains(&live), "{live}");
+        chain.set_limit_bytes(live + 500);
+        let batch = || Batch { head: Head { height: 20, data: vec![20] }, writes: vec![state(b"x", Some(&[99; 1000]))] };
+        assert!(matches!(wait(chain.commit(batch())), Err(StoreError::SliceFull { .. })));
+        assert_eq!((chain.version(), chain.live_bytes()), (20, live));
+        assert_eq!(chain.view().get(Table::State, b"x").unwrap(), Some(vec![19; 1000]));
+        assert!(chain.full().is_some());
+        chain.set_retention(Retention::Last(3));
+        while wait(chain.prune(4)).unwrap() {}
+        assert!(chain.full().is_none() && chain.live_bytes() < live / 3, "{} of {live}", chain.live_bytes());
+        wait(chain.commit(batch())).unwrap();
+        let mut view = chain.view();
+        assert!(view.seek(10).is_err() && view.seek(18).is_ok());
+    });
+}
+
+/// What is live, counted row by row.
+fn counted(chain: &ChainStore) -> u64 {
+    let mut export = chain.export().unwrap();
+    let mut rows = 0;
+    while let Some(frame) = export.next_frame().unwrap() {
+        if frame.kind() == FrameKind::End {
+            rows = u64::from_be_bytes(frame.payload()[4..12].try_into().unwrap());
+        }
+    }
+    // Each row is exported with two lengths of four bytes.
+    export.bytes() - 8 * rows
+}
+
+#[test]
+fn live_bytes_are_those_of_the_rows_whatever_was_done() {
+    each(|store| {
+        let chain = open(store, "a", Retention::Last(4));
+        for height in 0..30_u8 {
+            let value = vec![height; usize::from(height) * 7];
+            let index = Write { table: Table::Index, key: vec![height % 5], value: (height % 3 != 0).then(|| value.clone()) };
+            commit(&chain, u64::from(height), vec![state(&[height % 7], (height % 4 != 0).then_some(&value)), index]);
+            assert_eq!(chain.live_bytes(), counted(&chain), "at height {height}");
+        }
+        wait(chain.revert_to(chain.version() - 2)).unwrap();
+        assert_eq!(chain.live_bytes(), counted(&chain), "after a revert");
+        chain.set_retention(Retention::Last(1));
+        while wait(chain.prune(1)).unwrap() {}
+        assert_eq!(chain.live_bytes(), counted(&chain), "after pruning");
+    });
+}
+
+/// A chain's archive, frame by frame.
+fn archived(chain: &ChainStore) -> Vec<Frame> {
+    let mut export = chain.export().unwrap();
+    let frames = std::iter::from_fn(|| export.next_frame().unwrap());
+    [Frame::header(b"about".to_vec())].into_iter().chain(frames).collect()
+}
+
+fn filled(store: &dyn Store) -> Arc<ChainStore> {
+    let chain = open(store, "source", Retention::Archive);
+    for height in 0..9_u8 {
+        let writes = (0..64_u8).map(|key| state(&[key], Some(&vec![key ^ height; 9_000])));
+        commit(&chain, height.into(), writes.collect());
+    }
+    chain
+}
+
+#[test]
+fn an_archive_restores_the_chain_on_either_backend_and_resumes() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = RocksStore::open(dir.path(), &OPTIONS).unwrap();
+    let memory = MemoryStore::default();
+    for (from, to) in [(&rocks as &dyn Store, &memory as &dyn Store), (&memory, &rocks), (&rocks, &rocks)] {
+        let source = filled(from);
+        let frames = archived(&source);
+        // The chain goes on: the archive is of its moment.
+        commit(&source, 9, vec![state(b"later", Some(b"x"))]);
+        let name = "copy".parse().unwrap();
+        let [header, chunks @ .., end] = frames.as_slice() else { panic!("too few frames") };
+        assert!(chunks.len() > 2);
+        for (index, chunk) in chunks.iter().enumerate() {
+            // Each chunk by a new import, as after a kill.
+            let mut import = to.import(&name, header).unwrap().unwrap();
+            assert_eq!(import.next_chunk() as usize, index);
+            assert!(import.append(&chunks[(index + 1) % chunks.len()]).await_now().is_err(), "a chunk out of turn");
+            import.append(chunk).await_now().unwrap();
+        }
+        assert!(to.import(&name, &Frame::header(b"another".to_vec())).unwrap().is_none());
+        assert_eq!((to.unfinished(), to.names().contains(&name)), (vec![name.clone()], false));
+        to.import(&name, header).unwrap().unwrap().finish(end).await_now().unwrap();
+        to.adopt(&name, b"record").unwrap();
+        assert_eq!(to.record(&name).unwrap(), Some(b"record".to_vec()));
+        let copy = to.open(&name, Retention::Archive).unwrap();
+        assert_eq!(copy.head(), Some(Head { height: 8, data: vec![8] }));
+        assert_eq!(archived(&copy), frames);
+        wait(source.revert_to(1)).unwrap();
+        to.delete(&name).unwrap();
+        from.delete(&"source".parse().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn every_damage_to_an_archive_is_found() {
+    let memory = MemoryStore::default();
+    let whole: Vec<u8> = archived(&filled(&memory)).iter().flat_map(Frame::encode).collect();
+    let read = |bytes: &[u8]| -> Result<u64, ArchiveError> {
+        let (mut archive, _) = ArchiveReader::new(bytes)?;
+        let mut frames = 1;
+        while archive.next()?.kind() != FrameKind::End {
+            frames += 1;
+        }
+        Ok(frames)
+    };
+    assert!(read(&whole).unwrap() > 2);
+    assert!(matches!(read(b"PK"), Err(ArchiveError::Foreign)));
+    assert!(matches!(read(&[b"x", whole.as_slice()].concat()), Err(ArchiveError::Foreign)));
+    let mut newer = whole.clone();
+    newer[11] = 9;
+    assert!(matches!(read(&newer), Err(ArchiveError::Newer { found: 9 })));
+    for cut in [0, 11, 20, whole.len() / 2, whole.len() - 1] {
+        assert!(matches!(read(&whole[..cut]), Err(ArchiveError::Truncated { .. } | ArchiveError::Foreign)), "cut at {cut}");
+    }
+    for position in (12..whole.len()).step_by(997) {
+        let mut flipped = whole.clone();
+        flipped[position] ^= 0x10;
+        assert!(read(&flipped).is_err(), "byte {position} flipped");
+    }
+}
+
+#[test]
+fn deleted_chains_leave_no_family_and_the_reserve_serves_new_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = RocksOptions { families_ready: 4, ..OPTIONS };
+    for round in 0..3 {
+        let store = RocksStore::open(dir.path(), &options).unwrap();
+        for index in 0..8 {
+            commit(&open(&store, &format!("r{round}c{index}"), Retention::Archive), 0, vec![state(b"x", Some(b"0"))]);
+        }
+        for name in store.names() {
+            store.delete(&name).unwrap();
+        }
+        assert!(store.names().is_empty());
+        drop(store);
+        // The default family, and those kept ready.
+        let families = rocksdb::DB::list_cf(&rocksdb::Options::default(), dir.path()).unwrap();
+        assert!(families.len() <= 1 + 4, "{families:?}");
+    }
+}
+
+trait AwaitNow: Future + Sized {
+    fn await_now(self) -> Self::Output {
+        wait(self)
+    }
+}
+
+impl<F: Future> AwaitNow for F {}
