@@ -10,7 +10,7 @@ use alloy::eips::Encodable2718;
 use alloy::primitives::hex;
 use serde_json::json;
 use subnode_chain::TimeSource;
-use subnode_devnet::{Account, DEFAULT_MNEMONIC, Signers, accounts, default_options, module_cache_dir, sealing_config};
+use subnode_devnet::{Account, DEFAULT_MNEMONIC, Signers, accounts, default_options, module_cache_dir};
 use subnode_node::{ChainSetup, Node};
 use subnode_sandbox::{Sandbox, SandboxOptions};
 use subnode_storage::{Retention, RocksOptions, RocksStore};
@@ -65,7 +65,7 @@ async fn blocks_per_second(
             runtime: runtime.clone(),
             consensus: consensus.clone(),
             spec: Workload::Transfer.genesis(accounts).to_string().into_bytes(),
-            consensus_config: sealing_config(Sealing::Manual).into_bytes(),
+            consensus_config: Sealing::Manual.solo_config().into_bytes(),
             retention: Retention::Last(64),
             slice: Slice::WHOLE,
             accounts: Arc::new(Signers::default()),

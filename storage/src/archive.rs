@@ -106,6 +106,16 @@ impl Frame {
         (self.kind == FrameKind::Chunk).then(|| u32::from_be_bytes(*index))
     }
 
+    /// A frame from its bytes, header's excepted.
+    ///
+    /// # Errors
+    /// Where they are not one whole frame.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ArchiveError> {
+        let mut archive = ArchiveReader { reader: bytes, frames: 0 };
+        let frame = archive.next()?;
+        if archive.reader.is_empty() { Ok(frame) } else { Err(ArchiveError::Damaged { frame: 0, what: "bytes behind it" }) }
+    }
+
     fn checksum(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&[self.kind as u8]);

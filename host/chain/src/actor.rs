@@ -9,7 +9,8 @@ use std::{
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 use subnode_chain_core::{ChainClock, Timers};
 use subnode_sandbox::{
-    Attributes, Built, CallError, Candidate, Change, ConsensusGuest, Effect, GuestFault, Input, Lent, RuntimeGuest, Sealed, border, charged,
+    Attributes, Built, CallError, Candidate, Change, ConsensusGuest, Effect, GuestFault, Input, Lent, Module, RuntimeGuest, Sealed, border,
+    charged,
 };
 use subnode_storage::{Batch, Head, StoreError, Table, Write};
 use subnode_types::BlockRef;
@@ -49,6 +50,27 @@ pub(crate) async fn load_or_create(parts: &ChainParts, options: &ChainOptions) -
     batch.writes.push(Write { table: Table::Meta, key: SPEC_KEY.to_vec(), value: Some(spec_hash.as_bytes().to_vec()) });
     parts.store.commit(batch).await?;
     Ok(head)
+}
+
+/// Has other modules build a block on the head and start there, and drops what they say.
+pub(crate) async fn try_modules(shared: &Shared, runtime: &Module, consensus: &Module, config: &[u8]) -> Result<(), OpenError> {
+    let options = &shared.options;
+    let runtime_error = |error| OpenError::Module { which: "runtime", error };
+    let consensus_error = |error| OpenError::Module { which: "consensus", error };
+    let (view, head) = shared.view();
+    let mut guest = RuntimeGuest::new(runtime, &shared.tenant, options.block, &[]).await.map_err(runtime_error)??;
+    let timestamp_ms = shared.clock().next_timestamp(options.time.now_ms());
+    let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(shared.pool.for_build(0, Arc::default())), query: None };
+    let built = guest.build(&head, &Attributes { timestamp_ms, seed: vec![0; 32] }, lent).await?;
+    let built = built.map_err(|invalid| OpenError::Spec(format!("no block can be built on the head: {}", invalid.reason)))?;
+    let next = border::block_ref(&built.outcome);
+    check_id(&next)?;
+    if next.height != head.height + 1 {
+        return Err(OpenError::Spec(format!("a block of height {} was built on {}", next.height, head.height)));
+    }
+    let mut guest = ConsensusGuest::new(consensus, &shared.tenant, options.query, &[]).await.map_err(consensus_error)??;
+    guest.start(config, &head, 0).await?.map_err(OpenError::Consensus)?;
+    Ok(())
 }
 
 fn check_id(head: &BlockRef) -> Result<(), CallError> {

@@ -351,6 +351,15 @@ impl Chain {
         query::call(self.shared(), |done| Message::Prune { done }).await
     }
 
+    /// Tries other modules on the head: whether they are of the right worlds, and come up with a block and a start there. Nothing of
+    /// the chain changes.
+    ///
+    /// # Errors
+    /// What they said.
+    pub async fn try_modules(&self, runtime: &Module, consensus: &Module, consensus_config: &[u8]) -> Result<(), OpenError> {
+        actor::try_modules(self.shared(), runtime, consensus, consensus_config).await
+    }
+
     /// Gives up instances that were not used since this was last called.
     pub fn sweep(&self) {
         let shared = self.shared();

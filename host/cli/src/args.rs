@@ -5,6 +5,7 @@ use std::{net::IpAddr, path::PathBuf};
 use alloy::primitives::utils::parse_ether;
 use clap::{Parser, Subcommand};
 use subnode_devnet::{DEFAULT_MNEMONIC, DevGenesis, Hardfork};
+use subnode_types::{ByteSize, ChainName, Parts, Sealing};
 
 /// Many blockchains in one process, each a metered WebAssembly guest.
 #[derive(Parser)]
@@ -16,7 +17,9 @@ use subnode_devnet::{DEFAULT_MNEMONIC, DevGenesis, Hardfork};
     subnode dev                                a dev chain on http://127.0.0.1:8545\n  \
     subnode dev --chains 3 --block-time 1      three chains, a block each second\n  \
     subnode config example > subnode.toml      a commented configuration\n  \
-    subnode run --config subnode.toml          a durable node\n"
+    subnode run --config subnode.toml          a durable node\n  \
+    subnode chain create demo --genesis g.json   a further chain on it\n  \
+    subnode top                                  its chains, live\n"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -29,6 +32,16 @@ pub enum Command {
     Dev(Box<DevArgs>),
     /// Run the chains of a configuration file, durably.
     Run(RunArgs),
+    /// Create, change, move and delete chains of a running node.
+    Chain(ChainArgs),
+    /// Show what a running node has to give, and what it gives.
+    Status(NodeArgs),
+    /// Say whether a running node is well: ends with 0 if so, 1 if not, 2 where no node answers.
+    Health(NodeArgs),
+    /// Watch a running node's chains.
+    Top(TopArgs),
+    /// Measure this machine: what a part of it is worth, and how many chains it carries.
+    Doctor(DoctorArgs),
     /// Print or check configuration.
     Config(ConfigArgs),
     /// Look at modules.
@@ -127,12 +140,207 @@ pub struct ConfigArgs {
 pub enum ConfigCommand {
     /// Print a commented configuration file.
     Example,
+    /// Print a systemd unit that runs a node without any rights it does not need.
+    Systemd {
+        /// The configuration file it runs.
+        #[arg(long, default_value = "/etc/subnode/subnode.toml", value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Print a Grafana dashboard of a node's figures.
+    Grafana,
     /// Check a configuration file without running it.
     Check {
         /// The file.
         #[arg(default_value = "subnode.toml")]
         file: PathBuf,
     },
+}
+
+/// Where a running node is found.
+#[derive(Parser, Clone)]
+pub struct NodeArgs {
+    /// The node's socket; by default what the configuration file says.
+    #[arg(long, env = "SUBNODE_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The node's configuration file.
+    #[arg(short, long, default_value = "subnode.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Parser)]
+pub struct TopArgs {
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Seconds between two looks.
+    #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = parse_seconds)]
+    pub interval: std::time::Duration,
+    /// Print one picture as text and end.
+    #[arg(long)]
+    pub once: bool,
+}
+
+#[derive(Parser)]
+pub struct DoctorArgs {
+    /// The directory to measure, where the node's data will be.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Parser)]
+#[command(after_help = "Examples:\n  \
+    subnode chain create demo --genesis genesis.json --slice small\n  \
+    subnode chain list\n  \
+    subnode chain resize demo --memory 512MiB\n  \
+    subnode chain export demo --output demo.subnode\n  \
+    subnode chain import demo2 demo.subnode\n  \
+    subnode chain delete demo --force")]
+pub struct ChainArgs {
+    #[command(flatten)]
+    pub node: NodeArgs,
+    #[command(subcommand)]
+    pub command: ChainCommand,
+}
+
+/// What a chain may use of the node.
+#[derive(Parser, Clone, Default)]
+pub struct SliceArgs {
+    /// Parts of the node, or a class: large (128), medium (4), small (1), test (4).
+    #[arg(long, value_name = "PARTS")]
+    pub slice: Option<Parts>,
+    /// Memory, in place of what the slice brings along.
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<ByteSize>,
+    /// Storage, in place of what the slice brings along.
+    #[arg(long, value_name = "SIZE")]
+    pub storage: Option<ByteSize>,
+    /// Bytes per second of its clients, in place of what the slice brings along.
+    #[arg(long, value_name = "SIZE")]
+    pub bandwidth: Option<ByteSize>,
+    /// Heights whose state is kept; 0 keeps all.
+    #[arg(long, value_name = "HEIGHTS")]
+    pub history: Option<u64>,
+}
+
+#[derive(Subcommand)]
+pub enum ChainCommand {
+    /// Make a chain and run it.
+    Create(Box<CreateArgs>),
+    /// List the chains.
+    List,
+    /// Show one chain.
+    Show {
+        /// Its name.
+        name: ChainName,
+    },
+    /// Run a chain that is stopped, or was left alone after too many failures.
+    Start {
+        /// Its name.
+        name: ChainName,
+    },
+    /// Stop a chain. Its data stays.
+    Stop {
+        /// Its name.
+        name: ChainName,
+    },
+    /// Keep a chain from making blocks. Reads are answered.
+    Pause {
+        /// Its name.
+        name: ChainName,
+    },
+    /// Let a paused chain go on.
+    Resume {
+        /// Its name.
+        name: ChainName,
+    },
+    /// Change a chain's slice while it runs.
+    Resize {
+        /// Its name.
+        name: ChainName,
+        #[command(flatten)]
+        slice: SliceArgs,
+    },
+    /// Put other modules in place of a chain's. They are tried on its head first.
+    Upgrade {
+        /// Its name.
+        name: ChainName,
+        /// A runtime: an embedded module's name, or a component file.
+        #[arg(long, value_name = "MODULE")]
+        runtime: Option<String>,
+        /// A consensus: an embedded module's name, or a component file.
+        #[arg(long, value_name = "MODULE")]
+        consensus: Option<String>,
+    },
+    /// Copy a chain to a file, while it runs. Called again after an interruption, it goes on where it was.
+    Export {
+        /// Its name.
+        name: ChainName,
+        /// The file; NAME.subnode by default.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Make a chain of an exported one. Called again after an interruption, it goes on where it was.
+    Import {
+        /// The name it gets.
+        name: ChainName,
+        /// The file.
+        file: PathBuf,
+        #[command(flatten)]
+        slice: SliceArgs,
+        /// Do not run it yet.
+        #[arg(long)]
+        stopped: bool,
+    },
+    /// Delete a chain and all it has.
+    Delete {
+        /// Its name.
+        name: ChainName,
+        /// Even if it runs, and without asking.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Print what a chain logged.
+    Logs {
+        /// Its name.
+        name: ChainName,
+        /// Go on printing until Ctrl-C.
+        #[arg(short, long)]
+        follow: bool,
+    },
+}
+
+#[derive(Parser)]
+pub struct CreateArgs {
+    /// Its name: 1 to 64 of a-z, 0-9, - and _.
+    pub name: ChainName,
+    /// What the runtime starts from: for the EVM a geth-style genesis file.
+    #[arg(long, value_name = "FILE")]
+    pub genesis: Option<PathBuf>,
+    /// Tells chains of a network apart; the next free number by default.
+    #[arg(long, value_name = "NUMBER")]
+    pub id: Option<std::num::NonZeroU64>,
+    /// An embedded module's name, or a component file.
+    #[arg(long, default_value = "evm", value_name = "MODULE")]
+    pub runtime: String,
+    /// An embedded module's name, or a component file.
+    #[arg(long, default_value = "solo", value_name = "MODULE")]
+    pub consensus: String,
+    /// instant, manual, or a time as 2s or 500ms.
+    #[arg(long, default_value = "instant", value_name = "HOW")]
+    pub sealing: Sealing,
+    /// Let clients use evm_, anvil_ and hardhat_ methods, which change the chain at will.
+    #[arg(long)]
+    pub controls: bool,
+    #[command(flatten)]
+    pub slice: SliceArgs,
+    /// Do not run it yet.
+    #[arg(long)]
+    pub stopped: bool,
 }
 
 #[derive(Parser)]

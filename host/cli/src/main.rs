@@ -2,42 +2,56 @@
 #![allow(unreachable_pub, reason = "nothing is reachable from outside a binary")]
 
 mod args;
+mod client;
 mod commands;
 mod config;
+mod confine;
+mod logging;
+mod output;
+mod service;
 mod shutdown;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 
 use args::{Args, Command};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: no async runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let done = runtime.block_on(async {
-        match args.command {
-            Command::Dev(dev) => Box::pin(commands::dev::run(*dev)).await,
-            Command::Run(run) => Box::pin(commands::run::run(run)).await,
-            Command::Config(config) => commands::config::run(&config),
-            Command::Module(module) => commands::module::run(&module),
-            Command::Completions { shell } => {
-                commands::completions(shell);
-                Ok(())
-            }
-        }
-    });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    match dispatch(Args::parse().command) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    let done = match command {
+        Command::Dev(dev) => runtime()?.block_on(Box::pin(commands::dev::run(*dev))),
+        Command::Run(run) => {
+            let prepared = commands::run::prepare(run)?;
+            runtime()?.block_on(Box::pin(commands::run::run(prepared)))
+        }
+        Command::Chain(chain) => commands::chain::run(chain),
+        Command::Status(status) => commands::status::run(&status),
+        Command::Health(health) => return commands::status::health(&health),
+        Command::Top(top) => commands::top::run(&top),
+        Command::Doctor(doctor) => runtime()?.block_on(Box::pin(commands::doctor::run(doctor))),
+        Command::Config(config) => commands::config::run(&config),
+        Command::Module(module) => commands::module::run(&module),
+        Command::Completions { shell } => {
+            commands::completions(shell);
+            Ok(())
+        }
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Guests run on as many threads as there are cores. As many again keep clients and disks from waiting for them.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(cores * 2).enable_all().build().context("no async runtime")
 }

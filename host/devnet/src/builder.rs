@@ -266,21 +266,11 @@ impl Builder {
             runtime,
             consensus,
             spec: self.genesis.clone().unwrap_or_else(|| genesis.to_json()),
-            consensus_config: sealing_config(self.sealing).into_bytes(),
+            consensus_config: self.sealing.solo_config().into_bytes(),
             retention: self.kept_heights.map_or(Retention::Archive, Retention::Last),
             slice: Slice::WHOLE,
             accounts: signing,
             options,
         }
-    }
-}
-
-/// The configuration of the solo module for a way of sealing.
-#[must_use]
-pub fn sealing_config(sealing: Sealing) -> String {
-    match sealing {
-        Sealing::Instant => "instant".to_owned(),
-        Sealing::Interval(ms) => format!("interval {ms}"),
-        Sealing::Manual => "manual".to_owned(),
     }
 }

@@ -1,7 +1,26 @@
 //! Runs the chains a node should run: one sandbox, one store, many chains.
 //!
-//! Not here: what one chain does (`chain`), who may ask it (`rpc`), where the list of chains comes from (`cli`, `devnet`).
+//! [`Node`] has the chains that run. [`Supervisor`] makes them what they should be: it keeps what is wanted in the store, grants
+//! slices, restarts what fails, and moves chains in and out.
+//!
+//! Not here: what one chain does (`chain`), who may ask it (`rpc`), files and flags (`cli`).
 
+mod control_error;
+mod desired;
+mod lifecycle;
+mod log_book;
+mod machine;
+mod modules;
 mod node;
+mod supervisor;
+mod transfer;
 
+pub use control_error::ControlError;
+pub use desired::{Desired, Origin, Wanted};
+pub use lifecycle::State;
+pub use log_book::{LogBook, LogLine};
+pub use machine::Machine;
+pub use modules::{Modules, ModulesError};
 pub use node::{ChainSetup, Node, NodeError};
+pub use supervisor::{ChainInfo, Resize, Supervisor, SupervisorParts, Upgrade};
+pub use transfer::{About, ExportBegun, ImportBegun};

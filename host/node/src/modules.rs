@@ -12,6 +12,7 @@ use subnode_sandbox::{Module, ModuleError, ModuleHash, Sandbox};
 const HASH_PREFIX: &str = "sha256:";
 
 /// Finds, keeps and loads modules.
+#[derive(Clone)]
 pub struct Modules {
     sandbox: Sandbox,
     embedded: &'static [(&'static str, &'static [u8])],

@@ -46,6 +46,14 @@ pub enum NodeError {
         /// What is wrong.
         error: StoreError,
     },
+    /// Its modules are not there.
+    #[error("chain {name}: {reason}")]
+    Modules {
+        /// The chain.
+        name: ChainName,
+        /// What is wrong.
+        reason: String,
+    },
     /// The chain does not open.
     #[error("chain {name}: {error}")]
     Open {
@@ -60,6 +68,7 @@ pub enum NodeError {
 pub struct Node {
     store: Arc<dyn Store>,
     cores: Arc<Cores>,
+    slots: usize,
     chains: RwLock<Chains>,
 }
 
@@ -73,8 +82,13 @@ struct Chains {
 impl Node {
     /// A node without chains.
     pub fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        let cores = Cores::new(std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get));
-        Arc::new(Self { store, cores, chains: RwLock::default() })
+        let slots = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        Arc::new(Self { store, cores: Cores::new(slots), slots, chains: RwLock::default() })
+    }
+
+    /// Cores that the chains share.
+    pub fn cores(&self) -> usize {
+        self.slots
     }
 
     /// Opens a chain and runs it.
@@ -120,6 +134,27 @@ impl Node {
     /// The running chains by name.
     pub fn names(&self) -> Vec<ChainName> {
         self.chains.read().unwrap_or_else(PoisonError::into_inner).by_name.keys().cloned().collect()
+    }
+
+    /// Names the chain that answers at `/`, whether it runs already or not.
+    pub fn set_first(&self, name: ChainName) {
+        self.chains.write().unwrap_or_else(PoisonError::into_inner).first = Some(name);
+    }
+
+    /// Stops a chain, once what it is committing is durable; nothing happens where it does not run.
+    pub async fn close(&self, name: &ChainName) {
+        let chain = self.chains.write().unwrap_or_else(PoisonError::into_inner).by_name.remove(name);
+        if let Some(chain) = chain {
+            chain.stop().await;
+        }
+    }
+
+    /// Has every chain give up instances that were not used since the last time.
+    pub fn sweep(&self) {
+        let chains: Vec<Chain> = self.chains.read().unwrap_or_else(PoisonError::into_inner).by_name.values().cloned().collect();
+        for chain in chains {
+            chain.sweep();
+        }
     }
 
     /// Stops every chain, once what each is committing is durable.

@@ -3,14 +3,21 @@
 //! `/` is the first chain and `/chain/NAME` any. Methods are the runtimes' own: this crate knows framing, batches, limits and
 //! how a reply becomes JSON, and no method by name.
 //!
+//! Operators have a Unix socket of their own: see [`Admin`], and the table of its methods in `admin.rs`.
+//!
 //! Not here: what a method means (modules), which chains run (`node`).
 
+mod admin;
 mod connection;
+mod describe;
 mod framing;
 mod limits;
+mod metrics;
 mod server;
 mod websocket;
 
+pub use admin::{Admin, DEFAULT_PARTS, bind_admin, serve_admin};
 pub use framing::answer;
 pub use limits::RpcLimits;
+pub use metrics::serve_metrics;
 pub use server::{ServeError, serve};

@@ -2,12 +2,14 @@
 //!
 //! Not here: behaviour, serialization, anything of one chain's meaning.
 
+mod byte_size;
 mod chain_name;
 mod head;
 mod sealing;
 mod slice;
 
+pub use byte_size::{ByteSize, ByteSizeError};
 pub use chain_name::{ChainName, ChainNameError};
 pub use head::BlockRef;
-pub use sealing::Sealing;
+pub use sealing::{Sealing, SealingError};
 pub use slice::{PARTS_OF_A_NODE, Parts, PartsError, Slice};

@@ -12,7 +12,7 @@ use alloy::primitives::{hex, utils::format_ether};
 use anyhow::Context;
 use serde_json::json;
 use subnode_chain::TimeSource;
-use subnode_devnet::{Account, DevGenesis, Signers, accounts, default_options, module_cache_dir, sealing_config};
+use subnode_devnet::{Account, DevGenesis, Signers, accounts, default_options, module_cache_dir};
 use subnode_node::{ChainSetup, Node};
 use subnode_rpc::RpcLimits;
 use subnode_sandbox::{Sandbox, SandboxOptions};
@@ -78,7 +78,7 @@ async fn open(args: &DevArgs, accounts: &[Account]) -> anyhow::Result<Arc<Node>>
             runtime: runtime.clone(),
             consensus: consensus.clone(),
             spec,
-            consensus_config: sealing_config(sealing).into_bytes(),
+            consensus_config: sealing.solo_config().into_bytes(),
             retention: if args.history == 0 { Retention::Archive } else { Retention::Last(args.history) },
             slice: Slice::WHOLE,
             accounts: signers.clone(),

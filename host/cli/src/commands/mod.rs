@@ -1,9 +1,14 @@
 //! One file per command.
 
+pub mod chain;
 pub mod config;
 pub mod dev;
+pub mod doctor;
 pub mod module;
 pub mod run;
+pub mod status;
+pub mod top;
+mod transfer;
 
 use std::{io::IsTerminal, net::SocketAddr, path::Path};
 

@@ -1,95 +1,225 @@
 //! `subnode run`: a durable node.
 
-use std::{num::NonZeroU64, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
-use subnode_chain::{ChainOptions, PoolLimits, TimeSource};
-use subnode_devnet::{Signers, default_options, module_cache_dir, sealing_config};
-use subnode_node::{ChainSetup, Node};
-use subnode_rpc::RpcLimits;
-use subnode_sandbox::{Limits, Module, Sandbox, SandboxOptions};
+use subnode_chain::ChainOptions;
+use subnode_devnet::{Signers, default_options, module_cache_dir};
+use subnode_node::{Desired, LogBook, Machine, Modules, Origin, Supervisor, SupervisorParts, Wanted};
+use subnode_rpc::{Admin, DEFAULT_PARTS, RpcLimits};
+use subnode_sandbox::{Limits, Sandbox, SandboxOptions};
+use subnode_scheduler::Capacity;
 use subnode_storage::{Retention, RocksOptions, RocksStore};
-use subnode_types::{Sealing, Slice};
+use subnode_types::{ChainName, Parts, Sealing, Slice};
+use tokio::net::TcpListener;
 
 use crate::{
     args::RunArgs,
-    config::{self, ChainConfig, Config, HistoryConfig, SealingConfig},
-    shutdown,
+    config::{self, CapacityConfig, ChainConfig, Config, HistoryConfig},
+    confine::{Reach, confine},
+    logging::{self, Levels},
+    service, shutdown,
 };
 
-pub async fn run(args: RunArgs) -> anyhow::Result<()> {
-    super::log("info");
+/// Instances of all chains at once. They cost address space, not memory: a chain has one for its consensus, and some for each of its
+/// queries.
+const INSTANCES: u32 = 8_192;
+
+/// A node that is confined and has not begun.
+pub struct Prepared {
+    path: PathBuf,
+    config: Config,
+    logs: Arc<LogBook>,
+    levels: Levels,
+}
+
+/// Reads the configuration and confines the process to what it names. Before any thread is started: a thread is confined only by
+/// the one that starts it.
+pub fn prepare(args: RunArgs) -> anyhow::Result<Prepared> {
     let config = config::load(&args.config)?;
+    let logs = Arc::new(LogBook::default());
+    let levels = logging::start(&config, logs.clone());
+    let directory = |path: &Path| std::fs::create_dir_all(path).with_context(|| format!("make the directory {}", path.display()));
+    directory(&config.data_dir)?;
+    let parent = |path: &Path| path.parent().map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir }.to_owned());
+    let mut reach = Reach { writable: vec![config.data_dir.clone()], readable: Vec::new() };
+    if let Some(cache) = module_cache_dir() {
+        // Without it modules are compiled at each start: slower, not wrong.
+        drop(std::fs::create_dir_all(&cache));
+        reach.writable.push(cache);
+    }
+    reach.writable.extend(parent(&config.socket()));
+    reach.readable.extend(parent(&args.config));
+    for chain in &config.chains {
+        let files = [chain.genesis.clone(), Some(chain.runtime.clone().into()), Some(chain.consensus.clone().into())];
+        reach.readable.extend(files.into_iter().flatten());
+    }
+    for lacking in confine(&reach) {
+        tracing::warn!("{lacking}; a guest that broke out of its sandbox would be held by less");
+    }
+    Ok(Prepared { path: args.config, config, logs, levels })
+}
+
+pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
+    let Prepared { path, config, logs, levels } = prepared;
     let shutdown = shutdown::token()?;
+    let mut reloads = service::reloads()?;
+
     let listener = super::bind(config.rpc.listen).await?;
     let address = listener.local_addr()?;
-    let node = open(&config).await?;
-    tracing::info!(%address, chains = config.chains.len(), "ready");
-    subnode_rpc::serve(node.clone(), listener, limits(&config), shutdown).await?;
+    let metrics = match config.metrics.listen {
+        None => None,
+        Some(address) => Some(super::bind(address).await?),
+    };
+    let options = RocksOptions {
+        cache_bytes: 128 << 20,
+        write_buffer_bytes: 128 << 20,
+        families_ready: 8,
+        disk_free_bytes_min: config.capacity.keep_free,
+        ..RocksOptions::SMALL
+    };
+    let store = Arc::new(RocksStore::open(&config.data_dir, &options)?);
+    let socket = config.socket();
+    let admin_listener = subnode_rpc::bind_admin(&socket)
+        .with_context(|| format!("cannot listen on {}; give a shorter path or another directory as admin.socket", socket.display()))?;
+    let sandbox = Sandbox::new(&SandboxOptions { instances: INSTANCES, cache_dir: module_cache_dir() })?;
+    let modules = Modules::new(sandbox, &subnode_modules::ALL, config.data_dir.join("modules"));
+    let capacity = capacity(&config.capacity, &config.data_dir, &*store);
+    let configured = desired(&config, &modules, capacity)?;
+    let parts = SupervisorParts {
+        store,
+        modules: modules.clone(),
+        capacity,
+        options: chain_options(),
+        accounts: Arc::new(Signers::default()),
+        disk_free_bytes_min: config.capacity.keep_free,
+    };
+    let supervisor = Box::pin(Supervisor::start(parts, configured)).await?;
+
+    let stop = shutdown.child_token();
+    let mut servers = tokio::task::JoinSet::new();
+    let admin = Admin { supervisor: supervisor.clone(), logs };
+    servers.spawn(subnode_rpc::serve_admin(admin, admin_listener, stop.clone()));
+    servers.spawn(subnode_rpc::serve(supervisor.node().clone(), listener, limits(&config), stop.clone()));
+    if let Some(listener) = metrics {
+        announce_metrics(&listener);
+        servers.spawn(subnode_rpc::serve_metrics(supervisor.clone(), listener, stop.clone()));
+    }
+    let chains = supervisor.list().len();
+    tracing::info!(%address, chains, socket = %socket.display(), "ready");
+    service::ready(&format!("{chains} chains on {address}"));
+    let watchdog = service::watchdog(supervisor.clone(), stop.clone());
+
+    let failed = loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break None,
+            Some(ended) = servers.join_next() => break Some(ended),
+            Some(()) = reloads.recv() => {
+                service::reloading();
+                match Box::pin(reload(&path, &supervisor, &modules, capacity)).await {
+                    Ok(config) => {
+                        levels.set(&config);
+                        tracing::info!(chains = config.chains.len(), "the configuration was read again");
+                    }
+                    Err(error) => tracing::error!(error = format!("{error:#}"), "the configuration is not taken; the old one stays"),
+                }
+                service::ready("configuration read again");
+            }
+        }
+    };
     tracing::info!("stopping");
-    node.stop().await;
-    Ok(())
+    service::stopping();
+    stop.cancel();
+    while servers.join_next().await.is_some() {}
+    watchdog.await.context("the watchdog ended")?;
+    supervisor.shut_down().await;
+    // Left behind, it would only be in the way.
+    drop(std::fs::remove_file(&socket));
+    match failed {
+        None => Ok(()),
+        Some(ended) => ended.context("a server failed")?.context("a server ended"),
+    }
+}
+
+fn announce_metrics(listener: &TcpListener) {
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(metrics = %address, "figures at /metrics");
+    }
+}
+
+async fn reload(path: &Path, supervisor: &Arc<Supervisor>, modules: &Modules, capacity: Capacity) -> anyhow::Result<Config> {
+    let config = config::load(path)?;
+    supervisor.configure(desired(&config, modules, capacity)?).await?;
+    Ok(config)
 }
 
 fn limits(config: &Config) -> RpcLimits {
     RpcLimits { connections: config.rpc.connections, request_bytes: config.rpc.request_bytes, ..RpcLimits::DEFAULT }
 }
 
-async fn open(config: &Config) -> anyhow::Result<Arc<Node>> {
-    let instances = u32::try_from(config.chains.len()).unwrap_or(u32::MAX).saturating_mul(4).saturating_add(256);
-    let sandbox = Sandbox::new(&SandboxOptions { instances, cache_dir: module_cache_dir() })?;
-    let options = RocksOptions { cache_bytes: 128 << 20, write_buffer_bytes: 128 << 20, ..RocksOptions::SMALL };
-    let store = RocksStore::open(&config.data_dir, &options)?;
-    let node = Node::new(Arc::new(store));
-    for chain in &config.chains {
-        let setup = setup(&sandbox, chain)?;
-        let opened = Box::pin(node.open(setup)).await;
-        opened.with_context(|| super::opening("a chain", chain.genesis.as_deref()))?;
-        tracing::info!(chain = %chain.name, "open");
+/// How chains are run, but for what each one's settings say.
+fn chain_options() -> ChainOptions {
+    let defaults = default_options(Sealing::Instant, subnode_chain::TimeSource::Wall);
+    ChainOptions { controls: false, query: Limits { wall: Duration::from_secs(10), ..defaults.query }, ..defaults }
+}
+
+/// What the node has to give.
+pub(super) fn capacity(config: &CapacityConfig, data_dir: &Path, store: &dyn subnode_storage::Store) -> Capacity {
+    let machine = Machine::of(data_dir);
+    let storage = machine.disk_free_bytes.saturating_sub(config.keep_free).saturating_add(store.usage().disk_bytes);
+    Capacity {
+        parts: Parts::new(config.parts).unwrap_or(Parts::ONE),
+        memory_bytes: config.memory.unwrap_or(machine.memory_bytes / 4 * 3),
+        storage_bytes: config.storage.unwrap_or(storage),
+        bandwidth_bytes: config.bandwidth,
     }
-    Ok(node)
 }
 
-fn module(sandbox: &Sandbox, name: &str) -> anyhow::Result<Module> {
-    let file;
-    let component = match subnode_modules::by_name(name) {
-        Some(embedded) => embedded,
-        None => {
-            file = std::fs::read(name).with_context(|| format!("module {name:?} is neither embedded (evm, kv, solo) nor a file"))?;
-            &file
-        }
-    };
-    sandbox.load(component).with_context(|| format!("module {name}"))
+/// What the configuration says should run.
+fn desired(config: &Config, modules: &Modules, capacity: Capacity) -> anyhow::Result<Vec<(ChainName, Desired)>> {
+    let all = config.chains.iter();
+    all.map(|chain| Ok((chain.name.clone(), one(chain, modules, capacity).with_context(|| format!("chain {}", chain.name))?))).collect()
 }
 
-fn setup(sandbox: &Sandbox, chain: &ChainConfig) -> anyhow::Result<ChainSetup> {
-    let sealing = match chain.sealing {
-        SealingConfig::Instant => Sealing::Instant,
-        SealingConfig::Manual => Sealing::Manual,
-        SealingConfig::Interval(ms) => NonZeroU64::new(ms).map_or(Sealing::Instant, Sealing::Interval),
-    };
+fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Result<Desired> {
     let spec = match &chain.genesis {
-        Some(path) => std::fs::read(path).with_context(|| format!("chain {}: read its genesis {}", chain.name, path.display()))?,
+        Some(path) => std::fs::read(path).with_context(|| format!("read its genesis {}", path.display()))?,
         None => Vec::new(),
     };
-    let defaults = default_options(sealing, TimeSource::Wall);
-    Ok(ChainSetup {
-        name: chain.name.clone(),
-        runtime: module(sandbox, &chain.runtime).with_context(|| format!("chain {}", chain.name))?,
-        consensus: module(sandbox, &chain.consensus).with_context(|| format!("chain {}", chain.name))?,
+    let module = |name: &str| -> anyhow::Result<String> {
+        if subnode_modules::by_name(name).is_some() {
+            return Ok(name.to_owned());
+        }
+        let component = std::fs::read(name).with_context(|| format!("module {name:?} is neither embedded (evm, kv, solo) nor a file"))?;
+        Ok(modules.add(&component)?)
+    };
+    let parts = chain.slice.or(Parts::new(DEFAULT_PARTS.min(capacity.parts.get()))).unwrap_or(Parts::ONE);
+    let slice = capacity.slice(parts);
+    let slice = Slice {
+        memory_bytes: chain.memory.unwrap_or(slice.memory_bytes),
+        storage_bytes: chain.storage.unwrap_or(slice.storage_bytes),
+        bandwidth_bytes: chain.bandwidth.unwrap_or(slice.bandwidth_bytes),
+        ..slice
+    };
+    Ok(Desired {
+        id: chain.id,
+        origin: Origin::Config,
+        wanted: Wanted::Running,
+        runtime: module(&chain.runtime)?,
+        consensus: module(&chain.consensus)?,
         spec,
-        consensus_config: sealing_config(sealing).into_bytes(),
+        consensus_config: chain.sealing.solo_config().into_bytes(),
+        sealing: chain.sealing,
+        slice,
         retention: match chain.history {
             HistoryConfig::Archive => Retention::Archive,
             HistoryConfig::Last(heights) => Retention::Last(heights),
         },
-        slice: Slice::WHOLE,
-        accounts: Arc::new(Signers::default()),
-        options: ChainOptions {
-            controls: chain.controls,
-            pool: PoolLimits { bytes: chain.pool_bytes, ..defaults.pool },
-            query: Limits { wall: Duration::from_secs(10), ..defaults.query },
-            ..defaults
-        },
+        controls: chain.controls,
+        pool_bytes: chain.pool_bytes,
     })
 }

@@ -2,12 +2,14 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU64,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Deserializer, de};
-use subnode_types::ChainName;
+use subnode_types::{ByteSize, ChainName, PARTS_OF_A_NODE, Parts, Sealing};
 
 /// A commented configuration. A test reads it and compares it with the defaults.
 pub const EXAMPLE: &str = include_str!("example.toml");
@@ -20,6 +22,14 @@ pub struct Config {
     pub data_dir: PathBuf,
     #[serde(default)]
     pub rpc: RpcConfig,
+    #[serde(default)]
+    pub admin: AdminConfig,
+    #[serde(default)]
+    pub metrics: MetricsConfig,
+    #[serde(default)]
+    pub log: LogConfig,
+    #[serde(default)]
+    pub capacity: CapacityConfig,
     /// The chains, the first of which answers at `/`.
     #[serde(rename = "chain", default)]
     pub chains: Vec<ChainConfig>,
@@ -40,12 +50,86 @@ impl Default for RpcConfig {
     }
 }
 
+/// The operator's socket.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct AdminConfig {
+    /// `subnode.sock` in the data directory where it is not given.
+    pub socket: Option<PathBuf>,
+}
+
+/// Figures for Prometheus.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct MetricsConfig {
+    /// None opens no port.
+    pub listen: Option<SocketAddr>,
+}
+
+/// What is logged.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LogConfig {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What the node has to give; what is not given here is looked up, or bounded by nothing.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct CapacityConfig {
+    pub parts: u32,
+    /// Three quarters of the machine's.
+    #[serde(deserialize_with = "some_size")]
+    pub memory: Option<u64>,
+    /// What the disk has left, and what the node uses already.
+    #[serde(deserialize_with = "some_size")]
+    pub storage: Option<u64>,
+    /// Per second.
+    #[serde(deserialize_with = "size")]
+    pub bandwidth: u64,
+    /// Bytes of the disk that are kept free.
+    #[serde(deserialize_with = "size")]
+    pub keep_free: u64,
+}
+
+impl Default for CapacityConfig {
+    fn default() -> Self {
+        Self { parts: PARTS_OF_A_NODE, memory: None, storage: None, bandwidth: 125_000_000, keep_free: 1 << 30 }
+    }
+}
+
 /// A chain.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ChainConfig {
-    #[serde(deserialize_with = "chain_name")]
+    #[serde(deserialize_with = "parsed")]
     pub name: ChainName,
+    /// Tells chains of a network apart.
+    pub id: Option<NonZeroU64>,
     /// An embedded module's name, or a component file.
     #[serde(default = "evm")]
     pub runtime: String,
@@ -53,24 +137,26 @@ pub struct ChainConfig {
     pub consensus: String,
     /// What the runtime starts from: for the EVM a geth-style genesis file.
     pub genesis: Option<PathBuf>,
-    #[serde(default, deserialize_with = "sealing")]
-    pub sealing: SealingConfig,
+    #[serde(default, deserialize_with = "parsed")]
+    pub sealing: Sealing,
     #[serde(default, deserialize_with = "history")]
     pub history: HistoryConfig,
     #[serde(default)]
     pub controls: bool,
-    #[serde(default = "pool_bytes")]
-    pub pool_bytes: usize,
-}
-
-/// `"instant"`, `"manual"`, or a time as `"2s"` or `"500ms"`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SealingConfig {
-    #[default]
-    Instant,
-    Manual,
-    /// Milliseconds.
-    Interval(u64),
+    #[serde(default = "pool_bytes", deserialize_with = "size")]
+    pub pool_bytes: u64,
+    /// Parts, or a class.
+    #[serde(default, deserialize_with = "slice")]
+    pub slice: Option<Parts>,
+    /// In place of what the slice brings along.
+    #[serde(default, deserialize_with = "some_size")]
+    pub memory: Option<u64>,
+    #[serde(default, deserialize_with = "some_size")]
+    pub storage: Option<u64>,
+    #[serde(default, deserialize_with = "some_size")]
+    pub bandwidth: Option<u64>,
+    /// In place of the node's.
+    pub log: Option<LogLevel>,
 }
 
 /// `"archive"`, or a number of heights.
@@ -94,41 +180,55 @@ fn solo() -> String {
     "solo".into()
 }
 
-fn pool_bytes() -> usize {
+fn pool_bytes() -> u64 {
     64 << 20
 }
 
-fn chain_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ChainName, D::Error> {
+fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(deserializer: D) -> Result<T, D::Error> {
     String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
 }
 
-fn sealing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SealingConfig, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let interval =
-        |number: &str, scale: u64| number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).filter(|ms| *ms > 0);
-    let parsed = match text.as_str() {
-        "instant" => Some(SealingConfig::Instant),
-        "manual" => Some(SealingConfig::Manual),
-        text => match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-            (Some(number), _) => interval(number, 1).map(SealingConfig::Interval),
-            (None, Some(number)) => interval(number, 1000).map(SealingConfig::Interval),
-            (None, None) => None,
-        },
-    };
-    parsed.ok_or_else(|| de::Error::custom(format!("sealing {text:?}: use \"instant\", \"manual\", or a time as \"2s\" or \"500ms\"")))
+/// A number, or a text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Number(u64),
+    Word(String),
+}
+
+impl Either {
+    fn text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Word(word) => word,
+        }
+    }
+}
+
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Either::deserialize(deserializer)?.text().parse::<ByteSize>().map(|size| size.0).map_err(de::Error::custom)
+}
+
+fn some_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    size(deserializer).map(Some)
+}
+
+fn slice<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Parts>, D::Error> {
+    Either::deserialize(deserializer)?.text().parse().map(Some).map_err(de::Error::custom)
 }
 
 fn history<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HistoryConfig, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either {
-        Heights(u64),
-        Word(String),
-    }
     match Either::deserialize(deserializer)? {
-        Either::Heights(heights) if heights > 0 => Ok(HistoryConfig::Last(heights)),
+        Either::Number(heights) if heights > 0 => Ok(HistoryConfig::Last(heights)),
         Either::Word(word) if word == "archive" => Ok(HistoryConfig::Archive),
-        Either::Heights(_) | Either::Word(_) => Err(de::Error::custom("history: use \"archive\", or a number of heights of 1 or more")),
+        Either::Number(_) | Either::Word(_) => Err(de::Error::custom("history: use \"archive\", or a number of heights of 1 or more")),
+    }
+}
+
+impl Config {
+    /// Where the operator's socket is.
+    pub fn socket(&self) -> PathBuf {
+        self.admin.socket.clone().unwrap_or_else(|| self.data_dir.join("subnode.sock"))
     }
 }
 
@@ -140,6 +240,7 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
     // Paths in the file are relative to the file.
     let base = path.parent().unwrap_or(Path::new("."));
     config.data_dir = base.join(&config.data_dir);
+    config.admin.socket = config.admin.socket.map(|socket| base.join(socket));
     for chain in &mut config.chains {
         chain.genesis = chain.genesis.as_ref().map(|genesis| base.join(genesis));
         for module in [&mut chain.runtime, &mut chain.consensus] {
@@ -160,12 +261,15 @@ fn parse(text: &str) -> anyhow::Result<Config> {
         if config.chains[..position].iter().any(|earlier| earlier.name == chain.name) {
             bail!("two chains are named {}; give one another name", chain.name);
         }
+        if let Some(other) = config.chains[..position].iter().find(|earlier| chain.id.is_some() && earlier.id == chain.id) {
+            bail!("chains {} and {} have one id; give one another", other.name, chain.name);
+        }
         if chain.runtime == "evm" && chain.genesis.is_none() {
             bail!("chain {}: the evm runtime needs `genesis`, a geth-style genesis file", chain.name);
         }
     }
-    if config.chains.is_empty() {
-        bail!("there is no chain in it; add a [[chain]] section");
+    if Parts::new(config.capacity.parts).is_none() {
+        bail!("capacity.parts: 0 parts cannot be divided; use 1 or more ({PARTS_OF_A_NODE} by default)");
     }
     Ok(config)
 }
@@ -185,8 +289,9 @@ mod tests {
     fn the_example_says_what_the_defaults_are() {
         let example = parse(EXAMPLE).expect("the example parses");
         assert_eq!(example.rpc, RpcConfig::default());
+        assert_eq!((&example.log, &example.capacity), (&LogConfig::default(), &CapacityConfig::default()));
         let chain = &example.chains[0];
-        assert_eq!((chain.sealing, chain.history, chain.controls), (SealingConfig::default(), HistoryConfig::default(), false));
+        assert_eq!((chain.sealing, chain.history, chain.controls), (Sealing::default(), HistoryConfig::default(), false));
         assert_eq!((chain.runtime.as_str(), chain.consensus.as_str(), chain.pool_bytes), ("evm", "solo", pool_bytes()));
         let minimal = parse("data-dir = \"d\"\n[[chain]]\nname = \"a\"\ngenesis = \"g\"\n").expect("parses");
         assert_eq!(minimal.chains[0].history, chain.history);
@@ -201,10 +306,16 @@ mod tests {
     #[test]
     fn a_wrong_value_says_what_is_right() {
         let with = |line: &str| parse(&format!("data-dir = \"d\"\n[[chain]]\nname = \"a\"\ngenesis = \"g\"\n{line}\n"));
-        for (line, hint) in [("sealing = \"2h\"", "500ms"), ("history = 0", "archive"), ("name2 = 1", "did you mean `name`")] {
+        for (line, hint) in [
+            ("sealing = \"2h\"", "500ms"),
+            ("history = 0", "archive"),
+            ("name2 = 1", "did you mean `name`"),
+            ("slice = \"tiny\"", "medium"),
+            ("memory = \"much\"", "64MiB"),
+        ] {
             let error = with(line).expect_err(line).to_string();
             assert!(error.contains(hint) && error.contains("line 5"), "{error}");
         }
-        assert!(with("sealing = \"250ms\"").is_ok_and(|config| config.chains[0].sealing == SealingConfig::Interval(250)));
+        assert!(with("sealing = \"250ms\"").is_ok_and(|config| config.chains[0].sealing.to_string() == "250ms"));
     }
 }

@@ -1,0 +1,11 @@
+//! What people read.
+
+pub mod progress;
+pub mod table;
+
+use std::io::IsTerminal;
+
+/// Whether standard output is for a person, who may be shown colours.
+pub fn coloured() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}

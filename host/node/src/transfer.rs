@@ -1,0 +1,283 @@
+//! Exports and imports under way. Whoever asked takes or brings one frame at a time, and may come back after an interruption.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use subnode_storage::{ArchiveError, ArchiveReader, Export, Frame, Import};
+use subnode_types::ChainName;
+
+use crate::{
+    ChainInfo, ControlError, Desired, Origin, Supervisor, Wanted,
+    supervisor::{Reserved, blocking},
+};
+
+/// Exports and imports at once.
+const TRANSFERS_MAX: usize = 8;
+/// How long one is kept for somebody who does not come back: an export holds files that compaction would free.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// Exports and imports under way.
+#[derive(Default)]
+pub(crate) struct Transfers {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    next: u64,
+    exports: BTreeMap<u64, (Instant, Arc<tokio::sync::Mutex<Exporting>>)>,
+    imports: BTreeMap<u64, (Instant, Arc<tokio::sync::Mutex<Importing>>)>,
+}
+
+struct Exporting {
+    export: Option<Export>,
+    /// The last frame and its place, for somebody who did not get it.
+    last: (u64, Vec<u8>),
+}
+
+struct Importing {
+    name: ChainName,
+    desired: Desired,
+    import: Option<Import>,
+}
+
+/// What the header of an archive says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct About {
+    /// The chain's name where it was exported.
+    pub name: String,
+    /// Its height then.
+    pub height: u64,
+    /// The id of its last block.
+    pub block_id: Vec<u8>,
+    /// Live bytes of its tables.
+    pub bytes: u64,
+    /// What it should be, encoded.
+    desired: Vec<u8>,
+    /// Modules that not every node has.
+    modules: Vec<Vec<u8>>,
+    /// Tells two exports of one height apart.
+    nonce: u64,
+}
+
+/// An export that has begun.
+pub struct ExportBegun {
+    /// To ask for frames with.
+    pub export: u64,
+    /// The first frame, as it stands in a file.
+    pub header: Vec<u8>,
+    /// What it says.
+    pub about: About,
+}
+
+/// An import that has begun, or goes on.
+pub struct ImportBegun {
+    /// To bring frames with.
+    pub import: u64,
+    /// The chunk that is wanted next.
+    pub next_chunk: u32,
+}
+
+impl About {
+    /// What a header says.
+    ///
+    /// # Errors
+    /// Where it is of another program.
+    pub fn decode(header: &Frame) -> Result<Self, ArchiveError> {
+        postcard::from_bytes(header.payload()).map_err(|_| ArchiveError::Damaged { frame: 0, what: "its header does not decode" })
+    }
+}
+
+impl Transfers {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        let mut inner = self.inner();
+        inner.exports.retain(|_, (used, _)| now.duration_since(*used) < IDLE_MAX);
+        inner.imports.retain(|_, (used, _)| now.duration_since(*used) < IDLE_MAX);
+    }
+
+    /// Ends imports under this name.
+    pub(crate) fn forget(&self, name: &ChainName) {
+        self.inner().imports.retain(|_, (_, importing)| importing.try_lock().is_ok_and(|importing| importing.name != *name));
+    }
+
+    fn number(&self, inner: &mut Inner) -> Result<u64, ControlError> {
+        if inner.exports.len() + inner.imports.len() >= TRANSFERS_MAX {
+            return Err(ControlError::TooManyTransfers(TRANSFERS_MAX));
+        }
+        inner.next += 1;
+        Ok(inner.next)
+    }
+
+    fn export(&self, number: u64) -> Result<Arc<tokio::sync::Mutex<Exporting>>, ControlError> {
+        let mut inner = self.inner();
+        let (used, exporting) = inner.exports.get_mut(&number).ok_or(ControlError::NoTransfer("export"))?;
+        *used = Instant::now();
+        Ok(exporting.clone())
+    }
+
+    fn import(&self, number: u64) -> Result<Arc<tokio::sync::Mutex<Importing>>, ControlError> {
+        let mut inner = self.inner();
+        let (used, importing) = inner.imports.get_mut(&number).ok_or(ControlError::NoTransfer("import"))?;
+        *used = Instant::now();
+        Ok(importing.clone())
+    }
+}
+
+impl Supervisor {
+    /// Begins to export a chain as of now. It goes on meanwhile.
+    ///
+    /// # Errors
+    /// Where there is no such chain, or it cannot be read.
+    pub async fn begin_export(&self, name: &ChainName) -> Result<ExportBegun, ControlError> {
+        let info = self.show(name)?;
+        let tables = match &info.chain {
+            Some(chain) => chain.store().clone(),
+            None => self.parts.store.open(name, info.desired.retention)?,
+        };
+        let head = tables.head().ok_or_else(|| ControlError::State {
+            name: name.clone(),
+            state: info.state.name(),
+            remedy: "it has no blocks yet; start it first",
+        })?;
+        let modules = [&info.desired.runtime, &info.desired.consensus].map(|module| self.parts.modules.added(module));
+        let [runtime, consensus] = modules;
+        let about = About {
+            name: name.to_string(),
+            height: head.height,
+            block_id: info.chain.as_ref().map(|chain| chain.head().id).unwrap_or_default(),
+            bytes: tables.live_bytes(),
+            desired: Desired { spec: Vec::new(), ..info.desired }.encode(),
+            modules: [runtime?, consensus?].into_iter().flatten().collect(),
+            nonce: rand_nonce(),
+        };
+        let export = blocking(move || tables.export()).await?;
+        let header = Frame::header(postcard::to_stdvec(&about).unwrap_or_default()).encode();
+        let exporting = Exporting { export: Some(export), last: (0, Vec::new()) };
+        let mut inner = self.transfers.inner();
+        let number = self.transfers.number(&mut inner)?;
+        inner.exports.insert(number, (Instant::now(), Arc::new(tokio::sync::Mutex::new(exporting))));
+        Ok(ExportBegun { export: number, header, about })
+    }
+
+    /// A frame of an export, counted from 1: the next, or the last one again. None after the end.
+    ///
+    /// # Errors
+    /// Where the export is not there any more, or the store cannot be read.
+    pub async fn export_frame(&self, export: u64, index: u64) -> Result<Option<Vec<u8>>, ControlError> {
+        let exporting = self.transfers.export(export)?;
+        let mut exporting = exporting.lock_owned().await;
+        if index == exporting.last.0 && index > 0 {
+            return Ok(Some(exporting.last.1.clone()));
+        }
+        if index != exporting.last.0 + 1 {
+            return Err(ControlError::NoTransfer("export"));
+        }
+        let mut whole = exporting.export.take().ok_or(ControlError::NoTransfer("export"))?;
+        let (whole, frame) = blocking(move || whole.next_frame().map(|frame| (whole, frame))).await?;
+        exporting.export = Some(whole);
+        let Some(frame) = frame else {
+            self.transfers.inner().exports.remove(&export);
+            return Ok(None);
+        };
+        exporting.last = (index, frame.encode());
+        Ok(Some(exporting.last.1.clone()))
+    }
+
+    /// Begins to import a chain under a name, or goes on with it. `desired` is what it shall be, given what it was where it was
+    /// exported.
+    ///
+    /// # Errors
+    /// Where the name is taken, the header is of something else, or its slice does not fit.
+    pub async fn begin_import(
+        &self,
+        name: &ChainName,
+        header: &[u8],
+        desired: impl FnOnce(Desired) -> Desired,
+    ) -> Result<ImportBegun, ControlError> {
+        self.not_stopping()?;
+        let (_, header) = ArchiveReader::new(header)?;
+        let about = About::decode(&header)?;
+        let strange = ArchiveError::Damaged { frame: 0, what: "its record is of another release" };
+        let was = Desired::decode(&about.desired).ok_or(strange)?;
+        let desired = desired(Desired { id: None, origin: Origin::Operator, ..was });
+        if self.slot(name).is_some() {
+            return Err(ControlError::Exists(name.clone()));
+        }
+        let modules = self.parts.modules.clone();
+        let names = [desired.runtime.clone(), desired.consensus.clone()];
+        blocking(move || {
+            for module in &about.modules {
+                modules.add(module)?;
+            }
+            for name in &names {
+                modules.load(name)?;
+            }
+            Ok::<_, ControlError>(())
+        })
+        .await?;
+        self.transfers.forget(name);
+        let (store, chain) = (self.parts.store.clone(), name.clone());
+        let import = blocking(move || store.import(&chain, &header)).await?;
+        let import = import.ok_or_else(|| ControlError::Exists(name.clone()))?;
+        let next_chunk = import.next_chunk();
+        let importing = Importing { name: name.clone(), desired, import: Some(import) };
+        let mut inner = self.transfers.inner();
+        let number = self.transfers.number(&mut inner)?;
+        inner.imports.insert(number, (Instant::now(), Arc::new(tokio::sync::Mutex::new(importing))));
+        Ok(ImportBegun { import: number, next_chunk })
+    }
+
+    /// Brings the next frame of an import: a chunk, durable when this resolves, or the end, after which the chain runs.
+    ///
+    /// # Errors
+    /// Where it is not the next, or damaged. The import can go on with the right one.
+    pub async fn import_frame(self: &Arc<Self>, import: u64, frame: &[u8]) -> Result<Option<ChainInfo>, ControlError> {
+        let importing = self.transfers.import(import)?;
+        let mut importing = importing.lock_owned().await;
+        let frame = Frame::decode(frame)?;
+        let Some(mut filled) = importing.import.take() else { return Err(ControlError::NoTransfer("import")) };
+        if frame.chunk_index().is_some() {
+            let appended = filled.append(&frame).await;
+            importing.import = Some(filled);
+            appended?;
+            return Ok(None);
+        }
+        let (name, desired) = (importing.name.clone(), importing.desired.clone());
+        // Its name is free: an import that is not finished holds it in the store.
+        filled.finish(&frame).await?;
+        self.transfers.inner().imports.remove(&import);
+        self.adopt(&name, desired).await.map(Some)
+    }
+
+    async fn adopt(self: &Arc<Self>, name: &ChainName, desired: Desired) -> Result<ChainInfo, ControlError> {
+        let Reserved::New(slot) = self.reserve(name, desired, true)? else { return Err(ControlError::Exists(name.clone())) };
+        let desired = slot.desired();
+        let (store, chain, record) = (self.parts.store.clone(), name.clone(), desired.encode());
+        let made = async {
+            blocking(move || store.adopt(&chain, &record)).await?;
+            if desired.wanted == Wanted::Stopped { Ok(()) } else { self.open(&slot).await.map_err(ControlError::from) }
+        };
+        match Box::pin(made).await {
+            Ok(()) => self.show(name),
+            Err(error) => {
+                self.forget(&slot).await?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A number that no other export is likely to have.
+fn rand_nonce() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(Instant::now())
+}

@@ -1,0 +1,126 @@
+//! Chains and the node as JSON, for operators.
+
+use serde_json::{Value, json};
+use subnode_node::{ChainInfo, Machine, Origin, Supervisor, Wanted};
+use subnode_storage::Retention;
+
+/// A chain.
+pub(crate) fn chain(info: &ChainInfo) -> Value {
+    let desired = &info.desired;
+    let mut value = json!({
+        "name": info.name.as_str(),
+        "id": desired.id,
+        "state": info.state.name(),
+        "reason": info.state.reason(),
+        "failures": info.failures,
+        "origin": match desired.origin { Origin::Config => "config", Origin::Operator => "operator" },
+        "wanted": match desired.wanted { Wanted::Running => "running", Wanted::Paused => "paused", Wanted::Stopped => "stopped" },
+        "runtime": desired.runtime,
+        "consensus": desired.consensus,
+        "sealing": desired.sealing.to_string(),
+        "history": match desired.retention { Retention::Archive => json!("archive"), Retention::Last(heights) => json!(heights) },
+        "slice": {
+            "parts": desired.slice.cpu.get(),
+            "memoryBytes": desired.slice.memory_bytes,
+            "storageBytes": desired.slice.storage_bytes,
+            "bandwidthBytes": desired.slice.bandwidth_bytes,
+        },
+    });
+    if let Some(chain) = &info.chain {
+        let stats = chain.stats();
+        value["height"] = json!(stats.head.height);
+        value["timestampMs"] = json!(stats.head.timestamp_ms);
+        value["stats"] = json!({
+            "blocks": stats.blocks,
+            "transactions": stats.transactions,
+            "buildUs": stats.build_us,
+            "commitUs": stats.commit_us,
+            "lateUs": stats.late_us,
+            "lateUsMax": stats.late_us_max,
+            "cpuNs": stats.usage.ran_ns,
+            "fuel": stats.usage.fuel,
+            "turns": stats.usage.turns,
+            "memoryBytes": stats.memory_bytes.0,
+            "storageBytes": stats.storage_bytes.0,
+            "storageFull": stats.full,
+            "receivedBytes": stats.traffic_bytes.0,
+            "sentBytes": stats.traffic_bytes.1,
+            "poolReady": stats.pool.0,
+            "poolWaiting": stats.pool.1,
+            "poolBytes": stats.pool_bytes,
+            "admitted": stats.transactions_admitted,
+            "refused": stats.transactions_refused,
+            "shed": stats.transactions_shed,
+            "queries": stats.queries,
+            "queriesRefused": stats.queries_refused,
+            "guestFaults": stats.guest_faults,
+            "hostFaults": stats.host_faults,
+            "subscriptions": stats.subscriptions,
+        });
+    }
+    value
+}
+
+/// What does not go as it should.
+pub(crate) fn problems(supervisor: &Supervisor) -> Vec<String> {
+    let mut problems = Vec::new();
+    for info in supervisor.list() {
+        if let Some(reason) = info.state.reason() {
+            problems.push(format!("chain {} is {}: {reason}", info.name, info.state.name()));
+        }
+        if info.chain.is_some_and(|chain| chain.stats().full) {
+            problems.push(format!("chain {}: its slice of storage is full; subnode chain resize {0} --storage SIZE", info.name));
+        }
+    }
+    let usage = supervisor.store().usage();
+    if usage.disk_free_bytes.is_some_and(|free| free < supervisor.disk_free_bytes_min()) {
+        problems.push(format!(
+            "the disk has {} bytes left, less than the {} that are kept free: nothing is written until there are more",
+            usage.disk_free_bytes.unwrap_or_default(),
+            supervisor.disk_free_bytes_min()
+        ));
+    }
+    problems
+}
+
+/// The node.
+pub(crate) fn node(supervisor: &Supervisor) -> Value {
+    let (capacity, granted) = supervisor.granted();
+    let usage = supervisor.store().usage();
+    let chains = supervisor.list();
+    let count = |state: &str| chains.iter().filter(|info| info.state.name() == state).count();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptimeMs": u64::try_from(supervisor.uptime().as_millis()).unwrap_or(u64::MAX),
+        "healthy": problems(supervisor).is_empty(),
+        "chains": {
+            "running": count("running"),
+            "paused": count("paused"),
+            "stopped": count("stopped"),
+            "restarting": count("restarting") + count("opening"),
+            "quarantined": count("quarantined"),
+        },
+        "capacity": {
+            "parts": capacity.parts.get(),
+            "memoryBytes": capacity.memory_bytes,
+            "storageBytes": capacity.storage_bytes,
+            "bandwidthBytes": capacity.bandwidth_bytes,
+        },
+        "granted": {
+            "parts": granted.parts,
+            "memoryBytes": granted.memory_bytes,
+            "storageBytes": granted.storage_bytes,
+            "bandwidthBytes": granted.bandwidth_bytes,
+        },
+        "residentBytes": Machine::resident_bytes(),
+        "cores": supervisor.cores(),
+        "store": {
+            "diskBytes": usage.disk_bytes,
+            "diskFreeBytes": usage.disk_free_bytes,
+            "memoryBytes": usage.memory_bytes,
+            "syncedWrites": usage.synced_writes,
+            "batches": usage.batches,
+            "families": usage.families,
+        },
+    })
+}
