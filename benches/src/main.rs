@@ -1,19 +1,26 @@
 //! Measures Subnode against named peers on this machine and prints tables.
 //!
-//! `make bench` runs all; `make bench ARGS="guest dev"` some of: guest, dev, devnet, durable.
+//! `make bench` runs all; `make bench ARGS="guest dev"` some of: guest, dev, devnet, durable, isolation.
 
 mod dev;
 mod devnet;
 mod durable;
 mod guest;
+mod isolation;
 mod peer;
 mod ratio;
 mod workload;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
+    // As `subnode run` has it.
+    let cores = std::thread::available_parallelism()?.get();
+    tokio::runtime::Builder::new_multi_thread().worker_threads(cores).event_interval(2).global_queue_interval(3).enable_all().build()?
+        .block_on(run())
+}
+
+async fn run() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let known = ["guest", "dev", "devnet", "durable"];
+    let known = ["guest", "dev", "devnet", "durable", "isolation"];
     if let Some(unknown) = wanted.iter().find(|one| !known.contains(&one.as_str())) {
         anyhow::bail!("{unknown:?} is no measurement; there are {}", known.join(", "));
     }
@@ -26,6 +33,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wants("devnet") {
         devnet::run().await?;
+    }
+    if wants("isolation") {
+        Box::pin(isolation::run()).await?;
     }
     if wants("durable") {
         Box::pin(durable::run()).await?;

@@ -4,6 +4,8 @@
 pub mod counter;
 /// A client for load and for what no client library would send.
 pub mod http;
+/// Nodes and their operators.
+pub mod operator;
 /// Real `subnode` processes.
 pub mod process;
 /// A runtime guest without a chain around it.

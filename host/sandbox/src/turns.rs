@@ -16,9 +16,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{HostFault, Tenant};
 
-/// Fuel of a turn: some 200 microseconds. A chain that wakes up waits for no more than that, and ending a turn costs
-/// a thousandth of it.
-pub(crate) const TURN_FUEL: u64 = 250_000;
+/// Fuel of a turn: some 80 microseconds. A chain that wakes up waits for no more than that, and ending a turn costs
+/// a hundredth of it.
+pub(crate) const TURN_FUEL: u64 = 100_000;
 /// A guest that burnt its turn in host functions ends it after so much of its own fuel.
 const LAST_FUEL: u64 = 2_000;
 
@@ -134,10 +134,10 @@ mod tests {
     fn charges_bring_the_end_of_a_turn_nearer() {
         let mut meter = TurnMeter::default();
         meter.begin(1_000_000);
-        assert_eq!(meter.interval(900_000, 60_000), TURN_FUEL - 100_000);
-        assert_eq!(meter.interval(800_000, 60_000), TURN_FUEL - 200_000);
-        assert_eq!(meter.interval(700_000, 60_000), LAST_FUEL);
+        assert_eq!(meter.interval(960_000, 20_000), TURN_FUEL - 40_000);
+        assert_eq!(meter.interval(920_000, 20_000), TURN_FUEL - 80_000);
+        assert_eq!(meter.interval(880_000, 20_000), LAST_FUEL);
         meter.counter().fetch_add(1, Ordering::Relaxed);
-        assert_eq!(meter.interval(600_000, 60_000), TURN_FUEL - 60_000, "a new turn, of which one charge is gone");
+        assert_eq!(meter.interval(840_000, 20_000), TURN_FUEL - 20_000, "a new turn, of which one charge is gone");
     }
 }

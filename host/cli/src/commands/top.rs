@@ -23,7 +23,7 @@ use crate::{args::TopArgs, client::Client};
 /// Looks kept for the curves.
 const LOOKS_MAX: usize = 120;
 /// The picture that `--once` prints.
-const ONCE: (u16, u16) = (150, 40);
+const ONCE_COLUMNS: u16 = 150;
 
 /// What the table can be sorted by, and what it is called there.
 const SORTS: [&str; 8] = ["NAME", "CPU", "MEMORY", "STORAGE", "TRAFFIC", "BLOCKS/S", "POOL", "FAULTS"];
@@ -179,16 +179,18 @@ impl Picture {
 
     /// The picture as text.
     fn text(&mut self) -> anyhow::Result<String> {
-        let mut terminal = Terminal::new(TestBackend::new(ONCE.0, ONCE.1))?;
+        // The head, the table and its head, and a line for the keys.
+        let rows = u16::try_from(self.chains.len()).unwrap_or(u16::MAX).saturating_add(5);
+        let mut terminal = Terminal::new(TestBackend::new(ONCE_COLUMNS, rows))?;
         terminal.draw(|frame| self.draw(frame))?;
         let buffer = terminal.backend().buffer().clone();
-        let lines = buffer.content().chunks(usize::from(ONCE.0)).map(|cells| {
+        let lines = buffer.content().chunks(usize::from(ONCE_COLUMNS)).map(|cells| {
             let line: String = cells.iter().map(ratatui::buffer::Cell::symbol).collect();
             line.trim_end().to_owned()
         });
         let lines: Vec<String> = lines.collect();
-        let used = lines.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
-        Ok(lines[..used].join("\n") + "\n")
+        // The keys are of no use on paper.
+        Ok(lines[..lines.len() - 1].join("\n") + "\n")
     }
 
     fn draw(&mut self, frame: &mut Frame<'_>) {

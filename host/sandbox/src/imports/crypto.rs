@@ -24,6 +24,8 @@ const TEXTS_MAX: usize = 65_536;
 const RECOVERIES_MAX: usize = 65_536;
 /// Recoveries that are worth another thread: it takes some 20 us to wake, each of them 40.
 const RECOVERIES_APART: usize = 8;
+/// Recoveries of a turn, while others wait for theirs.
+const RECOVERIES_A_TURN: usize = 2;
 const NUMBER_BYTES_MAX: usize = 1 << 20;
 
 // Fuel of one operation: its time here, at the thousand instructions a microsecond that guests were measured at.
@@ -57,7 +59,7 @@ fn recover(item: &Recovery) -> Option<Point> {
 async fn recover_many(list: Vec<Recovery>, share: &Share) -> Result<Vec<Option<Point>>, HostFault> {
     if list.len() < RECOVERIES_APART || share.others_wait() {
         let mut recovered = Vec::with_capacity(list.len());
-        for some in list.chunks(RECOVERIES_APART) {
+        for some in list.chunks(RECOVERIES_A_TURN) {
             if !recovered.is_empty() {
                 end_turn().await;
             }

@@ -105,3 +105,16 @@ fn a_resized_chain_is_served_at_its_new_share() {
     }
     assert!((2_950..=3_050).contains(&turns[0]), "{turns:?}");
 }
+
+#[test]
+fn a_chain_below_its_share_runs_at_once_beside_busy_ones() {
+    let mut queue = FairQueue::new(2);
+    let [busy, small] = [Parts::new(127).expect("parts"), Parts::ONE].map(|parts| queue.join(parts));
+    for waiter in 0..10 {
+        assert_eq!(queue.arrive(busy, waiter), waiter < 2);
+    }
+    assert!(queue.arrive(small, 100), "it does not wait for a turn to end");
+    assert!(!queue.arrive(small, 101), "but once it runs, it waits as anyone");
+    assert_eq!(queue.end(small, 1_000_000), None, "no more run than there are slots");
+    assert!(queue.end(busy, 1_000_000).is_some());
+}

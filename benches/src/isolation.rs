@@ -1,0 +1,253 @@
+//! A small chain beside hostile ones on one node: what it waits for, against what it waits for alone.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use alloy::primitives::{Address, address};
+use anyhow::anyhow;
+use serde_json::{Value, json};
+use subnode_chain::{Chain, ChainOptions, PoolLimits, Session, TimeSource};
+use subnode_devnet::{Account, DEFAULT_MNEMONIC, DevGenesis, Signers, accounts, default_options, module_cache_dir};
+use subnode_node::{ChainSetup, Node};
+use subnode_sandbox::{Module, Sandbox, SandboxOptions};
+use subnode_storage::{Retention, RocksOptions, RocksStore};
+use subnode_types::{Parts, Sealing, Slice};
+use tokio::task::JoinSet;
+
+/// How long each neighbour is measured.
+const TIME: Duration = Duration::from_secs(6);
+/// What the victim does: a block with some transfers so often, and a call in between.
+const BLOCK_EVERY: Duration = Duration::from_millis(20);
+const TRANSFERS: usize = 5;
+const CALL_EVERY: Duration = Duration::from_millis(5);
+/// Calls that a neighbour keeps in flight.
+const IN_FLIGHT: usize = 64;
+const CONTRACT: Address = address!("00000000000000000000000000000000000c0de1");
+const MEMORY: u64 = 512 << 20;
+const STORAGE: u64 = 1 << 30;
+
+/// What a neighbour does, without end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hostile {
+    /// Blocks full of a loop.
+    Loop,
+    /// Blocks full of storage writes.
+    Storage,
+    /// Transactions faster than blocks take them.
+    Pool,
+    /// Blocks full of logs, with a subscriber.
+    Logs,
+    /// Calls that loop until they are cut.
+    Queries,
+    /// Calls that grow their memory until they are cut.
+    Memory,
+}
+
+impl Hostile {
+    pub(crate) const ALL: [Self; 6] = [Self::Loop, Self::Storage, Self::Pool, Self::Logs, Self::Queries, Self::Memory];
+
+    fn code(self) -> &'static str {
+        match self {
+            // for (;;) {}
+            Self::Loop | Self::Queries | Self::Pool => "0x5b5f56",
+            // for (;;) sstore(gas, gas)
+            Self::Storage => "0x5b5a5a555f56",
+            // for (;;) log0(0, 1024)
+            Self::Logs => "0x5b6104005fa05f56",
+            // for (;;) mstore(msize, 0)
+            Self::Memory => "0x5b5f59525f56",
+        }
+    }
+}
+
+struct Bench {
+    runtime: Module,
+    consensus: Module,
+    accounts: Vec<Account>,
+}
+
+impl Bench {
+    fn new() -> anyhow::Result<Self> {
+        let sandbox = Sandbox::new(&SandboxOptions { instances: 512, cache_dir: module_cache_dir() })?;
+        let (runtime, consensus) = (sandbox.load(subnode_modules::EVM)?, sandbox.load(subnode_modules::SOLO)?);
+        Ok(Self { runtime, consensus, accounts: accounts(DEFAULT_MNEMONIC, 10)? })
+    }
+
+    async fn open(&self, node: &Node, name: &str, parts: u32, sealing: Sealing, code: Option<&str>) -> anyhow::Result<Chain> {
+        let mut genesis: Value = serde_json::from_slice(
+            &DevGenesis {
+                chain_id: DevGenesis::DEFAULT_CHAIN_ID,
+                hardfork: subnode_devnet::Hardfork::default(),
+                balances: self.accounts.iter().map(|account| (account.address, alloy::primitives::U256::MAX >> 128)).collect(),
+                gas_limit: DevGenesis::DEFAULT_GAS_LIMIT,
+                base_fee: 0,
+                timestamp: 1_704_067_200,
+            }
+            .to_json(),
+        )?;
+        if let Some(code) = code {
+            genesis["alloc"][CONTRACT.to_string()] = json!({ "balance": "0x0", "code": code });
+        }
+        let defaults = default_options(sealing, TimeSource::Wall);
+        let setup = ChainSetup {
+            name: name.parse()?,
+            runtime: self.runtime.clone(),
+            consensus: self.consensus.clone(),
+            spec: genesis.to_string().into_bytes(),
+            consensus_config: sealing.solo_config().into_bytes(),
+            retention: Retention::Last(64),
+            slice: Slice {
+                cpu: Parts::new(parts).unwrap_or(Parts::ONE),
+                memory_bytes: MEMORY,
+                storage_bytes: STORAGE,
+                bandwidth_bytes: u64::MAX,
+            },
+            accounts: Arc::new(Signers::of(&self.accounts)),
+            options: ChainOptions { pool: PoolLimits { bytes: 32 << 20, ..defaults.pool }, ..defaults },
+        };
+        Ok(Box::pin(node.open(setup)).await?)
+    }
+}
+
+async fn call(chain: &Chain, method: &str, params: Value) -> anyhow::Result<()> {
+    let answered = chain.query(method, params.to_string().as_bytes(), None).await;
+    answered.map(drop).map_err(|error| anyhow!("{method}: {}", error.message))
+}
+
+/// Does what a neighbour does, until it is told to stop.
+async fn attack(chain: Chain, hostile: Hostile, from: Vec<Address>, stop: Arc<AtomicBool>) {
+    let mut tasks = JoinSet::new();
+    let session = Arc::new(Session::new(64));
+    if hostile == Hostile::Logs {
+        drop(chain.query("eth_subscribe", b"[\"logs\"]", Some(&session.0)).await);
+    }
+    let in_flight = match hostile {
+        Hostile::Loop | Hostile::Storage | Hostile::Logs => 2,
+        Hostile::Pool | Hostile::Queries | Hostile::Memory => IN_FLIGHT,
+    };
+    for index in 0..in_flight {
+        let (chain, stop, from) = (chain.clone(), stop.clone(), from[index % from.len()]);
+        let session = session.clone();
+        tasks.spawn(async move {
+            let _session = session;
+            while !stop.load(Ordering::Relaxed) {
+                // Refusals are what it wants to provoke; it goes on.
+                let (method, params) = match hostile {
+                    Hostile::Loop | Hostile::Storage | Hostile::Logs => {
+                        ("eth_sendTransaction", json!([{ "from": from, "to": CONTRACT, "gas": "0x1c9c380" }]))
+                    }
+                    Hostile::Pool => ("eth_sendTransaction", json!([{ "from": from, "to": from, "gas": "0x5208" }])),
+                    Hostile::Queries | Hostile::Memory => ("eth_call", json!([{ "to": CONTRACT, "gas": "0x5f5e100" }, "latest"])),
+                };
+                drop(call(&chain, method, params).await);
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Latencies of the victim, sorted.
+pub(crate) struct Latencies {
+    pub(crate) blocks: Vec<Duration>,
+    pub(crate) calls: Vec<Duration>,
+}
+
+pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    sorted.get(sorted.len() * percent / 100).or(sorted.last()).copied().unwrap_or_default()
+}
+
+async fn victim(chain: &Chain, accounts: &[Account]) -> anyhow::Result<Latencies> {
+    let until = Instant::now() + TIME;
+    let (from, to) = (accounts[0].address, accounts[1].address);
+    let calls = async {
+        let mut latencies = Vec::new();
+        let mut ticks = tokio::time::interval(CALL_EVERY);
+        while Instant::now() < until {
+            ticks.tick().await;
+            let started = Instant::now();
+            call(chain, "eth_call", json!([{ "from": from, "to": to, "value": "0x1" }, "latest"])).await?;
+            latencies.push(started.elapsed());
+        }
+        anyhow::Ok(latencies)
+    };
+    let blocks = async {
+        let mut latencies = Vec::new();
+        let mut ticks = tokio::time::interval(BLOCK_EVERY);
+        while Instant::now() < until {
+            ticks.tick().await;
+            let started = Instant::now();
+            for _ in 0..TRANSFERS {
+                call(chain, "eth_sendTransaction", json!([{ "from": from, "to": to, "value": "0x1", "gas": "0x5208" }])).await?;
+            }
+            call(chain, "evm_mine", json!([])).await?;
+            latencies.push(started.elapsed());
+        }
+        anyhow::Ok(latencies)
+    };
+    let (calls, blocks) = tokio::join!(calls, blocks);
+    let (mut calls, mut blocks) = (calls?, blocks?);
+    calls.sort_unstable();
+    blocks.sort_unstable();
+    Ok(Latencies { blocks, calls })
+}
+
+async fn beside(bench: &Bench, hostiles: &[Hostile]) -> anyhow::Result<Latencies> {
+    let dir = tempfile::tempdir()?;
+    let node = Node::new(Arc::new(RocksStore::open(dir.path(), &RocksOptions::SMALL)?));
+    let chain = bench.open(&node, "victim", 1, Sealing::Manual, None).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut attacks = JoinSet::new();
+    for (index, hostile) in hostiles.iter().enumerate() {
+        let hostile_chain = bench.open(&node, &format!("hostile{index}"), 1, Sealing::Instant, Some(hostile.code())).await?;
+        let from = bench.accounts.iter().map(|account| account.address).collect();
+        attacks.spawn(attack(hostile_chain, *hostile, from, stop.clone()));
+    }
+    // The attack is at its height when it is measured.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let latencies = victim(&chain, &bench.accounts).await;
+    let stats = chain.stats();
+    eprintln!(
+        "build {} us commit {} us cpu {} ms",
+        stats.build_us / stats.blocks,
+        stats.commit_us / stats.blocks,
+        stats.usage.ran_ns / 1_000_000
+    );
+    stop.store(true, Ordering::Relaxed);
+    node.stop().await;
+    while attacks.join_next().await.is_some() {}
+    latencies
+}
+
+/// Prints the table.
+pub(crate) async fn run() -> anyhow::Result<()> {
+    println!("\n## A chain of one part beside hostile ones of one part\n");
+    println!("| neighbour | block p50 | p99 | to alone | eth_call p50 | p99 | to alone |\n|---|---|---|---|---|---|---|");
+    let bench = Bench::new()?;
+    let mut alone: Option<Latencies> = None;
+    let mut cases: Vec<(String, Vec<Hostile>)> = vec![("none".into(), Vec::new())];
+    cases.extend(Hostile::ALL.map(|hostile| (format!("{hostile:?}").to_lowercase(), vec![hostile])));
+    cases.push(("all together".into(), Hostile::ALL.to_vec()));
+    for (name, hostiles) in cases {
+        let latencies = Box::pin(beside(&bench, &hostiles)).await?;
+        let quiet = alone.as_ref().unwrap_or(&latencies);
+        let ms = |latency: Duration| format!("{:.2} ms", latency.as_secs_f64() * 1e3);
+        let ratio = |one: &[Duration], other: &[Duration]| percentile(one, 99).as_secs_f64() / percentile(other, 99).as_secs_f64();
+        println!(
+            "| {name} | {} | {} | **{:.2}** | {} | {} | **{:.2}** |",
+            ms(percentile(&latencies.blocks, 50)),
+            ms(percentile(&latencies.blocks, 99)),
+            ratio(&latencies.blocks, &quiet.blocks),
+            ms(percentile(&latencies.calls, 50)),
+            ms(percentile(&latencies.calls, 99)),
+            ratio(&latencies.calls, &quiet.calls),
+        );
+        alone.get_or_insert(latencies);
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! Real node processes under an operator: lifecycle, quotas, moving chains, bad input, kills, hostile neighbours.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod bad_input;
+mod confined;
+mod figures;
+mod lifecycle;
+mod neighbours;
+mod quotas;
+mod soak;
+mod transfer;
