@@ -14,7 +14,12 @@ mod workload;
 fn main() -> anyhow::Result<()> {
     // As `subnode run` has it.
     let cores = std::thread::available_parallelism()?.get();
-    tokio::runtime::Builder::new_multi_thread().worker_threads(cores).event_interval(2).global_queue_interval(3).enable_all().build()?
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores)
+        .event_interval(2)
+        .global_queue_interval(3)
+        .enable_all()
+        .build()?
         .block_on(run())
 }
 

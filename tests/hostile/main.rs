@@ -1,8 +1,6 @@
 //! Hostile modules: each fails with the fault that names what it did, and a neighbour chain on the same node goes on sealing.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-mod module;
-
 use std::{pin::Pin, sync::Arc};
 
 use alloy::{
@@ -11,12 +9,12 @@ use alloy::{
     providers::Provider,
     rpc::types::TransactionRequest,
 };
-use module::{ALL_ITS_MEMORY, ALLOCATE, GIGABYTE, LOOP, RECURSE, RECURSION, TRAP_AT_START, module};
 use subnode_chain::{Chain, ChainOptions, OpenError, Reply, TimeSource};
 use subnode_devnet::{Devnet, Signers, default_options};
 use subnode_node::{ChainSetup, NodeError};
 use subnode_sandbox::{CallError, GuestFault, ModuleError, Sandbox, SandboxOptions, World};
 use subnode_storage::Retention;
+use subnode_tests::module::{ALL_ITS_MEMORY, ALLOCATE, GIGABYTE, LOOP, RECURSE, RECURSION, TRAP_AT_START, module};
 use subnode_types::{Sealing, Slice};
 
 /// A node with a chain that works, on which hostile ones are opened.
@@ -91,7 +89,7 @@ fn guest_fault(opened: Result<Chain, NodeError>) -> GuestFault {
 /// The fault at genesis of a runtime that misbehaves there.
 async fn fault_at_genesis(body: &str, items: &str) -> GuestFault {
     let host = Host::new().await;
-    let runtime = module("runtime", "genesis", body, items).unwrap();
+    let runtime = module("runtime", &[("genesis", body)], items).unwrap();
     let (opened, _) = host.beside_a_neighbour(host.open(&runtime)).await;
     guest_fault(opened)
 }
@@ -100,7 +98,7 @@ async fn fault_at_genesis(body: &str, items: &str) -> GuestFault {
 async fn failing_query(body: &str, items: &str) -> String {
     let host = Host::new().await;
     // The length of the method's name is the sixth of the lowered parameters.
-    let runtime = module("runtime", "query", &format!("(if (i32.eq (local.get 5) (i32.const 4)) (then {body}))"), items).unwrap();
+    let runtime = module("runtime", &[("query", &format!("(if (i32.eq (local.get 5) (i32.const 4)) (then {body}))"))], items).unwrap();
     let chain = host.open(&runtime).await.unwrap();
     let (answer, _) = host.beside_a_neighbour(chain.query("evil", b"", None)).await;
     assert_eq!(chain.query("harmless", b"", None).await, Ok(Reply::Null));
@@ -146,7 +144,7 @@ async fn a_module_of_the_other_world_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_loop_runs_out_of_fuel_beside_a_sealing_neighbour() {
     let host = Host::new().await;
-    let runtime = module("runtime", "genesis", LOOP, "").unwrap();
+    let runtime = module("runtime", &[("genesis", LOOP)], "").unwrap();
     let (opened, sealed) = host.beside_a_neighbour(host.open(&runtime)).await;
     assert_eq!(guest_fault(opened), GuestFault::Fuel(3_000_000_000));
     assert!(sealed > 0, "the neighbour waited for the loop");
@@ -181,7 +179,7 @@ async fn a_trap_at_instantiation_is_the_guests_fault() {
 async fn a_runtime_that_never_builds_keeps_answering() {
     let host = Host::new().await;
     for body in [LOOP, ALLOCATE, "unreachable", ""] {
-        let runtime = module("runtime", "build", body, "").unwrap();
+        let runtime = module("runtime", &[("build", body)], "").unwrap();
         let mut setup = host.setup(&runtime, subnode_modules::SOLO);
         setup.name = format!("builds{}", host.net.node().names().len()).parse().unwrap();
         setup.consensus_config = b"interval 10".to_vec();
@@ -199,9 +197,9 @@ async fn a_runtime_that_never_builds_keeps_answering() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_consensus_stops_its_own_chain_only() {
     let host = Host::new().await;
-    let runtime = module("runtime", "", "", "").unwrap();
+    let runtime = module("runtime", &[("", "")], "").unwrap();
     for (body, items) in [(LOOP, ""), (ALLOCATE, ""), (RECURSE, RECURSION), ("unreachable", "")] {
-        let consensus = module("consensus", "start", body, items).unwrap();
+        let consensus = module("consensus", &[("start", body)], items).unwrap();
         let (opened, _) = host.beside_a_neighbour(host.net.node().open(host.setup(&runtime, &consensus))).await;
         guest_fault(opened);
     }

@@ -77,7 +77,7 @@ fn a_chain_whose_consensus_fails_is_restarted_and_then_left_alone_beside_one_tha
     let mut node = home.start().unwrap();
     node.operator.create("good", json!({ "sealing": "20ms" })).unwrap();
     // Starts well, and traps at its first timer.
-    let consensus = subnode_tests::operator::failing_consensus().unwrap();
+    let consensus = subnode_tests::module::failing_consensus().unwrap();
     let path = home.path("failing.wasm");
     std::fs::write(&path, consensus).unwrap();
     std::fs::write(home.path("g.json"), GENESIS).unwrap();
@@ -135,7 +135,7 @@ fn an_upgrade_that_fails_its_check_leaves_the_old_module_at_work() {
     let mut node = home.start().unwrap();
     node.operator.create("a", json!({ "sealing": "20ms" })).unwrap();
     std::fs::write(home.path("junk.wasm"), b"junk").unwrap();
-    std::fs::write(home.path("failing.wasm"), subnode_tests::operator::failing_runtime().unwrap()).unwrap();
+    std::fs::write(home.path("failing.wasm"), subnode_tests::module::failing_runtime().unwrap()).unwrap();
     for (arguments, hint) in [
         (["--runtime", "solo"], "consensus"),
         (["--consensus", "evm"], "runtime"),
@@ -150,7 +150,7 @@ fn an_upgrade_that_fails_its_check_leaves_the_old_module_at_work() {
         assert_eq!((shown["runtime"].as_str(), shown["consensus"].as_str()), (Some("evm"), Some("solo")));
     }
     // The embedded one under its hash: the same code, added as anyone's would be.
-    std::fs::write(home.path("mine.wasm"), subnode_tests::operator::renamed(subnode_modules::EVM)).unwrap();
+    std::fs::write(home.path("mine.wasm"), subnode_tests::module::renamed(subnode_modules::EVM)).unwrap();
     let height = node.operator.show("a").unwrap()["height"].as_u64();
     home.succeeds(&["chain", "upgrade", "a", "--runtime", "mine.wasm"]).unwrap();
     let shown = node.operator.wait("a", |chain| chain["height"].as_u64() > height).unwrap();

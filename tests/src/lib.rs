@@ -4,9 +4,13 @@
 pub mod counter;
 /// A client for load and for what no client library would send.
 pub mod http;
+/// Modules that misbehave.
+pub mod module;
 /// Nodes and their operators.
 pub mod operator;
 /// Real `subnode` processes.
 pub mod process;
 /// A runtime guest without a chain around it.
 pub mod replay;
+/// Accounts that send transactions.
+pub mod transfer;

@@ -58,7 +58,9 @@ impl Home {
     /// Where it cannot be written.
     pub fn configure(&self, more: &str) -> anyhow::Result<()> {
         // What the machine happens to have free is no part of a test.
-        let config = format!("data-dir = \"data\"\n[rpc]\nlisten = \"127.0.0.1:0\"\n[capacity]\nkeep-free = 0\nmemory = \"8GiB\"\nstorage = \"8GiB\"\n{more}");
+        let config = format!(
+            "data-dir = \"data\"\n[rpc]\nlisten = \"127.0.0.1:0\"\n[capacity]\nkeep-free = 0\nmemory = \"8GiB\"\nstorage = \"8GiB\"\n{more}"
+        );
         Ok(fs::write(self.config(), config)?)
     }
 
@@ -105,6 +107,16 @@ impl Home {
     /// What it says where it fails.
     pub fn succeeds(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = self.subnode(arguments)?;
+        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// What `subnode` prints without a node to speak to.
+    ///
+    /// # Errors
+    /// What it says where it fails.
+    pub fn succeeds_alone(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = Command::new(binary()?).args(arguments).current_dir(self.dir.path()).output()?;
         ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
     }

@@ -4,6 +4,8 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context, bail, ensure};
@@ -96,6 +98,43 @@ pub struct Run {
     pub address: SocketAddr,
     /// What it logged until then.
     pub log: String,
+    later: Arc<Later>,
+}
+
+/// What a process logs from some moment on.
+pub struct Followed {
+    later: Arc<Later>,
+    read: usize,
+}
+
+#[derive(Default)]
+struct Later {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+/// A line that takes longer does not come.
+const LINES_WITHIN: Duration = Duration::from_secs(30);
+
+impl Followed {
+    /// Waits for a line with this text; the line.
+    ///
+    /// # Errors
+    /// Where it does not come.
+    pub fn wait(&mut self, text: &str) -> anyhow::Result<String> {
+        let mut lines = self.later.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            while self.read < lines.len() {
+                self.read += 1;
+                if lines[self.read - 1].contains(text) {
+                    return Ok(lines[self.read - 1].clone());
+                }
+            }
+            let (locked, waited) = self.later.more.wait_timeout(lines, LINES_WITHIN).unwrap_or_else(PoisonError::into_inner);
+            lines = locked;
+            ensure!(!waited.timed_out() || self.read < lines.len(), "nothing of {text:?} in {lines:?}");
+        }
+    }
 }
 
 impl Run {
@@ -118,11 +157,25 @@ impl Run {
             {
                 let address = address.parse().with_context(|| line.clone())?;
                 // A log that nobody reads would stop the node once the pipe is full.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok(Self { process, address, log });
+                let later = Arc::<Later>::default();
+                let noted = later.clone();
+                std::thread::spawn(move || {
+                    for line in lines.map_while(Result::ok) {
+                        noted.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                        noted.more.notify_all();
+                    }
+                });
+                return Ok(Self { process, address, log, later });
             }
         }
         bail!("subnode run ended with {}:\n{log}", process.0.wait()?)
+    }
+
+    /// What it logs from now on.
+    #[must_use]
+    pub fn follow(&self) -> Followed {
+        let read = self.later.lines.lock().unwrap_or_else(PoisonError::into_inner).len();
+        Followed { later: self.later.clone(), read }
     }
 
     /// Its process.

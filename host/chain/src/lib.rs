@@ -32,5 +32,6 @@ pub use error::{OpenError, RpcError};
 pub use query::{Begun, Reply, Session};
 pub use stats::ChainStats;
 pub use subnode_chain_core::PoolLimits;
+pub use subnode_sandbox::charged;
 pub use subscription::Notification;
 pub use time::TimeSource;

@@ -160,13 +160,13 @@ pub enum ConfigCommand {
 #[derive(Parser, Clone)]
 pub struct NodeArgs {
     /// The node's socket; by default what the configuration file says.
-    #[arg(long, env = "SUBNODE_SOCKET", value_name = "PATH")]
+    #[arg(long, env = "SUBNODE_SOCKET", value_name = "PATH", global = true)]
     pub socket: Option<PathBuf>,
     /// The node's configuration file.
-    #[arg(short, long, default_value = "subnode.toml", value_name = "FILE")]
+    #[arg(short, long, default_value = "subnode.toml", value_name = "FILE", global = true)]
     pub config: PathBuf,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub json: bool,
 }
 

@@ -77,6 +77,8 @@ struct Chains {
     by_name: BTreeMap<ChainName, Chain>,
     /// The chain that answers at `/`.
     first: Option<ChainName>,
+    /// Why a chain that is known does not answer.
+    absent: BTreeMap<ChainName, String>,
 }
 
 impl Node {
@@ -134,6 +136,20 @@ impl Node {
     /// The running chains by name.
     pub fn names(&self) -> Vec<ChainName> {
         self.chains.read().unwrap_or_else(PoisonError::into_inner).by_name.keys().cloned().collect()
+    }
+
+    /// Says why a chain that is known does not answer; none forgets it.
+    pub fn set_absent(&self, name: &ChainName, reason: Option<String>) {
+        let mut chains = self.chains.write().unwrap_or_else(PoisonError::into_inner);
+        match reason {
+            Some(reason) => drop(chains.absent.insert(name.clone(), reason)),
+            None => drop(chains.absent.remove(name)),
+        }
+    }
+
+    /// Why a chain that is known does not answer.
+    pub fn absent(&self, name: &ChainName) -> Option<String> {
+        self.chains.read().unwrap_or_else(PoisonError::into_inner).absent.get(name).cloned()
     }
 
     /// Names the chain that answers at `/`, whether it runs already or not.

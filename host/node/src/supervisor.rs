@@ -126,10 +126,6 @@ impl Slot {
     fn state(&self) -> State {
         lock(&self.state).clone()
     }
-
-    fn set_state(&self, state: State) {
-        *lock(&self.state) = state;
-    }
 }
 
 impl Supervisor {
@@ -174,7 +170,7 @@ impl Supervisor {
             if let Err(refused) = self.ledger().grant(&name, desired.slice) {
                 tracing::error!(chain = %name, %refused, "the node has become too small for this chain; it stays stopped");
                 let slot = Slot::new(name.clone(), desired);
-                slot.set_state(State::Quarantined { reason: format!("its slice does not fit: {refused}") });
+                self.set_state(&slot, State::Quarantined { reason: format!("its slice does not fit: {refused}") });
                 self.insert(slot);
                 continue;
             }
@@ -358,7 +354,7 @@ impl Supervisor {
         self.not_configured(&slot)?;
         self.change(&slot, |desired| desired.wanted = Wanted::Stopped).await?;
         self.close(&slot).await;
-        slot.set_state(State::Stopped);
+        self.set_state(&slot, State::Stopped);
         Ok(self.info(&slot))
     }
 
@@ -376,7 +372,7 @@ impl Supervisor {
         let wanted = if paused { Wanted::Paused } else { Wanted::Running };
         self.change(&slot, |desired| desired.wanted = wanted).await?;
         chain.set_paused(paused).await.map_err(ControlError::Chain)?;
-        slot.set_state(if paused { State::Paused } else { State::Running });
+        self.set_state(&slot, if paused { State::Paused } else { State::Running });
         Ok(self.info(&slot))
     }
 
@@ -574,12 +570,25 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Notes what a chain is doing, for operators and for clients.
+    fn set_state(&self, slot: &Slot, state: State) {
+        let absent = match &state {
+            State::Running | State::Paused => None,
+            State::Opening | State::Stopped | State::Restarting { .. } | State::Quarantined { .. } => {
+                Some(format!("chain {} is {}", slot.name, state.name()))
+            }
+        };
+        self.node.set_absent(&slot.name, absent);
+        *lock(&slot.state) = state;
+    }
+
     /// Deletes a chain that nobody else changes meanwhile.
     pub(crate) async fn forget(&self, slot: &Slot) -> Result<(), ControlError> {
         self.close(slot).await;
         let (store, name) = (self.parts.store.clone(), slot.name.clone());
         blocking(move || store.delete(&name)).await?;
         self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&slot.name);
+        self.node.set_absent(&slot.name, None);
         self.ledger().release(&slot.name);
         Ok(())
     }
@@ -603,22 +612,22 @@ impl Supervisor {
             }
         } else if !wanted && running {
             self.close(slot).await;
-            slot.set_state(State::Stopped);
+            self.set_state(&slot, State::Stopped);
         }
     }
 
     /// Opens a chain. It is restarted from then on when it fails.
     pub(crate) async fn open(self: &Arc<Self>, slot: &Arc<Slot>) -> Result<(), NodeError> {
-        slot.set_state(State::Opening);
+        self.set_state(&slot, State::Opening);
         let opened = Box::pin(self.try_open(slot)).await;
         match &opened {
-            Err(error) => slot.set_state(State::Quarantined { reason: error.to_string() }),
+            Err(error) => self.set_state(&slot, State::Quarantined { reason: error.to_string() }),
             Ok(chain) => {
                 let paused = slot.desired().wanted == Wanted::Paused;
                 if paused && let Err(error) = chain.set_paused(true).await {
                     tracing::error!(chain = %slot.name, error = error.message, "it cannot be paused");
                 }
-                slot.set_state(if paused { State::Paused } else { State::Running });
+                self.set_state(&slot, if paused { State::Paused } else { State::Running });
                 self.watch(slot, chain.clone());
             }
         }
@@ -679,11 +688,11 @@ impl Supervisor {
         let after = lock(&slot.failures).add(Instant::now());
         let Some(after) = after else {
             tracing::error!(chain = %slot.name, %reason, "failed too often and is left alone; subnode chain start {} tries again", slot.name);
-            slot.set_state(State::Quarantined { reason });
+            self.set_state(&slot, State::Quarantined { reason });
             return;
         };
         tracing::error!(chain = %slot.name, %reason, again_in = ?after, "failed and is started again");
-        slot.set_state(State::Restarting { reason });
+        self.set_state(&slot, State::Restarting { reason });
         let token = self.shutdown.child_token();
         lock(&slot.watch).clone_from(&token);
         let (supervisor, slot) = (self.clone(), slot.clone());

@@ -10,13 +10,17 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use subnode_chain::Chain;
+use subnode_chain::{Chain, charged};
 use subnode_node::Node;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::{RpcLimits, connection::BoundedListener, framing, websocket};
+
+/// EIP-1474: the resource is not there, or cannot be used now.
+const NO_CHAIN: i32 = -32001;
+const CHAIN_UNAVAILABLE: i32 = -32002;
 
 /// The port failed.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +58,15 @@ pub async fn serve(node: Arc<Node>, listener: TcpListener, limits: RpcLimits, sh
 }
 
 async fn first(State(app): State<App>, request: Request) -> Response {
-    let chain = app.node.first();
+    let chain = app.node.first().ok_or(None);
     respond(app, chain, request).await
 }
 
 async fn named(State(app): State<App>, Path(name): Path<String>, request: Request) -> Response {
-    let chain = name.parse().ok().and_then(|name| app.node.chain(&name));
+    let chain = match name.parse() {
+        Ok(name) => app.node.chain(&name).ok_or_else(|| app.node.absent(&name)),
+        Err(_) => Err(None),
+    };
     respond(app, chain, request).await
 }
 
@@ -67,11 +74,18 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-async fn respond(app: App, chain: Option<Chain>, request: Request) -> Response {
-    let Some(chain) = chain else {
-        let names: Vec<String> = app.node.names().iter().take(20).map(|name| format!("/chain/{name}")).collect();
-        let message = format!("no chain at this path; there are {}", names.join(", "));
-        return json(StatusCode::NOT_FOUND, framing::failure(None, -32001, &message));
+fn no_chain(app: &App) -> Response {
+    let names: Vec<String> = app.node.names().iter().take(20).map(|name| format!("/chain/{name}")).collect();
+    let message = format!("no chain at this path; there are {}", names.join(", "));
+    json(StatusCode::NOT_FOUND, framing::failure(None, NO_CHAIN, &message))
+}
+
+/// Answers from a chain, or says why there is none.
+async fn respond(app: App, chain: Result<Chain, Option<String>>, request: Request) -> Response {
+    let chain = match chain {
+        Ok(chain) => chain,
+        Err(Some(absent)) => return json(StatusCode::SERVICE_UNAVAILABLE, framing::failure(None, CHAIN_UNAVAILABLE, &absent)),
+        Err(None) => return no_chain(&app),
     };
     if request.method() == Method::GET {
         let (mut parts, _) = request.into_parts();
@@ -102,10 +116,15 @@ async fn respond(app: App, chain: Option<Chain>, request: Request) -> Response {
 }
 
 async fn answer(app: &App, chain: &Chain, body: &Bytes) -> Response {
+    // Before it takes a place that other chains' clients could have.
+    chain.bandwidth().receive(body.len()).await;
     // The semaphore is never closed.
     let _permit = app.requests.acquire().await;
-    match framing::answer(chain, body, None, &app.limits).await {
-        Some(answer) => json(StatusCode::OK, answer),
+    match charged(chain.tenant(), framing::answer(chain, body, None, &app.limits)).await {
+        Some(answer) => {
+            chain.bandwidth().send(answer.len());
+            json(StatusCode::OK, answer)
+        }
         None => Body::empty().into_response(),
     }
 }

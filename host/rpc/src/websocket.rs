@@ -2,7 +2,7 @@
 
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use subnode_chain::{Chain, Session};
+use subnode_chain::{Chain, Session, charged};
 use tokio_util::sync::CancellationToken;
 
 use crate::{RpcLimits, framing};
@@ -20,7 +20,11 @@ pub(crate) async fn run(mut socket: WebSocket, chain: Chain, limits: RpcLimits, 
                 Some(response) => text(response),
                 None => continue,
             },
-            Some(notification) = notifications.recv() => text(framing::notification(&notification)),
+            Some(notification) = notifications.recv() => {
+                let told = framing::notification(&notification);
+                chain.bandwidth().send(told.len());
+                text(told)
+            }
             received = socket.recv(), if calls.len() < limits.calls_per_socket => {
                 let body = match received {
                     Some(Ok(Message::Text(text))) => bytes::Bytes::from(text),
@@ -29,7 +33,11 @@ pub(crate) async fn run(mut socket: WebSocket, chain: Chain, limits: RpcLimits, 
                     Some(Ok(Message::Close(_)) | Err(_)) | None => break,
                 };
                 let (chain, session) = (&chain, &session);
-                calls.push(async move { framing::answer(chain, &body, Some(session), &limits).await });
+                calls.push(async move {
+                    chain.bandwidth().receive(body.len()).await;
+                    let answer = charged(chain.tenant(), framing::answer(chain, &body, Some(session), &limits)).await;
+                    answer.inspect(|answer| chain.bandwidth().send(answer.len()))
+                });
                 continue;
             }
         };

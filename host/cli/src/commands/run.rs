@@ -29,6 +29,10 @@ use crate::{
 /// queries.
 const INSTANCES: u32 = 8_192;
 
+/// Calls of one chain that wait, beside the 32 that run. Together they are a quarter of the requests that the port answers at once:
+/// one chain's clients cannot take all places.
+const QUERIES_WAITING_MAX: usize = 96;
+
 /// A node that is confined and has not begun.
 pub struct Prepared {
     path: PathBuf,
@@ -164,7 +168,12 @@ fn limits(config: &Config) -> RpcLimits {
 /// How chains are run, but for what each one's settings say.
 fn chain_options() -> ChainOptions {
     let defaults = default_options(Sealing::Instant, subnode_chain::TimeSource::Wall);
-    ChainOptions { controls: false, query: Limits { wall: Duration::from_secs(10), ..defaults.query }, ..defaults }
+    ChainOptions {
+        controls: false,
+        queries_waiting_max: QUERIES_WAITING_MAX,
+        query: Limits { wall: Duration::from_secs(10), ..defaults.query },
+        ..defaults
+    }
 }
 
 /// What the node has to give.
