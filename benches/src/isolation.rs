@@ -55,10 +55,10 @@ impl Hostile {
         match self {
             // for (;;) {}
             Self::Loop | Self::Queries | Self::Pool => "0x5b5f56",
-            // for (;;) sstore(gas, gas)
-            Self::Storage => "0x5b5a5a555f56",
-            // for (;;) log0(0, 1024)
-            Self::Logs => "0x5b6104005fa05f56",
+            // do sstore(gas, gas) while (gas > 30000)
+            Self::Storage => "0x5b5a5a556175305a115f5700",
+            // do log0(0, 1024) while (gas > 30000)
+            Self::Logs => "0x5b6104005fa06175305a115f5700",
             // for (;;) mstore(msize, 0)
             Self::Memory => "0x5b5f59525f56",
         }

@@ -22,10 +22,10 @@ const MEMORY: u64 = 512 << 20;
 const STORAGE: u64 = 64 << 20;
 /// for (;;) {}
 const LOOP: &str = "0x5b5f56";
-/// for (;;) sstore(gas, gas)
-const STORE: &str = "0x5b5a5a555f56";
-/// for (;;) log0(0, 1024)
-const LOG: &str = "0x5b6104005fa05f56";
+/// do sstore(gas, gas) while (gas > 30000): what runs out of gas would leave nothing.
+const STORE: &str = "0x5b5a5a556175305a115f5700";
+/// do log0(0, 1024) while (gas > 30000)
+const LOG: &str = "0x5b6104005fa06175305a115f5700";
 /// for (;;) mstore(msize, 0)
 const GROW: &str = "0x5b5f59525f56";
 /// How long the victim is watched.
