@@ -10,7 +10,7 @@ use subnode_types::ChainName;
 
 use crate::{
     ChainStore, Frame, Import, Retention, Store, StoreError, StoreUsage,
-    rows::{Dump, Op, Rows, Written},
+    rows::{Dump, Op, Row, Rows, Written},
 };
 
 /// Chains in memory.
@@ -134,7 +134,7 @@ impl Rows for MemoryRows {
 struct MemoryDump(Sorted);
 
 impl Dump for MemoryDump {
-    fn next(&mut self, bytes: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn next(&mut self, bytes: usize) -> Result<Vec<Row>, StoreError> {
         let (mut rows, mut taken) = (Vec::new(), 0);
         while taken < bytes
             && let Some((key, value)) = self.0.pop_first()

@@ -31,8 +31,11 @@ impl dyn Rows {
     }
 }
 
+/// A row: key and value.
+pub(crate) type Row = (Vec<u8>, Vec<u8>);
+
 /// Rows as of one moment, in key order.
 pub(crate) trait Dump: Send {
     /// The next rows, of `bytes` or a little more; none at the end.
-    fn next(&mut self, bytes: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn next(&mut self, bytes: usize) -> Result<Vec<Row>, StoreError>;
 }

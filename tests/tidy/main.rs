@@ -11,15 +11,16 @@ use std::{
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Who names whom, as drawn in ARCHITECTURE.md. Everyone may name `types`; `tests` and `benches` may name anyone, and nobody them.
-const ARROWS: [(&str, &[&str]); 11] = [
-    ("chain", &["chain-core", "sandbox", "storage"]),
+const ARROWS: [(&str, &[&str]); 12] = [
+    ("chain", &["chain-core", "sandbox", "scheduler", "storage"]),
     ("chain-core", &[]),
-    ("cli", &["chain", "devnet", "modules", "node", "rpc", "sandbox", "storage"]),
+    ("cli", &["chain", "devnet", "modules", "node", "rpc", "sandbox", "scheduler", "storage"]),
     ("devnet", &["chain", "modules", "node", "rpc", "sandbox", "signer", "storage"]),
     ("modules", &[]),
-    ("node", &["chain", "sandbox", "storage"]),
-    ("rpc", &["chain", "node"]),
-    ("sandbox", &[]),
+    ("node", &["chain", "sandbox", "scheduler", "storage"]),
+    ("rpc", &["chain", "node", "storage"]),
+    ("sandbox", &["scheduler"]),
+    ("scheduler", &[]),
     ("signer", &["sandbox"]),
     ("storage", &[]),
     ("types", &[]),

@@ -5,8 +5,10 @@
 //!
 //! Not here: what one chain does (`chain`), who may ask it (`rpc`), files and flags (`cli`).
 
+mod control;
 mod control_error;
 mod desired;
+mod keeping;
 mod lifecycle;
 mod log_book;
 mod machine;
@@ -15,6 +17,7 @@ mod node;
 mod supervisor;
 mod transfer;
 
+pub use control::{Resize, Upgrade};
 pub use control_error::ControlError;
 pub use desired::{Desired, Origin, Wanted};
 pub use lifecycle::State;
@@ -22,5 +25,5 @@ pub use log_book::{LogBook, LogLine};
 pub use machine::Machine;
 pub use modules::{Modules, ModulesError};
 pub use node::{ChainSetup, Node, NodeError};
-pub use supervisor::{ChainInfo, Resize, Supervisor, SupervisorParts, Upgrade};
+pub use supervisor::{ChainInfo, Supervisor, SupervisorParts};
 pub use transfer::{About, ExportBegun, ImportBegun};

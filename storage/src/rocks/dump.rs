@@ -8,9 +8,11 @@ use std::{
 use rocksdb::ReadOptions;
 
 use super::{Db, store_error};
-use crate::{StoreError, rows::Dump};
+use crate::{
+    StoreError,
+    rows::{Dump, Row},
+};
 
-type Row = (Vec<u8>, Vec<u8>);
 type Answer = Result<Vec<Row>, StoreError>;
 
 struct RocksDump {

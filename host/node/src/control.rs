@@ -1,0 +1,228 @@
+//! What operators ask for.
+
+use std::sync::Arc;
+
+use subnode_chain::Chain;
+use subnode_storage::Retention;
+use subnode_types::ChainName;
+
+use crate::{
+    ChainInfo, ControlError, Desired, Origin, State, Supervisor, Wanted,
+    supervisor::{Reserved, blocking, lock},
+};
+
+/// What to change of a chain; none leaves it as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Resize {
+    /// A slice of so many parts, with as much of all the rest, before the others below.
+    pub parts: Option<subnode_types::Parts>,
+    /// Memory.
+    pub memory_bytes: Option<u64>,
+    /// Storage.
+    pub storage_bytes: Option<u64>,
+    /// Bandwidth.
+    pub bandwidth_bytes: Option<u64>,
+    /// How much of the past it keeps.
+    pub retention: Option<Retention>,
+}
+
+/// Modules to put in place of a chain's.
+#[derive(Clone, Debug, Default)]
+pub struct Upgrade {
+    /// The name of a runtime.
+    pub runtime: Option<String>,
+    /// The name of a consensus.
+    pub consensus: Option<String>,
+}
+
+impl Supervisor {
+    /// Makes a chain and runs it. Asked again for the same, it does nothing.
+    ///
+    /// # Errors
+    /// Where there is another one of this name or number, the slice does not fit, or the chain does not open: there is none then.
+    pub async fn create(self: &Arc<Self>, name: &ChainName, desired: Desired) -> Result<ChainInfo, ControlError> {
+        self.not_stopping()?;
+        // Slow where they must be compiled, and a reason to refuse: before anything is granted.
+        self.load_modules(&desired).await?;
+        let desired = Desired { origin: Origin::Operator, ..desired };
+        let slot = match self.reserve(name, desired.clone(), false)? {
+            Reserved::New(slot) => slot,
+            Reserved::Existing(slot) if slot.desired().same_chain(&desired) => return Ok(self.info(&slot)),
+            Reserved::Existing(_) => return Err(ControlError::Exists(name.clone())),
+        };
+        let _changing = slot.changing.lock().await;
+        let made = async {
+            self.register(name, &slot.desired()).await?;
+            if desired.wanted == Wanted::Stopped { Ok(()) } else { self.open(&slot).await.map_err(ControlError::from) }
+        };
+        match Box::pin(made).await {
+            Ok(()) => Ok(self.info(&slot)),
+            Err(error) => {
+                self.forget(&slot).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs a chain that is stopped, or was left alone after too many failures.
+    ///
+    /// # Errors
+    /// Where it does not open.
+    pub async fn run(self: &Arc<Self>, name: &ChainName) -> Result<ChainInfo, ControlError> {
+        self.not_stopping()?;
+        let slot = self.known(name)?;
+        let _changing = slot.changing.lock().await;
+        if slot.desired().wanted == Wanted::Stopped {
+            self.not_configured(&slot)?;
+            self.change(&slot, |desired| desired.wanted = Wanted::Running).await?;
+        }
+        lock(&slot.failures).forgive();
+        if self.node.chain(name).is_none() {
+            // What did not fit when the node was started may fit now.
+            self.grant(name, slot.desired().slice)?;
+            self.open(&slot).await?;
+        }
+        Ok(self.info(&slot))
+    }
+
+    /// Stops a chain, once what it is committing is durable.
+    ///
+    /// # Errors
+    /// Where that cannot be kept.
+    pub async fn stop(self: &Arc<Self>, name: &ChainName) -> Result<ChainInfo, ControlError> {
+        let slot = self.known(name)?;
+        let _changing = slot.changing.lock().await;
+        self.not_configured(&slot)?;
+        self.change(&slot, |desired| desired.wanted = Wanted::Stopped).await?;
+        self.close(&slot).await;
+        self.set_state(&slot, State::Stopped);
+        Ok(self.info(&slot))
+    }
+
+    /// Keeps a chain from making blocks, or lets it go on.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub async fn pause(self: &Arc<Self>, name: &ChainName, paused: bool) -> Result<ChainInfo, ControlError> {
+        let slot = self.known(name)?;
+        let _changing = slot.changing.lock().await;
+        self.not_configured(&slot)?;
+        let Some(chain) = self.node.chain(name) else {
+            return Err(ControlError::State { name: name.clone(), state: slot.state().name(), remedy: "start it first" });
+        };
+        let wanted = if paused { Wanted::Paused } else { Wanted::Running };
+        self.change(&slot, |desired| desired.wanted = wanted).await?;
+        chain.set_paused(paused).await.map_err(ControlError::Chain)?;
+        self.set_state(&slot, if paused { State::Paused } else { State::Running });
+        Ok(self.info(&slot))
+    }
+
+    /// Changes a chain's slice while it runs.
+    ///
+    /// # Errors
+    /// Where the new one does not fit, or is less than what is in use.
+    pub async fn resize(self: &Arc<Self>, name: &ChainName, resize: &Resize) -> Result<ChainInfo, ControlError> {
+        let slot = self.known(name)?;
+        let _changing = slot.changing.lock().await;
+        self.not_configured(&slot)?;
+        let mut desired = slot.desired();
+        if let Some(parts) = resize.parts {
+            desired.slice = self.parts.capacity.slice(parts);
+        }
+        let slice = &mut desired.slice;
+        for (wanted, part) in [
+            (resize.memory_bytes, &mut slice.memory_bytes),
+            (resize.storage_bytes, &mut slice.storage_bytes),
+            (resize.bandwidth_bytes, &mut slice.bandwidth_bytes),
+        ] {
+            *part = wanted.unwrap_or(*part);
+        }
+        desired.retention = resize.retention.unwrap_or(desired.retention);
+        let chain = self.node.chain(name);
+        if let Some(chain) = &chain {
+            let stats = chain.stats();
+            for (what, used, wanted) in [
+                ("memory", stats.memory_bytes.0, desired.slice.memory_bytes),
+                ("storage", stats.storage_bytes.0, desired.slice.storage_bytes),
+            ] {
+                if wanted < used {
+                    return Err(ControlError::LessThanInUse { name: name.clone(), what, used, wanted });
+                }
+            }
+        }
+        let before = slot.desired().slice;
+        self.grant(name, desired.slice)?;
+        if let Err(error) = self.change(&slot, |known| known.clone_from(&desired)).await {
+            // What was granted before fits still.
+            drop(self.ledger().grant(name, before));
+            return Err(error);
+        }
+        if let Some(chain) = &chain {
+            apply(chain, &desired).await?;
+        }
+        Ok(self.info(&slot))
+    }
+
+    /// Puts other modules in a chain's place of its own. They are tried on its head first, and the chain keeps its old ones where that
+    /// fails.
+    ///
+    /// # Errors
+    /// What the trial said.
+    pub async fn upgrade(self: &Arc<Self>, name: &ChainName, upgrade: &Upgrade) -> Result<ChainInfo, ControlError> {
+        let slot = self.known(name)?;
+        let _changing = slot.changing.lock().await;
+        self.not_configured(&slot)?;
+        let Some(chain) = self.node.chain(name) else {
+            return Err(ControlError::State { name: name.clone(), state: slot.state().name(), remedy: "start it first" });
+        };
+        let before = slot.desired();
+        let mut after = before.clone();
+        after.runtime = upgrade.runtime.clone().unwrap_or(after.runtime);
+        after.consensus = upgrade.consensus.clone().unwrap_or(after.consensus);
+        let (runtime, consensus) = self.load_modules(&after).await?;
+        let refused = |reason: String| ControlError::Upgrade { name: name.clone(), reason };
+        let tried = Box::pin(chain.try_modules(&runtime, &consensus, &after.consensus_config)).await;
+        tried.map_err(|error| refused(error.to_string()))?;
+        drop(chain);
+        self.change(&slot, |desired| desired.clone_from(&after)).await?;
+        self.close(&slot).await;
+        if let Err(error) = self.open(&slot).await {
+            self.change(&slot, |desired| desired.clone_from(&before)).await?;
+            self.open(&slot).await?;
+            return Err(refused(error.to_string()));
+        }
+        Ok(self.info(&slot))
+    }
+
+    /// Deletes a chain and all it has.
+    ///
+    /// # Errors
+    /// Where it runs and `force` does not say to delete it all the same.
+    pub async fn delete(self: &Arc<Self>, name: &ChainName, force: bool) -> Result<(), ControlError> {
+        if self.slot(name).is_none() && self.parts.store.unfinished().contains(name) {
+            self.transfers.forget(name);
+            let (store, name) = (self.parts.store.clone(), name.clone());
+            return blocking(move || store.delete(&name)).await;
+        }
+        let slot = self.known(name)?;
+        let _changing = slot.changing.lock().await;
+        self.not_configured(&slot)?;
+        if !force && self.node.chain(name).is_some() {
+            return Err(ControlError::State { name: name.clone(), state: slot.state().name(), remedy: "stop it first, or use --force" });
+        }
+        self.forget(&slot).await
+    }
+}
+
+/// Applies to a running chain what can change while it runs.
+pub(crate) async fn apply(chain: &Chain, desired: &Desired) -> Result<(), ControlError> {
+    let slice = desired.slice;
+    chain.tenant().share().set_parts(slice.cpu);
+    chain.tenant().memory().set_limit(slice.memory_bytes);
+    chain.store().set_limit_bytes(slice.storage_bytes);
+    chain.bandwidth().set_rate(slice.bandwidth_bytes);
+    if chain.store().retention() != desired.retention {
+        chain.set_retention(desired.retention).await.map_err(ControlError::Chain)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Chains that run are watched, and opened again when they fail.
+
+use std::{sync::Arc, time::Instant};
+
+use subnode_chain::{Chain, ChainOptions};
+
+use crate::{
+    ChainSetup, NodeError, State, Supervisor, Wanted,
+    supervisor::{Slot, lock},
+};
+
+impl Supervisor {
+    /// Opens a chain that should run and does not.
+    pub(crate) async fn follow(self: &Arc<Self>, slot: &Arc<Slot>) {
+        let wanted = slot.desired().wanted != Wanted::Stopped;
+        let running = self.node.chain(&slot.name).is_some();
+        if wanted && !running && !matches!(slot.state(), State::Quarantined { .. }) {
+            if let Err(error) = self.open(slot).await {
+                self.failed(slot, error.to_string());
+            }
+        } else if !wanted && running {
+            self.close(slot).await;
+            self.set_state(&slot, State::Stopped);
+        }
+    }
+
+    /// Opens a chain. It is restarted from then on when it fails.
+    pub(crate) async fn open(self: &Arc<Self>, slot: &Arc<Slot>) -> Result<(), NodeError> {
+        self.set_state(&slot, State::Opening);
+        let opened = Box::pin(self.try_open(slot)).await;
+        match &opened {
+            Err(error) => self.set_state(&slot, State::Quarantined { reason: error.to_string() }),
+            Ok(chain) => {
+                let paused = slot.desired().wanted == Wanted::Paused;
+                if paused && let Err(error) = chain.set_paused(true).await {
+                    tracing::error!(chain = %slot.name, error = error.message, "it cannot be paused");
+                }
+                self.set_state(&slot, if paused { State::Paused } else { State::Running });
+                self.watch(slot, chain.clone());
+            }
+        }
+        opened.map(drop)
+    }
+
+    pub(crate) async fn try_open(&self, slot: &Slot) -> Result<Chain, NodeError> {
+        let desired = slot.desired();
+        let (runtime, consensus) =
+            self.load_modules(&desired).await.map_err(|error| NodeError::Modules { name: slot.name.clone(), reason: error.to_string() })?;
+        let setup = ChainSetup {
+            name: slot.name.clone(),
+            runtime,
+            consensus,
+            options: ChainOptions {
+                sealing: desired.sealing,
+                controls: desired.controls,
+                bandwidth_bytes: desired.slice.bandwidth_bytes,
+                pool: subnode_chain::PoolLimits {
+                    bytes: usize::try_from(desired.pool_bytes.min(desired.slice.memory_bytes)).unwrap_or(usize::MAX),
+                    ..self.parts.options.pool
+                },
+                ..self.parts.options.clone()
+            },
+            spec: desired.spec,
+            consensus_config: desired.consensus_config,
+            retention: desired.retention,
+            slice: desired.slice,
+            accounts: self.parts.accounts.clone(),
+        };
+        Box::pin(self.node.open(setup)).await
+    }
+
+    /// Stops a chain that runs, and the task that waits for its failure.
+    pub(crate) async fn close(&self, slot: &Slot) {
+        lock(&slot.watch).cancel();
+        self.node.close(&slot.name).await;
+    }
+
+    /// Waits for a running chain to fail.
+    pub(crate) fn watch(self: &Arc<Self>, slot: &Arc<Slot>, chain: Chain) {
+        let token = self.shutdown.child_token();
+        lock(&slot.watch).clone_from(&token);
+        let (supervisor, slot) = (self.clone(), slot.clone());
+        self.tasks.spawn(async move {
+            let Some(reason) = token.run_until_cancelled(chain.failed()).await else { return };
+            drop(chain);
+            let _changing = slot.changing.lock().await;
+            if !token.is_cancelled() {
+                supervisor.node.close(&slot.name).await;
+                supervisor.failed(&slot, reason);
+            }
+        });
+    }
+
+    /// A chain failed: it is opened again after a while, unless it fails too often.
+    pub(crate) fn failed(self: &Arc<Self>, slot: &Arc<Slot>, reason: String) {
+        let after = lock(&slot.failures).add(Instant::now());
+        let Some(after) = after else {
+            tracing::error!(chain = %slot.name, %reason, "failed too often and is left alone; subnode chain start {} tries again", slot.name);
+            self.set_state(&slot, State::Quarantined { reason });
+            return;
+        };
+        tracing::error!(chain = %slot.name, %reason, again_in = ?after, "failed and is started again");
+        self.set_state(&slot, State::Restarting { reason });
+        let token = self.shutdown.child_token();
+        lock(&slot.watch).clone_from(&token);
+        let (supervisor, slot) = (self.clone(), slot.clone());
+        self.tasks.spawn(async move {
+            if token.run_until_cancelled(tokio::time::sleep(after)).await.is_none() {
+                return;
+            }
+            let _changing = slot.changing.lock().await;
+            if token.is_cancelled() || slot.desired().wanted == Wanted::Stopped {
+                return;
+            }
+            if let Err(error) = supervisor.open(&slot).await {
+                supervisor.failed(&slot, error.to_string());
+            }
+        });
+    }
+}
