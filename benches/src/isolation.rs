@@ -211,20 +211,52 @@ async fn beside(bench: &Bench, hostiles: &[Hostile]) -> anyhow::Result<Latencies
     // The attack is at its height when it is measured.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let latencies = victim(&chain, &bench.accounts).await;
-    let stats = chain.stats();
-    eprintln!(
-        "build {} us commit {} us cpu {} ms",
-        stats.build_us / stats.blocks,
-        stats.commit_us / stats.blocks,
-        stats.usage.ran_ns / 1_000_000
-    );
     stop.store(true, Ordering::Relaxed);
     node.stop().await;
     while attacks.join_next().await.is_some() {}
     latencies
 }
 
-/// Prints the table.
+/// Parts of chains that are all busy.
+const SHARES: [u32; 8] = [1, 1, 2, 2, 4, 4, 8, 8];
+
+/// CPU time that busy chains got, against their parts.
+async fn shares(bench: &Bench) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let node = Node::new(Arc::new(RocksStore::open(dir.path(), &RocksOptions::SMALL)?));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut attacks = JoinSet::new();
+    let mut chains = Vec::new();
+    for (index, parts) in SHARES.iter().enumerate() {
+        // Different work takes different fuel for the same time.
+        let hostile = [Hostile::Queries, Hostile::Memory][index % 2];
+        let chain = bench.open(&node, &format!("busy{index}"), *parts, Sealing::Instant, Some(hostile.code())).await?;
+        chains.push(chain.clone());
+        attacks.spawn(attack(chain, hostile, bench.accounts.iter().map(|account| account.address).collect(), stop.clone()));
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let used = |chain: &Chain| chain.stats().usage.ran_ns;
+    let before: Vec<u64> = chains.iter().map(used).collect();
+    tokio::time::sleep(TIME).await;
+    let ran: Vec<f64> = chains.iter().zip(&before).map(|(chain, before)| (used(chain) - before) as f64 / 1e9).collect();
+    stop.store(true, Ordering::Relaxed);
+    node.stop().await;
+    while attacks.join_next().await.is_some() {}
+    let (all, parts): (f64, f64) = (ran.iter().sum(), SHARES.iter().map(|parts| f64::from(*parts)).sum());
+    println!("\n## CPU time of busy chains\n");
+    println!("| parts | share of the time | of the parts | ratio |\n|---|---|---|---|");
+    let mut ratios = Vec::new();
+    for (ran, of) in ran.iter().zip(SHARES) {
+        let (got, entitled) = (ran / all, f64::from(of) / parts);
+        ratios.push(got / entitled);
+        println!("| {of} | {:.2} % | {:.2} % | **{:.3}** |", got * 100.0, entitled * 100.0, got / entitled);
+    }
+    let (sum, squares) = ratios.iter().fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
+    println!("\nJain's index {:.4}; {:.2} cores used.", sum * sum / (ratios.len() as f64 * squares), all / TIME.as_secs_f64());
+    Ok(())
+}
+
+/// Prints the tables.
 pub(crate) async fn run() -> anyhow::Result<()> {
     println!("\n## A chain of one part beside hostile ones of one part\n");
     println!("| neighbour | block p50 | p99 | to alone | eth_call p50 | p99 | to alone |\n|---|---|---|---|---|---|---|");
@@ -249,5 +281,5 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         );
         alone.get_or_insert(latencies);
     }
-    Ok(())
+    Box::pin(shares(&bench)).await
 }

@@ -1,12 +1,14 @@
 //! Measures Subnode against named peers on this machine and prints tables.
 //!
-//! `make bench` runs all; `make bench ARGS="guest dev"` some of: guest, dev, devnet, durable, isolation.
+//! `make bench` runs all; `make bench ARGS="guest dev"` some of: guest, dev, devnet, many, durable, density, isolation.
 
+mod density;
 mod dev;
 mod devnet;
 mod durable;
 mod guest;
 mod isolation;
+mod many;
 mod peer;
 mod ratio;
 mod workload;
@@ -25,7 +27,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn run() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let known = ["guest", "dev", "devnet", "durable", "isolation"];
+    let known = ["guest", "dev", "devnet", "many", "durable", "density", "isolation"];
     if let Some(unknown) = wanted.iter().find(|one| !known.contains(&one.as_str())) {
         anyhow::bail!("{unknown:?} is no measurement; there are {}", known.join(", "));
     }
@@ -38,6 +40,12 @@ async fn run() -> anyhow::Result<()> {
     }
     if wants("devnet") {
         devnet::run().await?;
+    }
+    if wants("many") {
+        many::run()?;
+    }
+    if wants("density") {
+        Box::pin(density::run()).await?;
     }
     if wants("isolation") {
         Box::pin(isolation::run()).await?;

@@ -107,6 +107,19 @@ impl Workload {
         count: usize,
         gas_price: u128,
     ) -> Vec<(Address, TxEnvelope)> {
+        self.signed_for(CHAIN_ID, accounts, contract, nonce, count, gas_price)
+    }
+
+    /// The same, for a chain of another id.
+    pub(crate) fn signed_for(
+        self,
+        chain_id: u64,
+        accounts: &[Account],
+        contract: Address,
+        nonce: u64,
+        count: usize,
+        gas_price: u128,
+    ) -> Vec<(Address, TxEnvelope)> {
         let signers: Vec<_> = accounts.iter().map(|account| PrivateKeySigner::from_bytes(&account.secret()).expect("a key")).collect();
         (0..count)
             .map(|index| {
@@ -122,7 +135,7 @@ impl Workload {
                     Self::Keccak | Self::Arithmetic => (contract, U256::ZERO, Bytes::new()),
                 };
                 let transaction = TxLegacy {
-                    chain_id: Some(CHAIN_ID),
+                    chain_id: Some(chain_id),
                     nonce: nonce + (index / signers.len()) as u64,
                     gas_price,
                     gas_limit: self.gas_limit(),

@@ -63,17 +63,19 @@ impl Host {
             provider.send_transaction(request).await.unwrap().get_receipt().await.unwrap().block_number.unwrap()
         };
         let before = seal().await;
+        let done = std::cell::Cell::new(false);
         let hostile = async {
             let outcome = hostile.await;
+            done.set(true);
             (outcome, provider.get_block_number().await.unwrap())
         };
-        let mut hostile = std::pin::pin!(hostile);
-        let (outcome, after) = loop {
-            tokio::select! {
-                done = &mut hostile => break done,
-                _ = seal() => {}
+        // Each is waited for: a transaction that is dropped midway may have taken a nonce along.
+        let sealing = async {
+            while !done.get() {
+                seal().await;
             }
         };
+        let ((outcome, after), ()) = tokio::join!(hostile, sealing);
         assert!(seal().await > after);
         (outcome, after - before)
     }

@@ -164,7 +164,7 @@ fn desired_and_actual_agree_after_random_requests_and_kills() {
             node.kill().unwrap();
             kills += 1;
             node = soak.home.start().unwrap();
-            killed.settle(&mut node, &name, &request, &mut soak.expected);
+            killed.settle(&mut node, &name, request, &mut soak.expected);
             soak.check(&mut node);
         }
     }

@@ -20,22 +20,22 @@ impl Supervisor {
             }
         } else if !wanted && running {
             self.close(slot).await;
-            self.set_state(&slot, State::Stopped);
+            self.set_state(slot, State::Stopped);
         }
     }
 
     /// Opens a chain. It is restarted from then on when it fails.
     pub(crate) async fn open(self: &Arc<Self>, slot: &Arc<Slot>) -> Result<(), NodeError> {
-        self.set_state(&slot, State::Opening);
+        self.set_state(slot, State::Opening);
         let opened = Box::pin(self.try_open(slot)).await;
         match &opened {
-            Err(error) => self.set_state(&slot, State::Quarantined { reason: error.to_string() }),
+            Err(error) => self.set_state(slot, State::Quarantined { reason: error.to_string() }),
             Ok(chain) => {
                 let paused = slot.desired().wanted == Wanted::Paused;
                 if paused && let Err(error) = chain.set_paused(true).await {
                     tracing::error!(chain = %slot.name, error = error.message, "it cannot be paused");
                 }
-                self.set_state(&slot, if paused { State::Paused } else { State::Running });
+                self.set_state(slot, if paused { State::Paused } else { State::Running });
                 self.watch(slot, chain.clone());
             }
         }
@@ -96,11 +96,11 @@ impl Supervisor {
         let after = lock(&slot.failures).add(Instant::now());
         let Some(after) = after else {
             tracing::error!(chain = %slot.name, %reason, "failed too often and is left alone; subnode chain start {} tries again", slot.name);
-            self.set_state(&slot, State::Quarantined { reason });
+            self.set_state(slot, State::Quarantined { reason });
             return;
         };
         tracing::error!(chain = %slot.name, %reason, again_in = ?after, "failed and is started again");
-        self.set_state(&slot, State::Restarting { reason });
+        self.set_state(slot, State::Restarting { reason });
         let token = self.shutdown.child_token();
         lock(&slot.watch).clone_from(&token);
         let (supervisor, slot) = (self.clone(), slot.clone());

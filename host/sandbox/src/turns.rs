@@ -5,10 +5,10 @@ use std::{
     cell::Cell,
     pin::pin,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::Poll,
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -82,6 +82,41 @@ impl TurnMeter {
     }
 }
 
+/// Passes wakes on to a call's task, and notes that there was one.
+#[derive(Default)]
+struct Relay {
+    task: Mutex<Option<Waker>>,
+    woken: AtomicBool,
+}
+
+impl Relay {
+    fn pass_on_to(&self, waker: &Waker) {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *task {
+            Some(known) => known.clone_from(waker),
+            None => *task = Some(waker.clone()),
+        }
+    }
+
+    fn take_woken(&self) -> bool {
+        self.woken.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Wake for Relay {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Relaxed);
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
 /// Ends a turn that an async host function has used up.
 pub(crate) async fn end_turn() {
     let mut ended = false;
@@ -103,15 +138,23 @@ pub(crate) async fn run<T>(
     call: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {
     let mut ticket = tenant.share().ticket();
+    let relay = Arc::new(Relay::default());
+    let waker = Waker::from(relay.clone());
     let mut call = pin!(call);
     let in_turns = std::future::poll_fn(|cx| {
         std::task::ready!(ticket.poll_turn(cx));
+        relay.pass_on_to(cx.waker());
         let before = thread_cpu_ns();
-        let polled = call.as_mut().poll(cx);
+        let polled = call.as_mut().poll(&mut Context::from_waker(&waker));
         turns.fetch_add(1, Ordering::Relaxed);
         let took = thread_cpu_ns().saturating_sub(before);
         IN_TURNS_NS.set(IN_TURNS_NS.get().wrapping_add(took));
-        ticket.end(took);
+        // A call that has woken itself has more to do; one that has not waits for something else, and holds no place meanwhile.
+        if polled.is_pending() && relay.take_woken() {
+            ticket.go_on(took, cx);
+        } else {
+            ticket.end(took);
+        }
         polled
     });
     // A timer is only made for a call that does not return at its first poll, as nearly all do.

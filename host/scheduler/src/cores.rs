@@ -54,7 +54,12 @@ impl Cores {
 impl Inner {
     fn end(&mut self, flow: Flow, ns: u64) -> Option<Waker> {
         let next = self.queue.end(flow, ns)?;
-        let waiting = self.waiting.get_mut(&next)?;
+        self.grant(next)
+    }
+
+    /// Tells a call that it has a turn.
+    fn grant(&mut self, waiter: Waiter) -> Option<Waker> {
+        let waiting = self.waiting.get_mut(&waiter)?;
         waiting.granted = true;
         Some(waiting.waker.clone())
     }
@@ -140,7 +145,7 @@ enum State {
 }
 
 impl Ticket {
-    /// Waits for a turn. Once ready, [`Self::end`] must follow it.
+    /// Waits for a turn. Once ready, [`Self::end`] or [`Self::go_on`] must follow it.
     pub fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.share.cores.lock();
         match self.state {
@@ -167,11 +172,34 @@ impl Ticket {
         Poll::Pending
     }
 
+    /// Ends a turn that took `ns` of CPU time and asks for the next, which it may have at once. The caller is polled anew.
+    pub fn go_on(&mut self, ns: u64, cx: &Context<'_>) {
+        if self.state != State::Running {
+            return;
+        }
+        self.count(ns);
+        let mut inner = self.share.cores.lock();
+        let waiter = inner.next_waiter;
+        let Some(next) = inner.queue.go_on(self.share.flow, ns, waiter) else { return };
+        inner.next_waiter += 1;
+        inner.waiting.insert(waiter, Waiting { waker: cx.waker().clone(), granted: false });
+        self.state = State::Waiting(waiter);
+        let next = next.and_then(|next| inner.grant(next));
+        drop(inner);
+        if let Some(waker) = next {
+            waker.wake();
+        }
+    }
+
+    fn count(&self, ns: u64) {
+        self.share.ran_ns.fetch_add(ns, Ordering::Relaxed);
+        self.share.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Ends a turn that took `ns` of CPU time.
     pub fn end(&mut self, ns: u64) {
         if std::mem::replace(&mut self.state, State::Idle) == State::Running {
-            self.share.ran_ns.fetch_add(ns, Ordering::Relaxed);
-            self.share.turns.fetch_add(1, Ordering::Relaxed);
+            self.count(ns);
             let next = self.share.cores.lock().end(self.share.flow, ns);
             if let Some(waker) = next {
                 waker.wake();

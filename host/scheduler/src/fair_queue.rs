@@ -116,14 +116,42 @@ impl FairQueue {
         }
     }
 
+    /// A turn ends after `ns`, and the call wants another. None where it has it at once; else it waits, and the inner call, if there
+    /// is one, has the slot from now on.
+    ///
+    /// Ending the turn and arriving anew would not do: a chain with one long call would be missing whenever the next is chosen, and
+    /// get every other turn whatever its parts.
+    pub(crate) fn go_on(&mut self, flow: Flow, ns: u64, waiter: Waiter) -> Option<Option<Waiter>> {
+        self.settle(flow, ns);
+        let chain = self.chains.get_mut(&flow)?;
+        if self.running < self.slots && self.ready.first().is_none_or(|(time, _)| chain.time <= *time) {
+            self.begin(flow);
+            return None;
+        }
+        // Behind the chain's other calls: a short one does not wait for a long one to end.
+        chain.waiting.push_back(waiter);
+        self.ready.insert((chain.time, flow));
+        Some(self.next())
+    }
+
     /// A turn ends after `ns`. The call that has the slot from now on, if one waits.
     pub(crate) fn end(&mut self, flow: Flow, ns: u64) -> Option<Waiter> {
+        self.settle(flow, ns);
+        self.next()
+    }
+
+    /// Charges a turn that ends.
+    fn settle(&mut self, flow: Flow, ns: u64) {
         if let Some(chain) = self.chains.get_mut(&flow) {
             chain.running = chain.running.saturating_sub(1);
             self.running = self.running.saturating_sub(1);
             let time = (chain.time + virtual_time(ns, chain.parts)).saturating_sub(virtual_time(ESTIMATE_NS, chain.parts));
             Self::set_time(&mut self.ready, flow, chain, time);
         }
+    }
+
+    /// Gives a free slot to the call that is to have it.
+    fn next(&mut self) -> Option<Waiter> {
         if self.running >= self.slots {
             return None;
         }

@@ -1,0 +1,111 @@
+//! 64 chains on one `subnode dev` against 64 anvil processes.
+
+use std::time::Instant;
+
+use alloy::{eips::Encodable2718, primitives::hex};
+use anyhow::anyhow;
+use serde_json::json;
+use subnode_devnet::{Account, DEFAULT_MNEMONIC, accounts};
+use subnode_tests::http::Client;
+
+use crate::{
+    peer::{ANVIL, Peer, Program},
+    workload::{CHAIN_ID, CONTRACT, Workload},
+};
+
+const CHAINS: usize = 64;
+/// Transfers to each chain, in batches of so many.
+const TRANSFERS: usize = 200;
+const BATCH: usize = 20;
+/// Connections that send at once.
+const SENDERS: usize = 4;
+const GAS_PRICE: u128 = 100_000_000_000;
+
+/// What all chains together took.
+struct All {
+    started_ms: f64,
+    resident_mib: f64,
+    transfers_per_second: f64,
+}
+
+/// Prints the table.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let [subnode, anvil] = Program::both()?;
+    let accounts = accounts(DEFAULT_MNEMONIC, 10)?;
+    println!("\n## {CHAINS} chains: one subnode against {CHAINS} anvil {ANVIL}\n");
+    println!("| measured | subnode | anvil | subnode / anvil |\n|---|---|---|---|");
+    let started = Instant::now();
+    let one = subnode.start(&["--chains", &CHAINS.to_string()])?;
+    let targets: Vec<(&Peer, String)> = (1..=CHAINS).map(|chain| (&one, format!("/chain/dev{chain}"))).collect();
+    let ours = measure(started, &targets, &accounts, |chain| CHAIN_ID + chain as u64)?;
+    drop(one);
+    let started = Instant::now();
+    let peers = (0..CHAINS).map(|_| anvil.start(&[])).collect::<anyhow::Result<Vec<_>>>()?;
+    let targets: Vec<(&Peer, String)> = peers.iter().map(|peer| (peer, "/".to_owned())).collect();
+    let theirs = measure(started, &targets, &accounts, |_| CHAIN_ID)?;
+    for (what, unit, ours, theirs) in [
+        ("start of all", "ms", ours.started_ms, theirs.started_ms),
+        ("memory of all, proportional", "MiB", ours.resident_mib, theirs.resident_mib),
+        ("transfers mined by all", "/s", ours.transfers_per_second, theirs.transfers_per_second),
+    ] {
+        println!("| {what} | {ours:.0} {unit} | {theirs:.0} {unit} | **{:.2}** |", ours / theirs);
+    }
+    Ok(())
+}
+
+fn measure(started: Instant, targets: &[(&Peer, String)], accounts: &[Account], id: impl Fn(usize) -> u64) -> anyhow::Result<All> {
+    for (peer, path) in targets {
+        Client::connect(peer.address)?.at(path).call("eth_chainId", &json!([]))?;
+    }
+    let started_ms = started.elapsed().as_secs_f64() * 1e3;
+    let bodies: Vec<Vec<Vec<u8>>> = (0..targets.len()).map(|chain| batches(accounts, id(chain))).collect();
+    let sending = Instant::now();
+    std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|sender| {
+                let (targets, bodies) = (&targets, &bodies);
+                scope.spawn(move || {
+                    for chain in (sender..targets.len()).step_by(SENDERS) {
+                        let (peer, path) = &targets[chain];
+                        let mut client = Client::connect(peer.address)?.at(path);
+                        for body in &bodies[chain] {
+                            client.post(body)?;
+                        }
+                    }
+                    anyhow::Ok(())
+                })
+            })
+            .collect();
+        senders.into_iter().try_for_each(|sender| sender.join().map_err(|_| anyhow!("a client panicked"))?)
+    })?;
+    let each = u64::try_from(TRANSFERS / accounts.len())?;
+    for (peer, path) in targets {
+        let mut client = Client::connect(peer.address)?.at(path);
+        for account in accounts {
+            while client.call("eth_getTransactionCount", &json!([account.address, "latest"]))? != format!("{each:#x}") {
+                std::thread::yield_now();
+            }
+        }
+    }
+    let transfers_per_second = (targets.len() * TRANSFERS) as f64 / sending.elapsed().as_secs_f64();
+    let mut processes: Vec<u32> = targets.iter().map(|(peer, _)| peer.process()).collect();
+    processes.dedup();
+    Ok(All { started_ms, resident_mib: processes.into_iter().map(proportional_mib).sum(), transfers_per_second })
+}
+
+/// A chain's transfers in batches, signed for its id.
+fn batches(accounts: &[Account], chain_id: u64) -> Vec<Vec<u8>> {
+    let signed = Workload::Transfer.signed_for(chain_id, accounts, CONTRACT, 0, TRANSFERS, GAS_PRICE);
+    let request = |transaction: &alloy::consensus::TxEnvelope| json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [hex::encode_prefixed(transaction.encoded_2718())] });
+    signed
+        .chunks(BATCH)
+        .map(|batch| json!(batch.iter().map(|(_, transaction)| request(transaction)).collect::<Vec<_>>()).to_string().into_bytes())
+        .collect()
+}
+
+/// Memory of a process, shared pages divided by their users.
+fn proportional_mib(process: u32) -> f64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok()).map_or(f64::NAN, |kib| kib / 1024.0)
+}
