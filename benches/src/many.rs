@@ -1,10 +1,14 @@
 //! 64 chains on one `subnode dev` against 64 anvil processes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use alloy::{eips::Encodable2718, primitives::hex};
+use alloy::{
+    consensus::TxEnvelope,
+    eips::Encodable2718,
+    primitives::{Address, B256, hex},
+};
 use anyhow::anyhow;
-use serde_json::json;
+use serde_json::{Value, json};
 use subnode_devnet::{Account, DEFAULT_MNEMONIC, accounts};
 use subnode_tests::http::Client;
 
@@ -20,6 +24,9 @@ const BATCH: usize = 20;
 /// Connections that send at once.
 const SENDERS: usize = 4;
 const GAS_PRICE: u128 = 100_000_000_000;
+
+/// A request, and the last of its transactions.
+type Batch = (Vec<u8>, Option<B256>);
 
 /// What all chains together took.
 struct All {
@@ -58,7 +65,7 @@ fn measure(started: Instant, targets: &[(&Peer, String)], accounts: &[Account], 
         Client::connect(peer.address)?.at(path).call("eth_chainId", &json!([]))?;
     }
     let started_ms = started.elapsed().as_secs_f64() * 1e3;
-    let bodies: Vec<Vec<Vec<u8>>> = (0..targets.len()).map(|chain| batches(accounts, id(chain))).collect();
+    let bodies: Vec<Vec<Batch>> = (0..targets.len()).map(|chain| batches(accounts, id(chain))).collect();
     let sending = Instant::now();
     std::thread::scope(|scope| {
         let senders: Vec<_> = (0..SENDERS)
@@ -68,8 +75,12 @@ fn measure(started: Instant, targets: &[(&Peer, String)], accounts: &[Account], 
                     for chain in (sender..targets.len()).step_by(SENDERS) {
                         let (peer, path) = &targets[chain];
                         let mut client = Client::connect(peer.address)?.at(path);
-                        for body in &bodies[chain] {
+                        for (body, last) in &bodies[chain] {
                             client.post(body)?;
+                            // anvil loses transactions of batches that follow each other faster than it mines.
+                            while client.call("eth_getTransactionReceipt", &json!([last]))?.is_null() {
+                                std::thread::sleep(Duration::from_millis(1));
+                            }
                         }
                     }
                     anyhow::Ok(())
@@ -78,15 +89,6 @@ fn measure(started: Instant, targets: &[(&Peer, String)], accounts: &[Account], 
             .collect();
         senders.into_iter().try_for_each(|sender| sender.join().map_err(|_| anyhow!("a client panicked"))?)
     })?;
-    let each = u64::try_from(TRANSFERS / accounts.len())?;
-    for (peer, path) in targets {
-        let mut client = Client::connect(peer.address)?.at(path);
-        for account in accounts {
-            while client.call("eth_getTransactionCount", &json!([account.address, "latest"]))? != format!("{each:#x}") {
-                std::thread::yield_now();
-            }
-        }
-    }
     let transfers_per_second = (targets.len() * TRANSFERS) as f64 / sending.elapsed().as_secs_f64();
     let mut processes: Vec<u32> = targets.iter().map(|(peer, _)| peer.process()).collect();
     processes.dedup();
@@ -94,13 +96,14 @@ fn measure(started: Instant, targets: &[(&Peer, String)], accounts: &[Account], 
 }
 
 /// A chain's transfers in batches, signed for its id.
-fn batches(accounts: &[Account], chain_id: u64) -> Vec<Vec<u8>> {
+fn batches(accounts: &[Account], chain_id: u64) -> Vec<Batch> {
     let signed = Workload::Transfer.signed_for(chain_id, accounts, CONTRACT, 0, TRANSFERS, GAS_PRICE);
-    let request = |transaction: &alloy::consensus::TxEnvelope| json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [hex::encode_prefixed(transaction.encoded_2718())] });
-    signed
-        .chunks(BATCH)
-        .map(|batch| json!(batch.iter().map(|(_, transaction)| request(transaction)).collect::<Vec<_>>()).to_string().into_bytes())
-        .collect()
+    let batch = |batch: &[(Address, TxEnvelope)]| {
+        let raw = batch.iter().map(|(_, transaction)| hex::encode_prefixed(transaction.encoded_2718()));
+        let calls = raw.map(|raw| json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [raw] }));
+        (calls.collect::<Value>().to_string().into_bytes(), batch.last().map(|(_, transaction)| *transaction.tx_hash()))
+    };
+    signed.chunks(BATCH).map(batch).collect()
 }
 
 /// Memory of a process, shared pages divided by their users.

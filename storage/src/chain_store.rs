@@ -6,6 +6,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use crate::{
@@ -193,6 +194,21 @@ impl ChainStore {
     /// # Cancel safety
     /// Not cancel safe: dropped midway, the write may happen without this store knowing.
     pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        self.commit_within(batch, Duration::ZERO).await
+    }
+
+    /// The same for a batch that nobody waits for: where other chains are likely to commit within `patience`, it waits to share
+    /// their synced write.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    ///
+    /// # Panics
+    /// As [`Self::commit`].
+    ///
+    /// # Cancel safety
+    /// Not cancel safe, as [`Self::commit`].
+    pub async fn commit_within(&self, batch: Batch, patience: Duration) -> Result<(), StoreError> {
         let before = self.position();
         let version = before.version + 1;
         let expected = before.head.as_ref().map(|head| head.height);
@@ -244,7 +260,7 @@ impl ChainStore {
         let mut ops = changes.into_ops();
         ops.push((head_row, Some(encode_position(&after))));
         self.begun.store(version, Ordering::Release);
-        let written = self.rows.write(ops).await;
+        let written = self.rows.write_within(ops, patience).await;
         let mut position = self.position.write().unwrap_or_else(PoisonError::into_inner);
         match &written {
             Ok(()) => *position = after,

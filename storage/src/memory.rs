@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
 };
 
 use subnode_types::ChainName;
@@ -115,7 +116,7 @@ impl Rows for MemoryRows {
         Ok(())
     }
 
-    fn write(&self, ops: Vec<Op>) -> Written {
+    fn write_within(&self, ops: Vec<Op>, _patience: Duration) -> Written {
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         for (key, value) in ops {
             match value {

@@ -1,4 +1,4 @@
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::StoreError;
 
@@ -16,14 +16,19 @@ pub(crate) trait Rows: Send + Sync {
     /// Calls `row` with each row of `start <= key < end` in order until it answers false.
     fn scan(&self, start: &[u8], end: &[u8], row: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError>;
 
-    /// Writes all of `ops` or nothing. Work begins at once; the future only waits.
-    fn write(&self, ops: Vec<Op>) -> Written;
+    /// Writes all of `ops` or nothing, within `patience` of now. Work begins at once; the future only waits.
+    fn write_within(&self, ops: Vec<Op>, patience: Duration) -> Written;
 
     /// All rows as of now.
     fn dump(&self) -> Result<Box<dyn Dump>, StoreError>;
 }
 
 impl dyn Rows {
+    /// Writes all of `ops` or nothing, now.
+    pub(crate) fn write(&self, ops: Vec<Op>) -> Written {
+        self.write_within(ops, Duration::ZERO)
+    }
+
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let mut value = None;
         self.read(key, &mut |bytes| value = Some(bytes.to_vec()))?;

@@ -13,16 +13,15 @@ use serde_json::Value;
 
 use crate::http::Client;
 
-/// The binary under test, built beside the tests.
+/// The binary under test, built beside the tests and the benches.
 ///
 /// # Errors
 /// Where it is not there.
 pub fn binary() -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let profile = test.ancestors().nth(2).context("a test is in deps/ of its profile")?;
-    let path = profile.join("subnode");
-    ensure!(path.exists(), "{} is missing: run `cargo build --release --workspace` first", path.display());
-    Ok(path)
+    let own = std::env::current_exe()?;
+    // A test is in `deps` of its profile's folder, a bench in the folder itself.
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("subnode")).find(|path| path.is_file());
+    found.with_context(|| format!("no subnode beside {}: run `cargo build --release --workspace` first", own.display()))
 }
 
 /// A program of Foundry in a folder's npm packages: the platform's package has the binary itself, of which npm's wrapper hides how it ends.

@@ -13,7 +13,7 @@ use subnode_sandbox::{
     charged,
 };
 use subnode_storage::{Batch, Head, StoreError, Table, Write};
-use subnode_types::BlockRef;
+use subnode_types::{BlockRef, Sealing};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,10 @@ use crate::{ChainOptions, ChainParts, OpenError, RpcError, chain::Shared, lend::
 const ID_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 /// Snapshots kept; the oldest makes room.
 const SNAPSHOTS_MAX: usize = 4096;
+/// Of its interval, a block of a timer waits a twelfth at most to share a synced write: 128 chains of a second then need a tenth of
+/// the writes, and every block is there within a tenth of a second.
+const PATIENT_PART: u32 = 12;
+const PATIENCE_MAX: Duration = Duration::from_millis(80);
 /// Versions dropped with one write when the past is shortened.
 const PRUNED_AT_ONCE: u64 = 64;
 /// Key of the spec's hash in the store, written with genesis.
@@ -304,12 +308,21 @@ impl Actor {
         }
     }
 
+    /// How long a block may wait to share a synced write: one that a timer asked for, a part of its interval.
+    fn patience(&self) -> Duration {
+        match self.shared.sealing() {
+            Sealing::Interval(ms) if self.due.is_some() => (Duration::from_millis(ms.get()) / PATIENT_PART).min(PATIENCE_MAX),
+            Sealing::Interval(_) | Sealing::Instant | Sealing::Manual => Duration::ZERO,
+        }
+    }
+
     async fn commit(&mut self, built: Built) -> Result<BlockRef, StoreError> {
         let head = border::block_ref(&built.outcome);
         let progress = built.outcome.progress.clone();
         let started = Instant::now();
         let transactions = u64::from(built.transactions);
-        charged(&self.shared.tenant, self.shared.store.commit(batch(built))).await?;
+        let patience = self.patience();
+        charged(&self.shared.tenant, self.shared.store.commit_within(batch(built), patience)).await?;
         let counters = &self.shared.counters;
         counters.blocks.fetch_add(1, Ordering::Relaxed);
         counters.transactions.fetch_add(transactions, Ordering::Relaxed);

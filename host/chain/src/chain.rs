@@ -138,6 +138,10 @@ impl Shared {
         *self.sealing.lock().unwrap_or_else(PoisonError::into_inner) = sealing;
     }
 
+    pub(crate) fn sealing(&self) -> Sealing {
+        *self.sealing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn next_subscription(&self) -> u64 {
         self.next_subscription.fetch_add(1, Ordering::Relaxed)
     }
@@ -158,11 +162,10 @@ impl Shared {
     pub(crate) fn query_lent(&self) -> QueryLent {
         let cursors = self.cursors.clone();
         let clock = self.clock();
-        let sealing = *self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
         let status = ChainStatus {
             now_ms: clock.next_timestamp(self.options.time.now_ms()),
             clock_offset_ms: clock.offset_ms(),
-            sealing: border::runtime_sealing(sealing),
+            sealing: border::runtime_sealing(self.sealing()),
             controls: self.options.controls,
             version: self.options.version.clone(),
         };

@@ -1,12 +1,17 @@
 //! Which column family a chain has, its record, and families made ahead.
 //!
 //! Making a family takes longer the more there are (1 ms at none, 46 ms at 256), dropping one as well, so neither is done while
-//! somebody waits: a chain takes a family of the reserve, and one that is deleted leaves its family to a thread. What counts is the
-//! chain's row in the default family, written with a sync; a family that no row names is dropped, or kept ready if it is empty.
+//! somebody waits: a chain takes a family of the reserve, and one that is deleted leaves its family to a thread, which empties it for
+//! the next. What counts is the chain's row in the default family, written with a sync; a family that no row names is kept ready
+//! once it is empty.
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread::JoinHandle,
 };
 
@@ -29,20 +34,37 @@ pub(super) fn family_name(family: u64) -> String {
     format!("{FAMILY_PREFIX}{family:08}")
 }
 
+/// The number in a family's name.
+fn number(family: &str) -> Option<u64> {
+    family.strip_prefix(FAMILY_PREFIX)?.parse().ok()
+}
+
+/// Names of families to make, so that there are so many.
+pub(super) fn lacking(families: &[String], wanted: usize) -> Vec<String> {
+    let numbers: Vec<u64> = families.iter().filter_map(|family| number(family)).collect();
+    let next = numbers.iter().max().map_or(0, |last| last.saturating_add(1));
+    (next..).take(wanted.saturating_sub(numbers.len())).map(family_name).collect()
+}
+
 fn row_key(name: &ChainName) -> Vec<u8> {
     [ROW_PREFIX, name.as_str().as_bytes()].concat()
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) family: u64,
     pub(super) partial: bool,
+    /// Unset once the chain is deleted: its family may be another's then.
+    pub(super) alive: Arc<AtomicBool>,
 }
 
 enum Chore {
     Refill,
-    Drop(u64),
+    Empty(u64),
 }
+
+/// Families that are kept when chains are deleted, as a multiple of those kept ready: further ones are dropped.
+const KEPT: usize = 4;
 
 pub(super) struct Families {
     db: Arc<Db>,
@@ -79,7 +101,7 @@ impl Families {
         }
         rows.status().map_err(store_error)?;
         drop(rows);
-        let numbers: Vec<u64> = families.iter().filter_map(|name| name.strip_prefix(FAMILY_PREFIX)?.parse().ok()).collect();
+        let numbers: Vec<u64> = families.iter().filter_map(|family| number(family)).collect();
         if let Some((name, _)) = chains.iter().find(|(_, entry)| !numbers.contains(&entry.family)) {
             return Err(StoreError::Corrupt(format!("chain {name} has no column family")));
         }
@@ -90,7 +112,7 @@ impl Families {
             if is_empty(&db, family) {
                 inner.reserve.push_back(family);
             } else {
-                chores.push_back(Chore::Drop(family));
+                chores.push_back(Chore::Empty(family));
             }
         }
         chores.push_back(Chore::Refill);
@@ -116,7 +138,7 @@ impl Families {
     }
 
     pub(super) fn get(&self, name: &ChainName) -> Option<Entry> {
-        lock(&self.inner).chains.get(name).copied()
+        lock(&self.inner).chains.get(name).cloned()
     }
 
     pub(super) fn names(&self, partial: bool) -> Vec<ChainName> {
@@ -136,11 +158,11 @@ impl Families {
     /// Writes a chain's row, after having found it a family if it has none.
     pub(super) fn set(&self, name: &ChainName, record: &[u8], partial: bool) -> Result<Entry, StoreError> {
         let known = self.get(name);
-        let family = match known {
-            Some(entry) => entry.family,
-            None => self.take()?,
+        let (family, alive) = match &known {
+            Some(entry) => (entry.family, entry.alive.clone()),
+            None => (self.take()?, Arc::new(AtomicBool::new(true))),
         };
-        let entry = Entry { family, partial };
+        let entry = Entry { family, partial, alive };
         let kind = if partial { PARTIAL } else { WHOLE };
         let row = [&family.to_be_bytes()[..], &[kind], record].concat();
         let written = self.db.put_opt(row_key(name), row, &synced()).map_err(store_error);
@@ -150,7 +172,7 @@ impl Families {
             }
             return Err(error);
         }
-        lock(&self.inner).chains.insert(name.clone(), entry);
+        lock(&self.inner).chains.insert(name.clone(), entry.clone());
         Ok(entry)
     }
 
@@ -170,7 +192,8 @@ impl Families {
         let Some(entry) = self.get(name) else { return Ok(()) };
         self.db.delete_opt(row_key(name), &synced()).map_err(store_error)?;
         lock(&self.inner).chains.remove(name);
-        self.ask(Chore::Drop(entry.family));
+        entry.alive.store(false, Ordering::Release);
+        self.ask(Chore::Empty(entry.family));
         Ok(())
     }
 }
@@ -198,7 +221,7 @@ fn decode(row: &[u8]) -> Option<(Entry, &[u8])> {
         PARTIAL => true,
         _ => return None,
     };
-    Some((Entry { family: u64::from_be_bytes(*family), partial }, record))
+    Some((Entry { family: u64::from_be_bytes(*family), partial, alive: Arc::new(AtomicBool::new(true)) }, record))
 }
 
 fn is_empty(db: &Db, family: u64) -> bool {
@@ -207,6 +230,15 @@ fn is_empty(db: &Db, family: u64) -> bool {
         rows.seek_to_first();
         !rows.valid() && rows.status().is_ok()
     })
+}
+
+/// Deletes all rows of a family: whole files at once, and the rest by a mark that compaction honours.
+fn empty(db: &Db, family: u64) -> Result<(), rocksdb::Error> {
+    let Some(handle) = db.cf_handle(&family_name(family)) else { return Ok(()) };
+    // Before and after every row there can be.
+    let (first, last) = ([0x00], [0xff]);
+    db.delete_file_in_range_cf(&handle, first, last)?;
+    db.delete_range_cf_opt(&handle, first, last, &synced())
 }
 
 fn create(db: &Db, cache: &rocksdb::Cache, inner: &Mutex<Inner>) -> Result<u64, StoreError> {
@@ -222,11 +254,17 @@ fn create(db: &Db, cache: &rocksdb::Cache, inner: &Mutex<Inner>) -> Result<u64, 
 fn run(db: &Db, cache: &rocksdb::Cache, inner: &Mutex<Inner>, queue: &mpsc::Receiver<Chore>, reserve: usize) {
     while let Ok(chore) = queue.recv() {
         match chore {
-            Chore::Drop(family) => {
-                if let Err(error) = db.drop_cf(&family_name(family)) {
-                    tracing::warn!(%error, family, "a deleted chain's column family stays until the next start");
+            Chore::Empty(family) => {
+                let kept = lock(inner).reserve.len() < reserve * KEPT;
+                let emptied = if kept { empty(db, family) } else { db.drop_cf(&family_name(family)) };
+                match emptied {
+                    Ok(()) if kept => lock(inner).reserve.push_back(family),
+                    Ok(()) => {}
+                    Err(error) => tracing::warn!(%error, family, "a deleted chain's column family stays until the next start"),
                 }
             }
+            // Making one holds others up for as long, so not for each that is taken: those of deleted chains come back.
+            Chore::Refill if lock(inner).reserve.len() * 2 >= reserve && reserve > 1 => {}
             Chore::Refill => {
                 while lock(inner).reserve.len() < reserve {
                     match create(db, cache, inner) {

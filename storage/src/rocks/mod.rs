@@ -7,7 +7,11 @@ mod writer;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use rocksdb::{BoundColumnFamily, DBWithThreadMode, ErrorKind, MultiThreaded, ReadOptions};
@@ -17,9 +21,9 @@ use crate::{
     ChainStore, Frame, Import, OpenError, Retention, Store, StoreError, StoreUsage,
     rows::{Dump, Op, Rows, Written},
 };
-use families::{Families, family_name};
+use families::{Entry, Families, family_name};
 pub use options::RocksOptions;
-use writer::{DiskGuard, Writer};
+use writer::{DiskGuard, Order, Writer};
 
 type Db = DBWithThreadMode<MultiThreaded>;
 
@@ -50,11 +54,12 @@ impl RocksStore {
 
         let cache = rocksdb::Cache::new_lru_cache(options.cache_bytes);
         let database = options.database();
-        let families = if path.join("CURRENT").exists() {
+        let mut families = if path.join("CURRENT").exists() {
             Db::list_cf(&database, path).map_err(|error| open_error(path, &error))?
         } else {
             vec!["default".into()]
         };
+        families.extend(families::lacking(&families, options.families_at_open));
         let descriptors: Vec<_> = families.iter().map(|name| rocksdb::ColumnFamilyDescriptor::new(name, options::family(&cache))).collect();
         let db = Db::open_cf_descriptors(&database, path, descriptors).map_err(|error| open_error(path, &error))?;
         check_format(&db, path)?;
@@ -65,8 +70,9 @@ impl RocksStore {
         Ok(Self { families, writer: Arc::new(Writer::start(db.clone(), guard)), cache, db })
     }
 
-    fn rows(&self, family: u64) -> Arc<RocksRows> {
-        Arc::new(RocksRows { db: self.db.clone(), writer: self.writer.clone(), family: family_name(family) })
+    fn rows(&self, entry: &Entry) -> Arc<RocksRows> {
+        let family = family_name(entry.family);
+        Arc::new(RocksRows { db: self.db.clone(), writer: self.writer.clone(), family, alive: entry.alive.clone() })
     }
 }
 
@@ -114,7 +120,7 @@ impl Store for RocksStore {
             Some(entry) => entry,
             None => self.families.set(name, b"", false)?,
         };
-        ChainStore::open(self.rows(entry.family), retention)
+        ChainStore::open(self.rows(&entry), retention)
     }
 
     fn delete(&self, name: &ChainName) -> Result<(), StoreError> {
@@ -131,7 +137,7 @@ impl Store for RocksStore {
             Some(entry) => entry,
             None => self.families.set(name, b"", true)?,
         };
-        Import::open(self.rows(entry.family), header)
+        Import::open(self.rows(&entry), header)
     }
 
     fn adopt(&self, name: &ChainName, record: &[u8]) -> Result<(), StoreError> {
@@ -169,11 +175,17 @@ struct RocksRows {
     db: Arc<Db>,
     writer: Arc<Writer>,
     family: String,
+    alive: Arc<AtomicBool>,
 }
 
 impl RocksRows {
     fn family(&self) -> Result<Arc<BoundColumnFamily<'_>>, StoreError> {
         self.db.cf_handle(&self.family).ok_or(StoreError::Closed)
+    }
+
+    /// Asked after each read: what a deleted chain's family has by then may be another chain's.
+    fn check_alive(&self) -> Result<(), StoreError> {
+        if self.alive.load(Ordering::Acquire) { Ok(()) } else { Err(StoreError::Closed) }
     }
 }
 
@@ -182,7 +194,7 @@ impl Rows for RocksRows {
         if let Some(value) = self.db.get_pinned_cf(&self.family()?, key).map_err(store_error)? {
             found(&value);
         }
-        Ok(())
+        self.check_alive()
     }
 
     fn scan(&self, start: &[u8], end: &[u8], row: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
@@ -192,19 +204,22 @@ impl Rows for RocksRows {
         rows.seek(start);
         while let Some((key, value)) = rows.item() {
             if !row(key, value) {
-                return Ok(());
+                return self.check_alive();
             }
             rows.next();
         }
-        rows.status().map_err(store_error)
+        rows.status().map_err(store_error)?;
+        self.check_alive()
     }
 
-    fn write(&self, ops: Vec<Op>) -> Written {
-        let done = self.writer.submit(self.family.clone(), ops);
+    fn write_within(&self, ops: Vec<Op>, patience: Duration) -> Written {
+        let done = self.writer.submit(Order { family: self.family.clone(), alive: self.alive.clone(), ops, patience });
         Box::pin(async move { done.await.unwrap_or(Err(StoreError::Closed)) })
     }
 
     fn dump(&self) -> Result<Box<dyn Dump>, StoreError> {
-        dump::start(self.db.clone(), &self.family)
+        let dump = dump::start(self.db.clone(), &self.family)?;
+        self.check_alive()?;
+        Ok(dump)
     }
 }

@@ -11,6 +11,8 @@ pub struct RocksOptions {
     pub background_jobs: i32,
     /// Column families kept ready for new chains.
     pub families_ready: usize,
+    /// Column families to have when it opens. Those that lack are made together: one by one, each takes as long as there are many.
+    pub families_at_open: usize,
     /// Nothing is written any more when the disk has less left than this.
     pub disk_free_bytes_min: u64,
 }
@@ -20,8 +22,14 @@ const BACKGROUND_BYTES_PER_SECOND: i64 = 128 << 20;
 
 impl RocksOptions {
     /// Budgets for a machine that has other things to do: a developer's, or a test's.
-    pub const SMALL: Self =
-        Self { cache_bytes: 64 << 20, write_buffer_bytes: 64 << 20, background_jobs: 2, families_ready: 1, disk_free_bytes_min: 0 };
+    pub const SMALL: Self = Self {
+        cache_bytes: 64 << 20,
+        write_buffer_bytes: 64 << 20,
+        background_jobs: 2,
+        families_ready: 1,
+        families_at_open: 0,
+        disk_free_bytes_min: 0,
+    };
 
     pub(super) fn database(&self) -> Options {
         let mut options = Options::default();

@@ -1,10 +1,11 @@
 //! One writer for all chains: whatever waits goes into one synced write.
 
 use std::{
+    collections::VecDeque,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread::JoinHandle,
@@ -20,9 +21,24 @@ use crate::{StoreError, rows::Op};
 /// Most bytes gathered into one write, so that a large block does not make small ones wait for more than itself.
 const GATHERED_BYTES_MAX: usize = 8 << 20;
 
+/// When so many patient orders came within the last second, the next one waits for others: below, nobody is likely to come.
+const COMPANY: usize = 12;
+/// How long an order counts as company.
+const RECENT: Duration = Duration::from_secs(1);
+
+/// A batch to write.
+pub(super) struct Order {
+    pub(super) family: String,
+    /// Unset once the chain is deleted.
+    pub(super) alive: Arc<AtomicBool>,
+    pub(super) ops: Vec<Op>,
+    /// How long it may wait for others to share a synced write with.
+    pub(super) patience: Duration,
+}
+
 struct Job {
-    family: String,
-    ops: Vec<Op>,
+    order: Order,
+    bytes: usize,
     done: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -53,11 +69,12 @@ impl Writer {
     }
 
     /// Queues a batch. An answer that never comes means the writer is gone.
-    pub(super) fn submit(&self, family: String, ops: Vec<Op>) -> oneshot::Receiver<Result<(), StoreError>> {
+    pub(super) fn submit(&self, order: Order) -> oneshot::Receiver<Result<(), StoreError>> {
         let (done, answer) = oneshot::channel();
+        let bytes = order.ops.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
         if let Some(jobs) = &self.jobs {
             // A failed send drops `done`, which the waiter sees.
-            drop(jobs.lock().unwrap_or_else(PoisonError::into_inner).send(Job { family, ops, done }));
+            drop(jobs.lock().unwrap_or_else(PoisonError::into_inner).send(Job { order, bytes, done }));
         }
         answer
     }
@@ -116,11 +133,58 @@ impl DiskGuard {
 /// How long a look at the disk is believed.
 const GUARD_EVERY: Duration = Duration::from_millis(200);
 
+/// Patient orders of late.
+#[derive(Default)]
+struct Company {
+    recent: VecDeque<Instant>,
+}
+
+impl Company {
+    /// Until when an order may wait for others, where others are likely to come.
+    fn wait_until(&mut self, patience: Duration) -> Option<Instant> {
+        let now = Instant::now();
+        if patience.is_zero() {
+            return None;
+        }
+        self.recent.retain(|order| now.duration_since(*order) < RECENT);
+        self.recent.push_back(now);
+        (self.recent.len() > COMPANY).then(|| now + patience)
+    }
+}
+
+/// The orders of one write: the first, and those that come while it is patient, or wait already.
+fn gather(first: Job, queue: &mpsc::Receiver<Job>, company: &mut Company) -> Vec<Job> {
+    let mut until = company.wait_until(first.order.patience);
+    let mut bytes = first.bytes;
+    let mut jobs = vec![first];
+    while bytes < GATHERED_BYTES_MAX {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero());
+        let next = match left {
+            Some(left) => queue.recv_timeout(left).ok(),
+            None => queue.try_recv().ok(),
+        };
+        let Some(job) = next else {
+            if left.is_some() {
+                // Waited long enough; what has come meanwhile still goes along.
+                until = None;
+                continue;
+            }
+            break;
+        };
+        // One that is in a hurry takes all others along.
+        until = until.and_then(|until| Some(until.min(company.wait_until(job.order.patience)?)));
+        bytes += job.bytes;
+        jobs.push(job);
+    }
+    jobs
+}
+
 fn run(db: &Db, queue: &mpsc::Receiver<Job>, guard: &DiskGuard, counts: &Counts) {
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
     let mut looked = None;
     let mut room = Ok(());
+    let mut company = Company::default();
     while let Ok(first) = queue.recv() {
         if looked.is_none_or(|looked: Instant| looked.elapsed() > GUARD_EVERY) {
             looked = Some(Instant::now());
@@ -133,21 +197,19 @@ fn run(db: &Db, queue: &mpsc::Receiver<Job>, guard: &DiskGuard, counts: &Counts)
         }
         let mut batch = WriteBatchWithTransaction::<false>::default();
         let mut waiting = Vec::new();
-        let mut next = Some(first);
-        while let Some(job) = next {
-            match db.cf_handle(&job.family) {
+        for Job { order, done, .. } in gather(first, queue, &mut company) {
+            match db.cf_handle(&order.family).filter(|_| order.alive.load(Ordering::Acquire)) {
                 Some(family) => {
-                    for (key, value) in &job.ops {
+                    for (key, value) in &order.ops {
                         match value {
                             Some(value) => batch.put_cf(&family, key, value),
                             None => batch.delete_cf(&family, key),
                         }
                     }
-                    waiting.push(job.done);
+                    waiting.push(done);
                 }
-                None => drop(job.done.send(Err(StoreError::Closed))),
+                None => drop(done.send(Err(StoreError::Closed))),
             }
-            next = if batch.size_in_bytes() < GATHERED_BYTES_MAX { queue.try_recv().ok() } else { None };
         }
         let written = db.write_opt(batch, &synced).map_err(store_error);
         counts.synced_writes.fetch_add(1, Ordering::Relaxed);

@@ -33,6 +33,9 @@ const INSTANCES: u32 = 8_192;
 /// one chain's clients cannot take all places.
 const QUERIES_WAITING_MAX: usize = 96;
 
+/// Column families kept ready for chains that operators make: some come at once.
+const FAMILIES_READY: usize = 8;
+
 /// A node that is confined and has not begun.
 pub struct Prepared {
     path: PathBuf,
@@ -82,7 +85,8 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
     let options = RocksOptions {
         cache_bytes: 128 << 20,
         write_buffer_bytes: 128 << 20,
-        families_ready: 8,
+        families_ready: FAMILIES_READY,
+        families_at_open: config.chains.len() + FAMILIES_READY,
         disk_free_bytes_min: config.capacity.keep_free,
         ..RocksOptions::SMALL
     };
