@@ -18,7 +18,7 @@ cat >genesis.json <<'JSON'
 JSON
 for node in here there; do
 	mkdir $node
-	printf 'data-dir = "data"\n[rpc]\nlisten = "127.0.0.1:%s"\n' $([ $node = here ] && echo 8645 || echo 8646) >$node/subnode.toml
+	printf 'data-dir = "data"\n[rpc]\nlisten = "127.0.0.1:0"\n' >$node/subnode.toml
 	say "subnode run --config $node/subnode.toml &"
 	"$subnode" run --config $node/subnode.toml 2>$node/log &
 	while ! grep -q ready $node/log; do
@@ -36,9 +36,9 @@ run chain export beta --output beta.subnode
 SUBNODE_SOCKET="$tour/there/data/subnode.sock" run chain import beta beta.subnode --slice medium
 
 say "a client asks hostile for what never ends, 100 times at once"
-node -e '
+address=$(grep -o 'address=[0-9.:]*' here/log | cut -d= -f2) node -e '
 const call = { jsonrpc: "2.0", id: 1, method: "eth_call", params: [{ to: "0x00000000000000000000000000000000000c0de1", gas: "0x2540be400" }, "latest"] };
-const ask = () => fetch("http://127.0.0.1:8645/chain/hostile", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(call) })
+const ask = () => fetch(`http://${process.env.address}/chain/hostile`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(call) })
 	.then((answer) => answer.text()).catch(() => new Promise((later) => setTimeout(later, 100))).then(ask);
 for (let one = 0; one < 100; one++) ask();' &
 run top --once --interval 5

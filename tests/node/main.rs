@@ -8,4 +8,5 @@ mod lifecycle;
 mod neighbours;
 mod quotas;
 mod soak;
+mod tour;
 mod transfer;

@@ -73,17 +73,28 @@ impl FairQueue {
         if chain.running == 0 && chain.waiting.is_empty() {
             chain.time = chain.time.max(self.now);
         }
-        // A chain that is entitled to run before all that wait does so at once, beside those that run, which end their turns soon:
-        // half of the turns at a time can be such. Nobody waits while a slot is free.
-        let first = chain.running == 0 && self.ready.first().is_none_or(|(time, _)| chain.time <= *time);
-        let slots = if first { self.slots * 2 } else { self.slots };
-        if self.running < slots {
+        if self.running < self.slots_for(flow) {
             self.begin(flow);
             return true;
         }
+        let Some(chain) = self.chains.get_mut(&flow) else { return true };
         chain.waiting.push_back(waiter);
         self.ready.insert((chain.time, flow));
         false
+    }
+
+    /// Whether no chain that waits is entitled to run before this one.
+    fn is_first(&self, flow: Flow) -> bool {
+        let time = self.chains.get(&flow).map_or(0, |chain| chain.time);
+        self.ready.first().is_none_or(|(first, _)| time <= *first)
+    }
+
+    /// How many turns may be under way for this chain to begin another. One that has none, and is entitled to run before all that
+    /// wait, does so at once, beside those that run, which end their turns soon: half of the turns at a time can be such.
+    fn slots_for(&self, flow: Flow) -> usize {
+        // The queue's time is that of the latest turn: a chain beyond it has had its share for now.
+        let below_share = self.chains.get(&flow).is_some_and(|chain| chain.running == 0 && chain.time <= self.now);
+        if below_share && self.is_first(flow) { self.slots * 2 } else { self.slots }
     }
 
     pub(crate) fn any_waits(&self) -> bool {
@@ -123,11 +134,11 @@ impl FairQueue {
     /// get every other turn whatever its parts.
     pub(crate) fn go_on(&mut self, flow: Flow, ns: u64, waiter: Waiter) -> Option<Option<Waiter>> {
         self.settle(flow, ns);
-        let chain = self.chains.get_mut(&flow)?;
-        if self.running < self.slots && self.ready.first().is_none_or(|(time, _)| chain.time <= *time) {
+        if self.is_first(flow) && self.running < self.slots_for(flow) {
             self.begin(flow);
             return None;
         }
+        let chain = self.chains.get_mut(&flow)?;
         // Behind the chain's other calls: a short one does not wait for a long one to end.
         chain.waiting.push_back(waiter);
         self.ready.insert((chain.time, flow));
