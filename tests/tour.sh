@@ -6,7 +6,9 @@ set -eu
 subnode=$(realpath "${1:-target/release/subnode}")
 tour=$(mktemp -d)
 cd "$tour"
-trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf "$tour"' EXIT
+# What runs beside the script, and ends with it.
+beside=""
+trap 'kill $beside 2>/dev/null; wait; rm -rf "$tour"' EXIT
 
 say() { printf '\n$ %s\n' "$*"; }
 run() { say "subnode $*"; "$subnode" "$@"; }
@@ -21,6 +23,7 @@ for node in here there; do
 	printf 'data-dir = "data"\n[rpc]\nlisten = "127.0.0.1:0"\n' >$node/subnode.toml
 	say "subnode run --config $node/subnode.toml &"
 	"$subnode" run --config $node/subnode.toml 2>$node/log &
+	beside="$beside $!"
 	while ! grep -q ready $node/log; do
 		kill -0 $! || { cat $node/log; exit 1; }
 	done
@@ -41,6 +44,7 @@ const call = { jsonrpc: "2.0", id: 1, method: "eth_call", params: [{ to: "0x0000
 const ask = () => fetch(`http://${process.env.address}/chain/hostile`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(call) })
 	.then((answer) => answer.text()).catch(() => new Promise((later) => setTimeout(later, 100))).then(ask);
 for (let one = 0; one < 100; one++) ask();' &
+beside="$beside $!"
 run top --once --interval 5
 run health
 run status
