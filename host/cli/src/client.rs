@@ -1,7 +1,7 @@
 //! Speaks to a running node over its operator's socket.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::PathBuf,
     time::Duration,
@@ -48,7 +48,11 @@ impl Client {
         let mut request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
         request.push('\n');
         let broken = || format!("the node on {} ended the conversation", self.socket.display());
-        self.reader.get_ref().write_all(request.as_bytes()).with_context(broken)?;
+        match self.reader.get_ref().write_all(request.as_bytes()) {
+            // A node that refuses a connection says so and closes it, whatever else is sent.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written.with_context(broken)?,
+        }
         let mut line = String::new();
         if self.reader.read_line(&mut line).with_context(|| format!("the node on {} does not answer", self.socket.display()))? == 0 {
             bail!("the node on {} ended the conversation", self.socket.display());
