@@ -16,7 +16,11 @@ use subnode_storage::{Retention, RocksOptions, RocksStore, Store};
 use subnode_tests::operator::{GENESIS, Home};
 use subnode_types::{Parts, Sealing, Slice};
 
-use crate::workload::{CONTRACT, Workload};
+use crate::{
+    machine::cpu_seconds,
+    ratio::{median, quantile},
+    workload::{CONTRACT, Workload},
+};
 
 /// How long idle chains are watched, and busy ones.
 const IDLE: Duration = Duration::from_secs(10);
@@ -42,15 +46,6 @@ fn configured(chains: usize) -> String {
     // As many parts as there are chains: what is measured is what they cost, not what they are promised.
     let chains = (0..chains).map(|index| format!("[[chain]]\nname = \"c{index}\"\ngenesis = \"genesis.json\"\nslice = 1\nmemory = \"4MiB\"\nstorage = \"4MiB\"\nbandwidth = 1000\n"));
     format!("parts = 2000\n{}", chains.collect::<String>())
-}
-
-/// CPU time of a process, in seconds.
-fn cpu_seconds(process: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: f64 = fields.iter().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
-    // The kernel counts hundredths for those who ask through /proc.
-    ticks / 100.0
 }
 
 fn idle(chains: usize) -> anyhow::Result<()> {
@@ -93,18 +88,16 @@ fn comers() -> anyhow::Result<()> {
     let params =
         json!({ "name": "comer", "genesis": GENESIS, "slice": 1, "memoryBytes": 4 << 20, "storageBytes": 4 << 20, "bandwidthBytes": 1000 });
     let name = json!({ "name": "comer" });
-    let mut times: [Vec<Duration>; 3] = Default::default();
+    let mut times: [Vec<f64>; 3] = Default::default();
     for _ in 0..COMERS {
         for (times, (method, params)) in times.iter_mut().zip([("chain_create", &params), ("chain_stop", &name), ("chain_delete", &name)]) {
             let started = Instant::now();
             node.operator.call(method, Value::clone(params))?;
-            times.push(started.elapsed());
+            times.push(started.elapsed().as_secs_f64() * 1e3);
         }
     }
-    for (what, times) in ["create", "stop", "delete"].iter().zip(&mut times) {
-        times.sort_unstable();
-        let ms = |percent: usize| times[times.len() * percent / 100].as_secs_f64() * 1e3;
-        println!("| {what} | **{:.1} ms** | **{:.1} ms** |", ms(50), ms(99));
+    for (what, times) in ["create", "stop", "delete"].iter().zip(&times) {
+        println!("| {what} | **{:.1} ms** | **{:.1} ms** |", median(times), quantile(times, 0.99));
     }
     Ok(())
 }
@@ -201,8 +194,8 @@ async fn at_work(count: usize) -> anyhow::Result<Cost> {
     }
     let elapsed = started.elapsed().as_secs_f64();
     let cost = Cost {
-        late_p50: crate::ratio::quantile(&late, 0.5),
-        late_p99: crate::ratio::quantile(&late, 0.99),
+        late_p50: median(&late),
+        late_p99: quantile(&late, 0.99),
         blocks: late.len(),
         syncs_per_second: (syncs() - syncs_before) as f64 / elapsed,
         cores: (cpu_seconds(std::process::id()) - cpu_before) / elapsed,

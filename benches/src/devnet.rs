@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use subnode_devnet::Devnet;
 
+use crate::machine::resident_kib;
+
 /// Prints the table.
 pub(crate) async fn run() -> anyhow::Result<()> {
     println!("\n## Chains in one process\n");
@@ -11,11 +13,11 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     // The engine, the compiled modules and the first chain are paid once.
     let first = Devnet::builder().spawn().await?;
     for count in [100_u32, 1_000] {
-        let before = resident_kib();
+        let before = resident_kib(std::process::id());
         let started = Instant::now();
         let net = Devnet::builder().chains(count).spawn().await?;
         let took = started.elapsed();
-        let after = resident_kib();
+        let after = resident_kib(std::process::id());
         println!(
             "| {count} | {:.0} ms | **{:.2} ms** | **{:.0} KiB** | {:.0} MiB |",
             took.as_secs_f64() * 1e3,
@@ -27,10 +29,4 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     }
     drop(first);
     Ok(())
-}
-
-fn resident_kib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(f64::NAN)
 }

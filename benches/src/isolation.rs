@@ -19,6 +19,8 @@ use subnode_storage::{Retention, RocksOptions, RocksStore};
 use subnode_types::{Parts, Sealing, Slice};
 use tokio::task::JoinSet;
 
+use crate::ratio::{median, quantile};
+
 /// How long each neighbour is measured.
 const TIME: Duration = Duration::from_secs(6);
 /// What the victim does: a block with some transfers so often, and a call in between.
@@ -33,7 +35,7 @@ const STORAGE: u64 = 1 << 30;
 
 /// What a neighbour does, without end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hostile {
+enum Hostile {
     /// Blocks full of a loop.
     Loop,
     /// Blocks full of storage writes.
@@ -49,7 +51,7 @@ pub(crate) enum Hostile {
 }
 
 impl Hostile {
-    pub(crate) const ALL: [Self; 6] = [Self::Loop, Self::Storage, Self::Pool, Self::Logs, Self::Queries, Self::Memory];
+    const ALL: [Self; 6] = [Self::Loop, Self::Storage, Self::Pool, Self::Logs, Self::Queries, Self::Memory];
 
     fn code(self) -> &'static str {
         match self {
@@ -152,14 +154,10 @@ async fn attack(chain: Chain, hostile: Hostile, from: Vec<Address>, stop: Arc<At
     while tasks.join_next().await.is_some() {}
 }
 
-/// Latencies of the victim, sorted.
-pub(crate) struct Latencies {
-    pub(crate) blocks: Vec<Duration>,
-    pub(crate) calls: Vec<Duration>,
-}
-
-pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    sorted.get(sorted.len() * percent / 100).or(sorted.last()).copied().unwrap_or_default()
+/// Latencies of the victim, in milliseconds.
+struct Latencies {
+    blocks: Vec<f64>,
+    calls: Vec<f64>,
 }
 
 async fn victim(chain: &Chain, accounts: &[Account]) -> anyhow::Result<Latencies> {
@@ -172,7 +170,7 @@ async fn victim(chain: &Chain, accounts: &[Account]) -> anyhow::Result<Latencies
             ticks.tick().await;
             let started = Instant::now();
             call(chain, "eth_call", json!([{ "from": from, "to": to, "value": "0x1" }, "latest"])).await?;
-            latencies.push(started.elapsed());
+            latencies.push(started.elapsed().as_secs_f64() * 1e3);
         }
         anyhow::Ok(latencies)
     };
@@ -186,15 +184,12 @@ async fn victim(chain: &Chain, accounts: &[Account]) -> anyhow::Result<Latencies
                 call(chain, "eth_sendTransaction", json!([{ "from": from, "to": to, "value": "0x1", "gas": "0x5208" }])).await?;
             }
             call(chain, "evm_mine", json!([])).await?;
-            latencies.push(started.elapsed());
+            latencies.push(started.elapsed().as_secs_f64() * 1e3);
         }
         anyhow::Ok(latencies)
     };
     let (calls, blocks) = tokio::join!(calls, blocks);
-    let (mut calls, mut blocks) = (calls?, blocks?);
-    calls.sort_unstable();
-    blocks.sort_unstable();
-    Ok(Latencies { blocks, calls })
+    Ok(Latencies { blocks: blocks?, calls: calls? })
 }
 
 async fn beside(bench: &Bench, hostiles: &[Hostile]) -> anyhow::Result<Latencies> {
@@ -268,16 +263,15 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     for (name, hostiles) in cases {
         let latencies = Box::pin(beside(&bench, &hostiles)).await?;
         let quiet = alone.as_ref().unwrap_or(&latencies);
-        let ms = |latency: Duration| format!("{:.2} ms", latency.as_secs_f64() * 1e3);
-        let ratio = |one: &[Duration], other: &[Duration]| percentile(one, 99).as_secs_f64() / percentile(other, 99).as_secs_f64();
+        let p99 = |latencies: &[f64]| quantile(latencies, 0.99);
         println!(
-            "| {name} | {} | {} | **{:.2}** | {} | {} | **{:.2}** |",
-            ms(percentile(&latencies.blocks, 50)),
-            ms(percentile(&latencies.blocks, 99)),
-            ratio(&latencies.blocks, &quiet.blocks),
-            ms(percentile(&latencies.calls, 50)),
-            ms(percentile(&latencies.calls, 99)),
-            ratio(&latencies.calls, &quiet.calls),
+            "| {name} | {:.2} ms | {:.2} ms | **{:.2}** | {:.2} ms | {:.2} ms | **{:.2}** |",
+            median(&latencies.blocks),
+            p99(&latencies.blocks),
+            p99(&latencies.blocks) / p99(&quiet.blocks),
+            median(&latencies.calls),
+            p99(&latencies.calls),
+            p99(&latencies.calls) / p99(&quiet.calls),
         );
         alone.get_or_insert(latencies);
     }

@@ -8,6 +8,7 @@ mod devnet;
 mod durable;
 mod guest;
 mod isolation;
+mod machine;
 mod many;
 mod peer;
 mod ratio;

@@ -13,6 +13,7 @@ use subnode_devnet::{Account, DEFAULT_MNEMONIC, accounts};
 use subnode_tests::http::Client;
 
 use crate::{
+    machine::proportional_kib,
     peer::{ANVIL, Peer, Program},
     workload::{CHAIN_ID, CONTRACT, Workload},
 };
@@ -92,7 +93,7 @@ fn measure(started: Instant, targets: &[(&Peer, String)], accounts: &[Account], 
     let transfers_per_second = (targets.len() * TRANSFERS) as f64 / sending.elapsed().as_secs_f64();
     let mut processes: Vec<u32> = targets.iter().map(|(peer, _)| peer.process()).collect();
     processes.dedup();
-    Ok(All { started_ms, resident_mib: processes.into_iter().map(proportional_mib).sum(), transfers_per_second })
+    Ok(All { started_ms, resident_mib: processes.into_iter().map(proportional_kib).sum::<f64>() / 1024.0, transfers_per_second })
 }
 
 /// A chain's transfers in batches, signed for its id.
@@ -104,11 +105,4 @@ fn batches(accounts: &[Account], chain_id: u64) -> Vec<Batch> {
         (calls.collect::<Value>().to_string().into_bytes(), batch.last().map(|(_, transaction)| *transaction.tx_hash()))
     };
     signed.chunks(BATCH).map(batch).collect()
-}
-
-/// Memory of a process, shared pages divided by their users.
-fn proportional_mib(process: u32) -> f64 {
-    let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap_or_default();
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok()).map_or(f64::NAN, |kib| kib / 1024.0)
 }

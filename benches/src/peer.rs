@@ -11,6 +11,8 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 use subnode_tests::{http::Client, process::foundry};
 
+use crate::machine::resident_kib;
+
 /// The version that the figures name.
 pub(crate) const ANVIL: &str = "1.7.1";
 
@@ -94,9 +96,7 @@ impl Peer {
 
     /// Resident memory in MiB, where the system tells.
     pub(crate) fn resident_mib(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok()).map_or(f64::NAN, |kib| kib / 1024.0)
+        resident_kib(self.process()) / 1024.0
     }
 }
 

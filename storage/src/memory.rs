@@ -82,10 +82,6 @@ impl Store for MemoryStore {
         Import::open(rows, header)
     }
 
-    fn adopt(&self, name: &ChainName, record: &[u8]) -> Result<(), StoreError> {
-        self.register(name, record)
-    }
-
     fn unfinished(&self) -> Vec<ChainName> {
         self.chains().iter().filter(|(_, chain)| chain.record.is_none()).map(|(name, _)| name.clone()).collect()
     }

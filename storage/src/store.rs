@@ -9,7 +9,7 @@ use crate::{ChainStore, Frame, Import, Retention, StoreError};
 /// Beside its tables a chain has a *record*, bytes of its owner's that say how it is run. It is written in the same instant as
 /// the chain comes to be.
 pub trait Store: Send + Sync + 'static {
-    /// Makes a chain of this name if there is none, and keeps this record with it.
+    /// Makes a chain of this name if there is none, or of its finished import, and keeps this record with it.
     ///
     /// # Errors
     /// Where the disk refuses.
@@ -43,12 +43,6 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// Where the disk refuses.
     fn import(&self, name: &ChainName, header: &Frame) -> Result<Option<Import>, StoreError>;
-
-    /// Makes a chain of a finished import, with this record.
-    ///
-    /// # Errors
-    /// Where the disk refuses.
-    fn adopt(&self, name: &ChainName, record: &[u8]) -> Result<(), StoreError>;
 
     /// Names of imports that are not finished.
     fn unfinished(&self) -> Vec<ChainName>;

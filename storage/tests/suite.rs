@@ -312,7 +312,7 @@ fn an_archive_restores_the_chain_on_either_backend_and_resumes() {
         assert!(to.import(&name, &Frame::header(b"another".to_vec())).unwrap().is_none());
         assert_eq!((to.unfinished(), to.names().contains(&name)), (vec![name.clone()], false));
         to.import(&name, header).unwrap().unwrap().finish(end).await_now().unwrap();
-        to.adopt(&name, b"record").unwrap();
+        to.register(&name, b"record").unwrap();
         assert_eq!(to.record(&name).unwrap(), Some(b"record".to_vec()));
         let copy = to.open(&name, Retention::Archive).unwrap();
         assert_eq!(copy.head(), Some(Head { height: 8, data: vec![8] }));

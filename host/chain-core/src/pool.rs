@@ -109,10 +109,6 @@ impl Sender {
         self.ready = usize::try_from(gap - next).unwrap_or(usize::MAX);
         self.fill_gap();
     }
-
-    fn last_priority(&self) -> u64 {
-        self.transactions.values().next_back().map_or(0, |last| last.priority)
-    }
 }
 
 fn cost(transaction: &Transaction) -> usize {
@@ -189,15 +185,8 @@ impl Pool {
 
     fn make_room(&mut self, needed: usize, incoming: &Transaction) -> Result<(), PoolError> {
         while self.bytes + needed > self.limits.bytes {
-            let worth = |sender: &Sender| (sender.ready == sender.transactions.len(), sender.last_priority());
-            let victim = self.senders.iter().filter(|(name, _)| **name != incoming.sender).min_by_key(|(_, sender)| worth(sender));
-            let Some((_, sender)) = victim else { return Err(PoolError::Full) };
-            let waits = sender.ready < sender.transactions.len();
-            if !waits && sender.last_priority() >= incoming.priority {
-                return Err(PoolError::Full);
-            }
-            let Some(last) = sender.transactions.values().next_back() else { return Err(PoolError::Full) };
-            let id = last.id.clone();
+            let worst = self.worst(Some(&incoming.sender)).filter(|(ready, last)| !ready || last.priority < incoming.priority);
+            let id = worst.ok_or(PoolError::Full)?.1.id.clone();
             self.remove(&id);
         }
         Ok(())
@@ -207,19 +196,22 @@ impl Pool {
     pub fn shed(&mut self, bytes: usize) -> usize {
         let (target, before) = (self.bytes.saturating_sub(bytes), self.by_id.len());
         while self.bytes > target
-            && let Some(id) = self.worst(None)
+            && let Some(id) = self.worst(None).map(|(_, last)| last.id.clone())
         {
             self.remove(&id);
         }
         before - self.by_id.len()
     }
 
-    /// The last transaction of the sender that waits, or pays least.
-    fn worst(&self, beside: Option<&[u8]>) -> Option<Vec<u8>> {
-        let worth = |sender: &Sender| (sender.ready == sender.transactions.len(), sender.last_priority());
+    /// The transaction that is least likely to be mined, and whether it is ready: the last of a sender that waits, else of the one
+    /// that pays least.
+    fn worst(&self, beside: Option<&[u8]>) -> Option<(bool, &Transaction)> {
         let others = self.senders.iter().filter(|(name, _)| beside != Some(name.as_slice()));
-        let (_, sender) = others.min_by_key(|(_, sender)| worth(sender))?;
-        sender.transactions.values().next_back().map(|last| last.id.clone())
+        let lasts = others.filter_map(|(_, sender)| {
+            let last = sender.transactions.values().next_back()?;
+            Some((sender.ready == sender.transactions.len(), &**last))
+        });
+        lasts.min_by_key(|(ready, last)| (*ready, last.priority))
     }
 
     /// Forgets a transaction. Whether it was there.

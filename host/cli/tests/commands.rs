@@ -5,12 +5,13 @@ use std::{
     fs,
     net::TcpListener,
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use serde_json::json;
 use subnode_tests::{
     http::Client,
+    operator::signal,
     process::{Dev, Run},
 };
 
@@ -37,13 +38,6 @@ fn success(arguments: &[&str]) -> String {
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-/// Asks a process to end, as a terminal or a service manager does.
-fn signal(child: &Child, signal: &str) {
-    // The shell's own: a bare machine has no program of this name.
-    let sent = Command::new("sh").args(["-c", "kill \"$0\" \"$1\"", signal, &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
 }
 
 #[test]
@@ -155,7 +149,7 @@ fn a_data_directory_in_use_or_damaged_is_refused_and_the_one_who_has_it_goes_on(
 fn a_signal_ends_it_cleanly() {
     for name in ["-INT", "-TERM"] {
         let mut node = Dev::start([""; 0]).unwrap();
-        signal(node.child(), name);
+        signal(node.child().id(), name).unwrap();
         assert!(node.child().wait().unwrap().success(), "{name}");
         let address = node.announced["listening"].as_str().unwrap();
         assert!(TcpListener::bind(address).is_ok(), "the port is free again");
@@ -176,7 +170,7 @@ fn a_durable_node_comes_back_as_it_was_and_refuses_another_genesis() {
         assert_eq!(sealed.take().unwrap_or_else(|| head.clone()), head);
         client.call("evm_mine", &json!([])).unwrap();
         sealed = Some(client.call("eth_getBlockByNumber", &json!(["latest", false])).unwrap());
-        signal(node.child(), "-TERM");
+        signal(node.child().id(), "-TERM").unwrap();
         assert!(node.child().wait().unwrap().success());
     }
     fs::write(dir.path().join("genesis.json"), GENESIS.replace('7', "8")).unwrap();
@@ -226,7 +220,7 @@ fn the_banner_tells_how_to_use_it_and_silence_is_silent() {
     ] {
         assert!(banner.contains(part), "{banner}");
     }
-    signal(&child, "-TERM");
+    signal(child.id(), "-TERM").unwrap();
     assert!(child.wait().unwrap().success());
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -241,7 +235,7 @@ fn the_banner_tells_how_to_use_it_and_silence_is_silent() {
     while Client::connect(([127, 0, 0, 1], port).into()).is_err() {
         std::thread::yield_now();
     }
-    signal(&child, "-INT");
+    signal(child.id(), "-INT").unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
 }

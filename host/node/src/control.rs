@@ -3,25 +3,20 @@
 use std::sync::Arc;
 
 use subnode_chain::Chain;
+use subnode_scheduler::SliceRequest;
 use subnode_storage::Retention;
 use subnode_types::ChainName;
 
 use crate::{
     ChainInfo, ControlError, Desired, Origin, State, Supervisor, Wanted,
-    supervisor::{Reserved, blocking, lock},
+    supervisor::{Reserved, Slot, blocking, lock},
 };
 
 /// What to change of a chain; none leaves it as it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Resize {
-    /// A slice of so many parts, with as much of all the rest, before the others below.
-    pub parts: Option<subnode_types::Parts>,
-    /// Memory.
-    pub memory_bytes: Option<u64>,
-    /// Storage.
-    pub storage_bytes: Option<u64>,
-    /// Bandwidth.
-    pub bandwidth_bytes: Option<u64>,
+    /// Of its slice.
+    pub slice: SliceRequest,
     /// How much of the past it keeps.
     pub retention: Option<Retention>,
 }
@@ -50,18 +45,22 @@ impl Supervisor {
             Reserved::Existing(slot) if slot.desired().same_chain(&desired) => return Ok(self.info(&slot)),
             Reserved::Existing(_) => return Err(ControlError::Exists(name.clone())),
         };
+        self.make(&slot).await
+    }
+
+    /// Makes a chain whose place is reserved, and runs it if it should. Where that fails, nothing is left of it.
+    pub(crate) async fn make(self: &Arc<Self>, slot: &Arc<Slot>) -> Result<ChainInfo, ControlError> {
         let _changing = slot.changing.lock().await;
+        let desired = slot.desired();
         let made = async {
-            self.register(name, &slot.desired()).await?;
-            if desired.wanted == Wanted::Stopped { Ok(()) } else { self.open(&slot).await.map_err(ControlError::from) }
+            self.register(&slot.name, &desired).await?;
+            if desired.wanted == Wanted::Stopped { Ok(()) } else { self.open(slot).await.map_err(ControlError::from) }
         };
-        match Box::pin(made).await {
-            Ok(()) => Ok(self.info(&slot)),
-            Err(error) => {
-                self.forget(&slot).await?;
-                Err(error)
-            }
+        if let Err(error) = Box::pin(made).await {
+            self.forget(slot).await?;
+            return Err(error);
         }
+        Ok(self.info(slot))
     }
 
     /// Runs a chain that is stopped, or was left alone after too many failures.
@@ -126,17 +125,7 @@ impl Supervisor {
         let _changing = slot.changing.lock().await;
         self.not_configured(&slot)?;
         let mut desired = slot.desired();
-        if let Some(parts) = resize.parts {
-            desired.slice = self.parts.capacity.slice(parts);
-        }
-        let slice = &mut desired.slice;
-        for (wanted, part) in [
-            (resize.memory_bytes, &mut slice.memory_bytes),
-            (resize.storage_bytes, &mut slice.storage_bytes),
-            (resize.bandwidth_bytes, &mut slice.bandwidth_bytes),
-        ] {
-            *part = wanted.unwrap_or(*part);
-        }
+        desired.slice = resize.slice.over(desired.slice, &self.parts.capacity);
         desired.retention = resize.retention.unwrap_or(desired.retention);
         let chain = self.node.chain(name);
         if let Some(chain) = &chain {

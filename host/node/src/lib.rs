@@ -25,5 +25,6 @@ pub use log_book::{LogBook, LogLine};
 pub use machine::Machine;
 pub use modules::{Modules, ModulesError};
 pub use node::{ChainSetup, Node, NodeError};
+pub use subnode_scheduler::SliceRequest;
 pub use supervisor::{ChainInfo, Supervisor, SupervisorParts};
 pub use transfer::{About, ExportBegun, ImportBegun};

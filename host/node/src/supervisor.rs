@@ -166,7 +166,9 @@ impl Supervisor {
         let gone: Vec<_> = self.slots().into_iter().filter(|slot| slot.desired().origin == Origin::Config).collect();
         for slot in gone.iter().filter(|slot| !configured.iter().any(|(name, _)| *name == slot.name)) {
             tracing::warn!(chain = %slot.name, "no longer in the configuration: it is stopped, and its data kept");
-            self.change(slot, |desired| desired.wanted = Wanted::Stopped).await?;
+            if slot.desired().wanted != Wanted::Stopped {
+                self.change(slot, |desired| desired.wanted = Wanted::Stopped).await?;
+            }
         }
         for (name, desired) in configured {
             self.configure_one(name, desired).await?;

@@ -11,7 +11,7 @@ use subnode_storage::{ArchiveError, ArchiveReader, Export, Frame, Import};
 use subnode_types::ChainName;
 
 use crate::{
-    ChainInfo, ControlError, Desired, Origin, Supervisor, Wanted,
+    ChainInfo, ControlError, Desired, Origin, Supervisor,
     supervisor::{Reserved, blocking},
 };
 
@@ -29,9 +29,12 @@ pub(crate) struct Transfers {
 #[derive(Default)]
 struct Inner {
     next: u64,
-    exports: BTreeMap<u64, (Instant, Arc<tokio::sync::Mutex<Exporting>>)>,
-    imports: BTreeMap<u64, (Instant, Arc<tokio::sync::Mutex<Importing>>)>,
+    exports: Kept<Exporting>,
+    imports: Kept<Importing>,
 }
+
+/// Transfers by number, and when each was used last.
+type Kept<T> = BTreeMap<u64, (Instant, Arc<tokio::sync::Mutex<T>>)>;
 
 struct Exporting {
     export: Option<Export>,
@@ -118,18 +121,19 @@ impl Transfers {
     }
 
     fn export(&self, number: u64) -> Result<Arc<tokio::sync::Mutex<Exporting>>, ControlError> {
-        let mut inner = self.inner();
-        let (used, exporting) = inner.exports.get_mut(&number).ok_or(ControlError::NoTransfer("export"))?;
-        *used = Instant::now();
-        Ok(exporting.clone())
+        used(&mut self.inner().exports, number).ok_or(ControlError::NoTransfer("export"))
     }
 
     fn import(&self, number: u64) -> Result<Arc<tokio::sync::Mutex<Importing>>, ControlError> {
-        let mut inner = self.inner();
-        let (used, importing) = inner.imports.get_mut(&number).ok_or(ControlError::NoTransfer("import"))?;
-        *used = Instant::now();
-        Ok(importing.clone())
+        used(&mut self.inner().imports, number).ok_or(ControlError::NoTransfer("import"))
     }
+}
+
+/// The transfer of a number, which somebody uses now.
+fn used<T>(transfers: &mut Kept<T>, number: u64) -> Option<Arc<tokio::sync::Mutex<T>>> {
+    let (used, transfer) = transfers.get_mut(&number)?;
+    *used = Instant::now();
+    Some(transfer.clone())
 }
 
 impl Supervisor {
@@ -255,24 +259,8 @@ impl Supervisor {
         // Its name is free: an import that is not finished holds it in the store.
         filled.finish(&frame).await?;
         self.transfers.inner().imports.remove(&import);
-        self.adopt(&name, desired).await.map(Some)
-    }
-
-    async fn adopt(self: &Arc<Self>, name: &ChainName, desired: Desired) -> Result<ChainInfo, ControlError> {
-        let Reserved::New(slot) = self.reserve(name, desired, true)? else { return Err(ControlError::Exists(name.clone())) };
-        let desired = slot.desired();
-        let (store, chain, record) = (self.parts.store.clone(), name.clone(), desired.encode());
-        let made = async {
-            blocking(move || store.adopt(&chain, &record)).await?;
-            if desired.wanted == Wanted::Stopped { Ok(()) } else { self.open(&slot).await.map_err(ControlError::from) }
-        };
-        match Box::pin(made).await {
-            Ok(()) => self.show(name),
-            Err(error) => {
-                self.forget(&slot).await?;
-                Err(error)
-            }
-        }
+        let Reserved::New(slot) = self.reserve(&name, desired, true)? else { return Err(ControlError::Exists(name)) };
+        self.make(&slot).await.map(Some)
     }
 }
 

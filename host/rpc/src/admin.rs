@@ -29,7 +29,7 @@ use std::{io, num::NonZeroU64, os::unix::fs::PermissionsExt, path::Path, sync::A
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use subnode_node::{ChainInfo, ControlError, Desired, LogBook, Origin, Resize, Supervisor, Upgrade, Wanted};
+use subnode_node::{ChainInfo, ControlError, Desired, LogBook, Origin, Resize, SliceRequest, Supervisor, Upgrade, Wanted};
 use subnode_storage::Retention;
 use subnode_types::{ChainName, Parts, Sealing, Slice};
 use tokio::{
@@ -45,8 +45,6 @@ use crate::{ServeError, describe};
 const LINE_BYTES_MAX: u64 = 120 << 20;
 /// Open connections; further ones wait.
 const CONNECTIONS_MAX: usize = 64;
-/// Parts of a chain that asks for none.
-pub const DEFAULT_PARTS: u32 = 4;
 
 const PARSE_ERROR: i32 = -32700;
 const METHOD_NOT_FOUND: i32 = -32601;
@@ -233,27 +231,19 @@ impl SliceParams {
         self.history.map(|heights| if heights == 0 { Retention::Archive } else { Retention::Last(heights) })
     }
 
-    fn resize(&self) -> Result<Resize, Failure> {
-        Ok(Resize {
+    fn request(&self) -> Result<SliceRequest, Failure> {
+        Ok(SliceRequest {
             parts: self.parts()?,
             memory_bytes: self.memory_bytes,
             storage_bytes: self.storage_bytes,
             bandwidth_bytes: self.bandwidth_bytes,
-            retention: self.retention(),
         })
     }
 
     /// The slice that is asked for, or the one that a node of this capacity gives by itself.
     fn slice(&self, supervisor: &Supervisor) -> Result<Slice, Failure> {
         let capacity = supervisor.granted().0;
-        let by_itself = Parts::new(DEFAULT_PARTS.min(capacity.parts.get())).unwrap_or(Parts::ONE);
-        let slice = capacity.slice(self.parts()?.unwrap_or(by_itself));
-        Ok(Slice {
-            memory_bytes: self.memory_bytes.unwrap_or(slice.memory_bytes),
-            storage_bytes: self.storage_bytes.unwrap_or(slice.storage_bytes),
-            bandwidth_bytes: self.bandwidth_bytes.unwrap_or(slice.bandwidth_bytes),
-            ..slice
-        })
+        Ok(self.request()?.over(capacity.default_slice(), &capacity))
     }
 }
 
@@ -400,7 +390,8 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
         "chain_resume" => described(supervisor.pause(&named(given)?, false).await),
         "chain_resize" => {
             let resized: Resized = params(given)?;
-            described(supervisor.resize(&chain_name(&resized.name)?, &resized.slice.resize()?).await)
+            let resize = Resize { slice: resized.slice.request()?, retention: resized.slice.retention() };
+            described(supervisor.resize(&chain_name(&resized.name)?, &resize).await)
         }
         "chain_upgrade" => {
             let Upgraded { name, runtime, consensus } = params(given)?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use subnode_node::{ChainInfo, Machine, Origin, Supervisor, Wanted};
-use subnode_storage::Retention;
+use subnode_storage::{Retention, StoreUsage};
 
 /// A chain.
 pub(crate) fn chain(info: &ChainInfo) -> Value {
@@ -63,16 +63,20 @@ pub(crate) fn chain(info: &ChainInfo) -> Value {
 
 /// What does not go as it should.
 pub(crate) fn problems(supervisor: &Supervisor) -> Vec<String> {
+    problems_of(supervisor, &supervisor.list(), &supervisor.store().usage())
+}
+
+/// The same of what was looked at already: the store's usage takes a look at each of its files.
+fn problems_of(supervisor: &Supervisor, chains: &[ChainInfo], usage: &StoreUsage) -> Vec<String> {
     let mut problems = Vec::new();
-    for info in supervisor.list() {
+    for info in chains {
         if let Some(reason) = info.state.reason() {
             problems.push(format!("chain {} is {}: {reason}", info.name, info.state.name()));
         }
-        if info.chain.is_some_and(|chain| chain.stats().full) {
+        if info.chain.as_ref().is_some_and(|chain| chain.stats().full) {
             problems.push(format!("chain {}: its slice of storage is full; subnode chain resize {0} --storage SIZE", info.name));
         }
     }
-    let usage = supervisor.store().usage();
     if usage.disk_free_bytes.is_some_and(|free| free < supervisor.disk_free_bytes_min()) {
         problems.push(format!(
             "the disk has {} bytes left, less than the {} that are kept free: nothing is written until there are more",
@@ -92,7 +96,7 @@ pub(crate) fn node(supervisor: &Supervisor) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptimeMs": u64::try_from(supervisor.uptime().as_millis()).unwrap_or(u64::MAX),
-        "healthy": problems(supervisor).is_empty(),
+        "healthy": problems_of(supervisor, &chains, &usage).is_empty(),
         "chains": {
             "running": count("running"),
             "paused": count("paused"),

@@ -16,7 +16,7 @@ mod metrics;
 mod server;
 mod websocket;
 
-pub use admin::{Admin, DEFAULT_PARTS, bind_admin, serve_admin};
+pub use admin::{Admin, bind_admin, serve_admin};
 pub use framing::answer;
 pub use limits::RpcLimits;
 pub use metrics::serve_metrics;

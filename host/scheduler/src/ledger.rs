@@ -2,6 +2,9 @@ use std::collections::BTreeMap;
 
 use subnode_types::{ChainName, Parts, Slice};
 
+/// Parts of a chain that asks for none.
+const DEFAULT_PARTS: u32 = 4;
+
 /// What a node has to give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
@@ -24,6 +27,39 @@ impl Capacity {
             memory_bytes: cpu.of(self.memory_bytes, self.parts),
             storage_bytes: cpu.of(self.storage_bytes, self.parts),
             bandwidth_bytes: cpu.of(self.bandwidth_bytes, self.parts),
+        }
+    }
+
+    /// The slice of a chain that asks for none.
+    #[must_use]
+    pub fn default_slice(&self) -> Slice {
+        self.slice(Parts::new(DEFAULT_PARTS).unwrap_or(Parts::ONE).min(self.parts))
+    }
+}
+
+/// What is asked for of a slice; none leaves it as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SliceRequest {
+    /// So many parts, with as much of all the rest, before the others below.
+    pub parts: Option<Parts>,
+    /// Memory.
+    pub memory_bytes: Option<u64>,
+    /// Storage.
+    pub storage_bytes: Option<u64>,
+    /// Bandwidth.
+    pub bandwidth_bytes: Option<u64>,
+}
+
+impl SliceRequest {
+    /// A slice with what is asked for in place of what it was.
+    #[must_use]
+    pub fn over(&self, slice: Slice, capacity: &Capacity) -> Slice {
+        let slice = self.parts.map_or(slice, |parts| capacity.slice(parts));
+        Slice {
+            memory_bytes: self.memory_bytes.unwrap_or(slice.memory_bytes),
+            storage_bytes: self.storage_bytes.unwrap_or(slice.storage_bytes),
+            bandwidth_bytes: self.bandwidth_bytes.unwrap_or(slice.bandwidth_bytes),
+            ..slice
         }
     }
 }

@@ -20,5 +20,5 @@ mod quota;
 
 pub use bucket::TokenBucket;
 pub use cores::{Cores, Share, Ticket, Usage};
-pub use ledger::{Capacity, Grant, Ledger, Refused};
+pub use ledger::{Capacity, Grant, Ledger, Refused, SliceRequest};
 pub use quota::{Quota, QuotaFull};

@@ -140,10 +140,6 @@ impl Store for RocksStore {
         Import::open(self.rows(&entry), header)
     }
 
-    fn adopt(&self, name: &ChainName, record: &[u8]) -> Result<(), StoreError> {
-        self.families.set(name, record, false).map(drop)
-    }
-
     fn unfinished(&self) -> Vec<ChainName> {
         self.families.names(true)
     }

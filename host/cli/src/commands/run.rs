@@ -10,11 +10,11 @@ use anyhow::Context;
 use subnode_chain::ChainOptions;
 use subnode_devnet::{Signers, default_options, module_cache_dir};
 use subnode_node::{Desired, LogBook, Machine, Modules, Origin, Supervisor, SupervisorParts, Wanted};
-use subnode_rpc::{Admin, DEFAULT_PARTS, RpcLimits};
+use subnode_rpc::{Admin, RpcLimits};
 use subnode_sandbox::{Limits, Sandbox, SandboxOptions};
-use subnode_scheduler::Capacity;
+use subnode_scheduler::{Capacity, SliceRequest};
 use subnode_storage::{Retention, RocksOptions, RocksStore};
-use subnode_types::{ChainName, Parts, Sealing, Slice};
+use subnode_types::{ChainName, Parts, Sealing};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -181,7 +181,7 @@ fn chain_options() -> ChainOptions {
 }
 
 /// What the node has to give.
-pub(super) fn capacity(config: &CapacityConfig, data_dir: &Path, store: &dyn subnode_storage::Store) -> Capacity {
+fn capacity(config: &CapacityConfig, data_dir: &Path, store: &dyn subnode_storage::Store) -> Capacity {
     let machine = Machine::of(data_dir);
     let storage = machine.disk_free_bytes.saturating_sub(config.keep_free).saturating_add(store.usage().disk_bytes);
     Capacity {
@@ -210,14 +210,8 @@ fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Re
         let component = std::fs::read(name).with_context(|| format!("module {name:?} is neither embedded (evm, kv, solo) nor a file"))?;
         Ok(modules.add(&component)?)
     };
-    let parts = chain.slice.or(Parts::new(DEFAULT_PARTS.min(capacity.parts.get()))).unwrap_or(Parts::ONE);
-    let slice = capacity.slice(parts);
-    let slice = Slice {
-        memory_bytes: chain.memory.unwrap_or(slice.memory_bytes),
-        storage_bytes: chain.storage.unwrap_or(slice.storage_bytes),
-        bandwidth_bytes: chain.bandwidth.unwrap_or(slice.bandwidth_bytes),
-        ..slice
-    };
+    let asked =
+        SliceRequest { parts: chain.slice, memory_bytes: chain.memory, storage_bytes: chain.storage, bandwidth_bytes: chain.bandwidth };
     Ok(Desired {
         id: chain.id,
         origin: Origin::Config,
@@ -227,7 +221,7 @@ fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Re
         spec,
         consensus_config: chain.sealing.solo_config().into_bytes(),
         sealing: chain.sealing,
-        slice,
+        slice: asked.over(capacity.default_slice(), &capacity),
         retention: match chain.history {
             HistoryConfig::Archive => Retention::Archive,
             HistoryConfig::Last(heights) => Retention::Last(heights),
