@@ -1,6 +1,8 @@
-//! A disk that fills up, in a small file system of the test's own: clients hear of it, nothing acknowledged is lost, and the chain goes
-//! on once there is room again.
+//! A disk that fills up, in a small file system of the test's own: clients and operators hear of it, nothing acknowledged is lost, and
+//! all goes on once there is room again.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod operations;
 
 use std::{
     fs,

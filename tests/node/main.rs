@@ -4,9 +4,11 @@
 mod bad_input;
 mod confined;
 mod figures;
+mod interrupted;
 mod lifecycle;
 mod neighbours;
 mod quotas;
+mod service;
 mod soak;
 mod tour;
 mod transfer;

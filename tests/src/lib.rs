@@ -6,6 +6,8 @@ pub mod counter;
 pub mod http;
 /// Modules that misbehave.
 pub mod module;
+/// All that an operator can ask of a chain.
+pub mod operations;
 /// Nodes and their operators.
 pub mod operator;
 /// Real `subnode` processes.

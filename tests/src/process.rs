@@ -142,7 +142,14 @@ impl Run {
     /// # Errors
     /// Where it does not start; the error is what it logged.
     pub fn start(config: &Path) -> anyhow::Result<Self> {
-        let mut command = Command::new(binary()?);
+        Self::start_with(Command::new(binary()?), config)
+    }
+
+    /// The same with a command that runs the binary.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(mut command: Command, config: &Path) -> anyhow::Result<Self> {
         command.args(["run", "--config"]).arg(config).env_remove("RUST_LOG").stderr(Stdio::piped());
         let mut process = Process(command.spawn().context("start subnode run")?);
         let mut lines = BufReader::new(process.0.stderr.take().context("its log is piped")?).lines();

@@ -239,3 +239,29 @@ fn the_banner_tells_how_to_use_it_and_silence_is_silent() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
 }
+
+#[test]
+fn the_doctor_measures_what_this_machine_carries() {
+    let dir = tempfile::tempdir().unwrap();
+    let measured: serde_json::Value = serde_json::from_str(&success(&["doctor", "--data-dir", text(dir.path()), "--json"])).unwrap();
+    for figure in
+        ["cores", "memoryBytes", "diskFreeBytes", "fuelPerSecond", "transferMicros", "idleChainBytes", "syncMsMedian", "syncMsP99"]
+    {
+        assert!(measured[figure].as_f64().unwrap() > 0.0, "{figure}: {measured}");
+    }
+    assert!(measured["clockDriftMs"].as_f64().unwrap() >= 0.0);
+    let classes: Vec<(&str, u64)> = measured["classes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|class| {
+            assert!(class["chains"].as_u64().unwrap() > 0 && class["transfersPerSecond"].as_f64().unwrap() > 0.0, "{class}");
+            (class["class"].as_str().unwrap(), class["parts"].as_u64().unwrap())
+        })
+        .collect();
+    assert_eq!(classes, [("large", 128), ("medium", 4), ("test", 4), ("small", 1)]);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "it leaves nothing behind");
+
+    let said = failure(&["doctor", "--data-dir", text(&dir.path().join("nowhere"))]);
+    assert!(said.contains("nowhere"), "{said}");
+}
