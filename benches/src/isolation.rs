@@ -21,7 +21,13 @@ use tokio::task::JoinSet;
 
 use crate::ratio::{median, quantile};
 
-/// How long each neighbour is measured.
+/// Each neighbour is measured in turns with quiet, that whatever else troubles the machine (its disk, mostly) troubles both: so often, and
+/// so long each time.
+const ROUNDS: usize = 4;
+const ROUND: Duration = Duration::from_secs(2);
+/// After which a neighbour that begins is at its height, and one that ends has ended.
+const SETTLES: Duration = Duration::from_millis(500);
+/// How long shares are measured.
 const TIME: Duration = Duration::from_secs(6);
 /// What the victim does: a block with some transfers so often, and a call in between.
 const BLOCK_EVERY: Duration = Duration::from_millis(20);
@@ -121,8 +127,15 @@ async fn call(chain: &Chain, method: &str, params: Value) -> anyhow::Result<()> 
     answered.map(drop).map_err(|error| anyhow!("{method}: {}", error.message))
 }
 
-/// Does what a neighbour does, until it is told to stop.
-async fn attack(chain: Chain, hostile: Hostile, from: Vec<Address>, stop: Arc<AtomicBool>) {
+/// What neighbours are told.
+#[derive(Default)]
+struct Orders {
+    attack: AtomicBool,
+    stop: AtomicBool,
+}
+
+/// Does what a neighbour does when it is told to, until it is told to stop.
+async fn attack(chain: Chain, hostile: Hostile, from: Vec<Address>, orders: Arc<Orders>) {
     let mut tasks = JoinSet::new();
     let session = Arc::new(Session::new(64));
     if hostile == Hostile::Logs {
@@ -133,11 +146,15 @@ async fn attack(chain: Chain, hostile: Hostile, from: Vec<Address>, stop: Arc<At
         Hostile::Pool | Hostile::Queries | Hostile::Memory => IN_FLIGHT,
     };
     for index in 0..in_flight {
-        let (chain, stop, from) = (chain.clone(), stop.clone(), from[index % from.len()]);
+        let (chain, orders, from) = (chain.clone(), orders.clone(), from[index % from.len()]);
         let session = session.clone();
         tasks.spawn(async move {
             let _session = session;
-            while !stop.load(Ordering::Relaxed) {
+            while !orders.stop.load(Ordering::Relaxed) {
+                if !orders.attack.load(Ordering::Relaxed) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    continue;
+                }
                 // Refusals are what it wants to provoke; it goes on.
                 let (method, params) = match hostile {
                     Hostile::Loop | Hostile::Storage | Hostile::Logs => {
@@ -155,13 +172,14 @@ async fn attack(chain: Chain, hostile: Hostile, from: Vec<Address>, stop: Arc<At
 }
 
 /// Latencies of the victim, in milliseconds.
+#[derive(Default)]
 struct Latencies {
     blocks: Vec<f64>,
     calls: Vec<f64>,
 }
 
-async fn victim(chain: &Chain, accounts: &[Account]) -> anyhow::Result<Latencies> {
-    let until = Instant::now() + TIME;
+async fn victim(chain: &Chain, accounts: &[Account], seen: &mut Latencies) -> anyhow::Result<()> {
+    let until = Instant::now() + ROUND;
     let (from, to) = (accounts[0].address, accounts[1].address);
     let calls = async {
         let mut latencies = Vec::new();
@@ -189,27 +207,39 @@ async fn victim(chain: &Chain, accounts: &[Account]) -> anyhow::Result<Latencies
         anyhow::Ok(latencies)
     };
     let (calls, blocks) = tokio::join!(calls, blocks);
-    Ok(Latencies { blocks: blocks?, calls: calls? })
+    seen.blocks.extend(blocks?);
+    seen.calls.extend(calls?);
+    Ok(())
 }
 
-async fn beside(bench: &Bench, hostiles: &[Hostile]) -> anyhow::Result<Latencies> {
+/// What the victim saw in quiet, and beside these.
+async fn beside(bench: &Bench, hostiles: &[Hostile]) -> anyhow::Result<[Latencies; 2]> {
     let dir = tempfile::tempdir()?;
-    let node = Node::new(Arc::new(RocksStore::open(dir.path(), &RocksOptions::SMALL)?));
+    let node = Node::yielding(Arc::new(RocksStore::open(dir.path(), &RocksOptions::SMALL)?));
     let chain = bench.open(&node, "victim", 1, Sealing::Manual, None).await?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut attacks = JoinSet::new();
+    let orders = Arc::<Orders>::default();
+    let (mut attacks, mut chains) = (JoinSet::new(), Vec::new());
     for (index, hostile) in hostiles.iter().enumerate() {
         let hostile_chain = bench.open(&node, &format!("hostile{index}"), 1, Sealing::Instant, Some(hostile.code())).await?;
+        chains.push(hostile_chain.clone());
         let from = bench.accounts.iter().map(|account| account.address).collect();
-        attacks.spawn(attack(hostile_chain, *hostile, from, stop.clone()));
+        attacks.spawn(attack(hostile_chain, *hostile, from, orders.clone()));
     }
-    // The attack is at its height when it is measured.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let latencies = victim(&chain, &bench.accounts).await;
-    stop.store(true, Ordering::Relaxed);
+    let mut seen: [Latencies; 2] = Default::default();
+    for _ in 0..ROUNDS {
+        for (loud, seen) in [false, true].into_iter().zip(&mut seen) {
+            orders.attack.store(loud, Ordering::Relaxed);
+            for hostile in &chains {
+                hostile.set_paused(!loud).await.map_err(|error| anyhow!(error.message))?;
+            }
+            tokio::time::sleep(SETTLES).await;
+            victim(&chain, &bench.accounts, seen).await?;
+        }
+    }
+    orders.stop.store(true, Ordering::Relaxed);
     node.stop().await;
     while attacks.join_next().await.is_some() {}
-    latencies
+    Ok(seen)
 }
 
 /// Parts of chains that are all busy.
@@ -218,8 +248,9 @@ const SHARES: [u32; 8] = [1, 1, 2, 2, 4, 4, 8, 8];
 /// CPU time that busy chains got, against their parts.
 async fn shares(bench: &Bench) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let node = Node::new(Arc::new(RocksStore::open(dir.path(), &RocksOptions::SMALL)?));
-    let stop = Arc::new(AtomicBool::new(false));
+    let node = Node::yielding(Arc::new(RocksStore::open(dir.path(), &RocksOptions::SMALL)?));
+    let orders = Arc::<Orders>::default();
+    orders.attack.store(true, Ordering::Relaxed);
     let mut attacks = JoinSet::new();
     let mut chains = Vec::new();
     for (index, parts) in SHARES.iter().enumerate() {
@@ -227,14 +258,14 @@ async fn shares(bench: &Bench) -> anyhow::Result<()> {
         let hostile = [Hostile::Queries, Hostile::Memory][index % 2];
         let chain = bench.open(&node, &format!("busy{index}"), *parts, Sealing::Instant, Some(hostile.code())).await?;
         chains.push(chain.clone());
-        attacks.spawn(attack(chain, hostile, bench.accounts.iter().map(|account| account.address).collect(), stop.clone()));
+        attacks.spawn(attack(chain, hostile, bench.accounts.iter().map(|account| account.address).collect(), orders.clone()));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let used = |chain: &Chain| chain.stats().usage.ran_ns;
     let before: Vec<u64> = chains.iter().map(used).collect();
     tokio::time::sleep(TIME).await;
     let ran: Vec<f64> = chains.iter().zip(&before).map(|(chain, before)| (used(chain) - before) as f64 / 1e9).collect();
-    stop.store(true, Ordering::Relaxed);
+    orders.stop.store(true, Ordering::Relaxed);
     node.stop().await;
     while attacks.join_next().await.is_some() {}
     let (all, parts): (f64, f64) = (ran.iter().sum(), SHARES.iter().map(|parts| f64::from(*parts)).sum());
@@ -251,29 +282,33 @@ async fn shares(bench: &Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn row(name: &str, quiet: &[f64], loud: &[f64]) -> String {
+    let p99 = |latencies: &[f64]| quantile(latencies, 0.99);
+    format!(
+        "| {name} | {:.2} ms | {:.2} ms | {:.2} ms | {:.2} ms | **{:.2}** |",
+        median(quiet),
+        median(loud),
+        p99(quiet),
+        p99(loud),
+        p99(loud) / p99(quiet),
+    )
+}
+
 /// Prints the tables.
 pub(crate) async fn run() -> anyhow::Result<()> {
     println!("\n## A chain of one part beside hostile ones of one part\n");
-    println!("| neighbour | block p50 | p99 | to alone | eth_call p50 | p99 | to alone |\n|---|---|---|---|---|---|---|");
+    println!("| neighbour | block p50, quiet | beside it | p99, quiet | beside it | ratio |");
+    println!("|---|---|---|---|---|---|");
     let bench = Bench::new()?;
-    let mut alone: Option<Latencies> = None;
-    let mut cases: Vec<(String, Vec<Hostile>)> = vec![("none".into(), Vec::new())];
-    cases.extend(Hostile::ALL.map(|hostile| (format!("{hostile:?}").to_lowercase(), vec![hostile])));
+    let mut cases: Vec<(String, Vec<Hostile>)> = Hostile::ALL.map(|hostile| (format!("{hostile:?}").to_lowercase(), vec![hostile])).into();
     cases.push(("all together".into(), Hostile::ALL.to_vec()));
+    let mut calls = Vec::new();
     for (name, hostiles) in cases {
-        let latencies = Box::pin(beside(&bench, &hostiles)).await?;
-        let quiet = alone.as_ref().unwrap_or(&latencies);
-        let p99 = |latencies: &[f64]| quantile(latencies, 0.99);
-        println!(
-            "| {name} | {:.2} ms | {:.2} ms | **{:.2}** | {:.2} ms | {:.2} ms | **{:.2}** |",
-            median(&latencies.blocks),
-            p99(&latencies.blocks),
-            p99(&latencies.blocks) / p99(&quiet.blocks),
-            median(&latencies.calls),
-            p99(&latencies.calls),
-            p99(&latencies.calls) / p99(&quiet.calls),
-        );
-        alone.get_or_insert(latencies);
+        let [quiet, loud] = Box::pin(beside(&bench, &hostiles)).await?;
+        println!("{}", row(&name, &quiet.blocks, &loud.blocks));
+        calls.push(row(&name, &quiet.calls, &loud.calls));
     }
+    println!("\n| neighbour | eth_call p50, quiet | beside it | p99, quiet | beside it | ratio |");
+    println!("|---|---|---|---|---|---|\n{}", calls.join("\n"));
     Box::pin(shares(&bench)).await
 }

@@ -216,7 +216,7 @@ impl Actor {
         if self.failure.is_some() {
             return;
         }
-        match self.consensus.handle(self.now_ms(), &input).await {
+        match self.consensus.handle(self.now_ms(), input).await {
             Ok(effects) => self.effects.extend(effects),
             Err(fault) => {
                 self.shared.counters.fault(&fault);

@@ -84,7 +84,7 @@ mod linux {
         SYS_membarrier, SYS_get_mempolicy,
         // Threads.
         SYS_futex, SYS_set_robust_list, SYS_get_robust_list, SYS_set_tid_address, SYS_rseq, SYS_gettid, SYS_getpid, SYS_getppid, SYS_exit,
-        SYS_exit_group, SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_sched_getparam, SYS_sched_getscheduler,
+        SYS_exit_group, SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_sched_getparam, SYS_sched_getscheduler, SYS_sched_setscheduler,
         SYS_getpriority, SYS_setpriority, SYS_ioprio_set, SYS_ioprio_get, SYS_getcpu, SYS_prctl, SYS_getrusage, SYS_prlimit64,
         SYS_sysinfo, SYS_uname, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_restart_syscall,
         // Signals, of which tgkill is how a process aborts.

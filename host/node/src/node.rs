@@ -68,7 +68,6 @@ pub enum NodeError {
 pub struct Node {
     store: Arc<dyn Store>,
     cores: Arc<Cores>,
-    slots: usize,
     chains: RwLock<Chains>,
 }
 
@@ -81,16 +80,25 @@ struct Chains {
     absent: BTreeMap<ChainName, String>,
 }
 
+/// Cores of this machine that the process may use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
 impl Node {
-    /// A node without chains.
+    /// A node without chains, of a program that has more to do.
     pub fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        let slots = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        Arc::new(Self { store, cores: Cores::new(slots), slots, chains: RwLock::default() })
+        Arc::new(Self { store, cores: Cores::new(cores()), chains: RwLock::default() })
+    }
+
+    /// The same for a server: busy chains give way to all else, and so to the connections of those that are not.
+    pub fn yielding(store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { store, cores: Cores::yielding(cores()), chains: RwLock::default() })
     }
 
     /// Cores that the chains share.
     pub fn cores(&self) -> usize {
-        self.slots
+        self.cores.count()
     }
 
     /// Opens a chain and runs it.

@@ -111,7 +111,7 @@ impl Supervisor {
     /// # Errors
     /// Where the store cannot be read, or what is configured does not fit: nothing runs then.
     pub async fn start(parts: SupervisorParts, configured: Vec<(ChainName, Desired)>) -> Result<Arc<Self>, ControlError> {
-        let node = Node::new(parts.store.clone());
+        let node = Node::yielding(parts.store.clone());
         let supervisor = Arc::new(Self {
             node,
             ledger: Mutex::new(Ledger::new(parts.capacity)),

@@ -1,4 +1,4 @@
-//! A compiled module on disk. The only `unsafe` of the workspace: a compiled module is machine code.
+//! A compiled module on disk. Loading one is `unsafe`: a compiled module is machine code.
 //!
 //! Beside the file, which wasmtime maps as it is, lies its *seal*: `magic ‖ hash of the module ‖ CRC-32 of the file`. It catches
 //! damage and a file that belongs to another module; wasmtime itself refuses one of another version, configuration or processor.

@@ -3,21 +3,15 @@
 use subnode_types::BlockRef;
 
 use crate::{
-    CallError, Effect, GuestFault, Input, Limits, Module, ModuleError, Tenant,
-    bindings::consensus::Consensus,
-    border::consensus_ref,
-    guest::Shell,
-    runtime::{Verdict, instance_error},
+    CallError, Effect, GuestFault, Input, Limits, Module, ModuleError, Tenant, bindings::consensus::Consensus, border::consensus_ref,
+    guest::Guest, runtime::Verdict,
 };
 
 /// Effects of one call.
 const EFFECTS_MAX: usize = 64;
 
 /// An instance of a consensus module. It lives as long as the chain runs, or until its first fault.
-pub struct ConsensusGuest {
-    shell: Shell,
-    exports: Consensus,
-}
+pub struct ConsensusGuest(Guest<Consensus>);
 
 impl ConsensusGuest {
     /// A fresh instance.
@@ -25,16 +19,10 @@ impl ConsensusGuest {
     /// # Errors
     /// Where the module is no consensus; the inner error where it traps at its start, or this host has no room for it.
     pub async fn new(module: &Module, tenant: &Tenant, limits: Limits, seed: &[u8]) -> Result<Result<Self, CallError>, ModuleError> {
-        let pre = module.consensus()?;
-        let mut shell = Shell::new(pre.engine(), tenant.clone(), limits, seed);
-        if let Err(error) = shell.begin(0, None) {
-            return Ok(Err(error));
-        }
-        let call = shell.run_as();
-        let exports = call.run(pre.instantiate_async(&mut shell.store)).await;
-        let exports = exports.map_err(|error| instance_error(error, &shell));
-        let (exports, _) = shell.end(exports);
-        Ok(exports.map(|exports| Self { shell, exports }))
+        let pre = module.consensus()?.clone();
+        let engine = pre.engine().clone();
+        let guest = Guest::new(&engine, tenant, limits, seed, move |store| Box::pin(async move { pre.instantiate_async(store).await }));
+        Ok(guest.await.map(Self))
     }
 
     /// Starts it at a head; the inner error says what is wrong with its configuration.
@@ -42,10 +30,11 @@ impl ConsensusGuest {
     /// # Errors
     /// A fault of guest or host.
     pub async fn start(&mut self, config: &[u8], head: &BlockRef, ready: u32) -> Verdict<Vec<Effect>, String> {
-        self.shell.begin(head.timestamp_ms, None)?;
-        let (head, call) = (consensus_ref(head), self.shell.run_as());
-        let result = call.run(self.exports.call_start(&mut self.shell.store, config, &head, ready)).await;
-        match self.shell.end(result).0? {
+        let (now_ms, head, config) = (head.timestamp_ms, consensus_ref(head), config.to_vec());
+        let started = self
+            .0
+            .call(now_ms, None, move |exports, store| Box::pin(async move { exports.call_start(store, &config, &head, ready).await }));
+        match started.await? {
             Ok(effects) => bounded(effects).map(Ok),
             Err(reason) => Ok(Err(reason)),
         }
@@ -55,11 +44,10 @@ impl ConsensusGuest {
     ///
     /// # Errors
     /// A fault of guest or host.
-    pub async fn handle(&mut self, now_ms: u64, input: &Input) -> Result<Vec<Effect>, CallError> {
-        self.shell.begin(now_ms, None)?;
-        let call = self.shell.run_as();
-        let result = call.run(self.exports.call_handle(&mut self.shell.store, now_ms, input)).await;
-        bounded(self.shell.end(result).0?)
+    pub async fn handle(&mut self, now_ms: u64, input: Input) -> Result<Vec<Effect>, CallError> {
+        let effects =
+            self.0.call(now_ms, None, move |exports, store| Box::pin(async move { exports.call_handle(store, now_ms, &input).await }));
+        bounded(effects.await?)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::{
-    CallError, GuestFault, Lent, Limits, Tenant,
+    CallError, GuestFault, HostFault, Lent, Limits, Tenant,
     fault::classify,
     limits::Limiter,
     output::Output,
@@ -69,19 +70,36 @@ impl HostMonotonicClock for BlockClock {
     }
 }
 
-/// What surrounds the instance of a module.
-pub(crate) struct Shell {
-    pub(crate) store: Store<GuestState>,
+/// An instance, and what its calls need.
+struct Instance<E> {
+    store: Store<GuestState>,
+    exports: E,
+}
+
+/// What an instance is asked for: a future that borrows it.
+pub(crate) type Asked<'a, T> = Pin<Box<dyn Future<Output = wasmtime::Result<T>> + Send + 'a>>;
+
+/// An instance of either world, with the exports `E`.
+pub(crate) struct Guest<E> {
+    /// None after a fault, and while a call has it: one that is given up midway takes it along.
+    instance: Option<Box<Instance<E>>>,
     limits: Limits,
     clock: BlockClock,
     output: Output,
     tenant: Tenant,
-    faulted: bool,
+    turns: Arc<AtomicU64>,
+    fuel_burnt: u64,
 }
 
-impl Shell {
-    /// `seed` is all the randomness the guest will see.
-    pub(crate) fn new(engine: &Engine, tenant: Tenant, limits: Limits, seed: &[u8]) -> Self {
+impl<E: Send + Sync + 'static> Guest<E> {
+    /// A fresh instance. `seed` is all the randomness it will see.
+    pub(crate) async fn new(
+        engine: &Engine,
+        tenant: &Tenant,
+        limits: Limits,
+        seed: &[u8],
+        instantiate: impl for<'a> FnOnce(&'a mut Store<GuestState>) -> Asked<'a, E> + Send + 'static,
+    ) -> Result<Self, CallError> {
         let clock = BlockClock::default();
         let output = Output::new(tenant.chain().clone());
         let seed = if seed.is_empty() { vec![0] } else { seed.to_vec() };
@@ -108,56 +126,70 @@ impl Shell {
             tenant: tenant.clone(),
             lent: None,
         };
+        let turns = state.turns.counter();
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.transfer_bytes);
-        Self { store, limits, clock, output, tenant, faulted: false }
+        let mut guest = Self { instance: None, limits, clock, output, tenant: tenant.clone(), turns, fuel_burnt: 0 };
+        guest.prepare(&mut store, 0, None)?;
+        let call = Box::pin(async move {
+            let exports = instantiate(&mut store).await;
+            (store, exports)
+        });
+        let (mut store, exports) = turns::run(&guest.tenant, guest.turns.clone(), guest.limits.wall, call).await?;
+        let exports = exports.map_err(|error| instance_error(error, &store));
+        let exports = guest.finish(&mut store, exports)?;
+        guest.instance = Some(Box::new(Instance { store, exports }));
+        Ok(guest)
     }
 
-    /// Fuel for one call or for instantiation, given out in portions after each of which other work may run.
-    pub(crate) fn refuel(&mut self) -> Result<(), CallError> {
-        let refuelled = self.store.set_fuel(self.limits.fuel).and_then(|()| self.store.fuel_async_yield_interval(Some(TURN_FUEL)));
-        let state = self.store.data_mut();
-        state.owed_fuel = 0;
-        state.turns.begin(self.limits.fuel);
-        refuelled.map_err(|error| self.fault(&error))
-    }
-
-    /// Prepares a call that sees the time `now_ms`.
-    pub(crate) fn begin(&mut self, now_ms: u64, lent: Option<Lent>) -> Result<(), CallError> {
-        if self.faulted {
+    /// A call that sees the time `now_ms`. Only one that returns leaves the instance to be used again.
+    pub(crate) async fn call<T: Send + 'static>(
+        &mut self,
+        now_ms: u64,
+        lent: Option<Lent>,
+        ask: impl for<'a> FnOnce(&'a E, &'a mut Store<GuestState>) -> Asked<'a, T> + Send + 'static,
+    ) -> Result<T, CallError> {
+        let Some(mut instance) = self.instance.take() else {
             return Err(GuestFault::Trap("the instance has faulted before".into()).into());
-        }
-        self.refuel()?;
+        };
+        self.prepare(&mut instance.store, now_ms, lent)?;
+        let call = Box::pin(async move {
+            let result = ask(&instance.exports, &mut instance.store).await;
+            (instance, result)
+        });
+        let (mut instance, result) = turns::run(&self.tenant, self.turns.clone(), self.limits.wall, call).await?;
+        let result = self.finish(&mut instance.store, result)?;
+        self.instance = Some(instance);
+        Ok(result)
+    }
+
+    /// Fuel for one call or for instantiation, given out in portions after each of which other work may run; the time; what is lent.
+    fn prepare(&self, store: &mut Store<GuestState>, now_ms: u64, lent: Option<Lent>) -> Result<(), CallError> {
+        let refuelled = store.set_fuel(self.limits.fuel).and_then(|()| store.fuel_async_yield_interval(Some(TURN_FUEL)));
+        refuelled.map_err(|error| self.fault(store, &error))?;
         self.clock.set(now_ms);
         self.output.refill();
-        let state = self.store.data_mut();
+        let state = store.data_mut();
+        state.owed_fuel = 0;
+        state.turns.begin(self.limits.fuel);
         state.limiter.refused = None;
         state.lent = lent;
-        // Until the call has returned, an instance that is dropped midway must not be used again.
-        self.faulted = true;
         Ok(())
     }
 
-    /// Ends a call: what it returned or whose fault it is, and the fuel it burnt.
-    pub(crate) fn end<T>(&mut self, result: Result<T, wasmtime::Error>) -> (Result<T, CallError>, u64) {
-        self.store.data_mut().lent = None;
-        let left = self.store.get_fuel().unwrap_or_default().saturating_sub(self.store.data().owed_fuel);
+    /// What a call returned or whose fault it is, and counts the fuel it burnt.
+    fn finish<T>(&mut self, store: &mut Store<GuestState>, result: wasmtime::Result<T>) -> Result<T, CallError> {
+        store.data_mut().lent = None;
+        let left = store.get_fuel().unwrap_or_default().saturating_sub(store.data().owed_fuel);
         let burnt = self.limits.fuel.saturating_sub(left);
         self.tenant.share().count_fuel(burnt);
-        let result = match result {
-            Ok(value) => {
-                self.faulted = false;
-                Ok(value)
-            }
-            Err(error) => Err(self.fault(&error)),
-        };
-        (result, burnt)
+        self.fuel_burnt = self.fuel_burnt.saturating_add(burnt);
+        result.map_err(|error| self.fault(store, &error))
     }
 
-    pub(crate) fn fault(&mut self, error: &wasmtime::Error) -> CallError {
-        self.faulted = true;
-        let limiter = &self.store.data().limiter;
+    fn fault(&self, store: &Store<GuestState>, error: &wasmtime::Error) -> CallError {
+        let limiter = &store.data().limiter;
         let fault = classify(error, self.limits.fuel, limiter.refused.as_ref(), self.limits.memory_bytes);
         // A panic's message is its last line of output.
         match (fault, self.output.flush()) {
@@ -166,30 +198,24 @@ impl Shell {
         }
     }
 
+    /// Fuel burnt since the last time this was asked.
+    pub(crate) fn take_fuel_burnt(&mut self) -> u64 {
+        std::mem::take(&mut self.fuel_burnt)
+    }
+
+    /// Whether it has faulted and must be dropped.
     pub(crate) fn faulted(&self) -> bool {
-        self.faulted
+        self.instance.is_none()
     }
 
+    /// Linear memory it uses.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.store.data().limiter.memory_bytes()
-    }
-
-    /// How a call is run: on whose account, which turns, and for how long at most.
-    pub(crate) fn run_as(&self) -> RunAs {
-        RunAs { tenant: self.tenant.clone(), turns: self.store.data().turns.counter(), wall: self.limits.wall }
+        self.instance.as_ref().map_or(0, |instance| instance.store.data().limiter.memory_bytes())
     }
 }
 
-/// What it takes to run a call.
-pub(crate) struct RunAs {
-    tenant: Tenant,
-    turns: Arc<AtomicU64>,
-    wall: Duration,
-}
-
-impl RunAs {
-    /// Runs it.
-    pub(crate) async fn run<T>(self, call: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
-        turns::run(&self.tenant, self.turns, self.wall, call).await
-    }
+/// An instance that does not come up is the guest's doing if its start trapped, and the host's if there is no room.
+fn instance_error(error: wasmtime::Error, store: &Store<GuestState>) -> wasmtime::Error {
+    let trapped = error.downcast_ref::<wasmtime::Trap>().is_some() || store.data().limiter.refused.is_some();
+    if trapped { error } else { HostFault::Instance(format!("{error:#}")).into() }
 }

@@ -4,15 +4,11 @@ use subnode_types::BlockRef;
 
 use crate::{
     Admission, Answer, Attributes, Built, CallError, Invalid, Lent, Limits, Module, ModuleError, Occurrence, Outcome, RpcError, Tenant,
-    bindings::runtime::Runtime, border::runtime_ref, fault::HostFault, guest::Shell,
+    bindings::runtime::Runtime, border::runtime_ref, guest::Guest,
 };
 
 /// An instance of a runtime module.
-pub struct RuntimeGuest {
-    shell: Shell,
-    exports: Runtime,
-    fuel_burnt: u64,
-}
+pub struct RuntimeGuest(Guest<Runtime>);
 
 /// A genesis, a build or an execution, whose verdict is the inner result.
 pub type Verdict<T, E> = Result<Result<T, E>, CallError>;
@@ -23,31 +19,25 @@ impl RuntimeGuest {
     /// # Errors
     /// Where the module is no runtime; the inner error where it traps at its start, or this host has no room for it.
     pub async fn new(module: &Module, tenant: &Tenant, limits: Limits, seed: &[u8]) -> Result<Result<Self, CallError>, ModuleError> {
-        let pre = module.runtime()?;
-        let mut shell = Shell::new(pre.engine(), tenant.clone(), limits, seed);
-        if let Err(error) = shell.begin(0, None) {
-            return Ok(Err(error));
-        }
-        let call = shell.run_as();
-        let exports = call.run(pre.instantiate_async(&mut shell.store)).await;
-        let exports = exports.map_err(|error| instance_error(error, &shell));
-        let (exports, fuel_burnt) = shell.end(exports);
-        Ok(exports.map(|exports| Self { shell, exports, fuel_burnt }))
+        let pre = module.runtime()?.clone();
+        let engine = pre.engine().clone();
+        let guest = Guest::new(&engine, tenant, limits, seed, move |store| Box::pin(async move { pre.instantiate_async(store).await }));
+        Ok(guest.await.map(Self))
     }
 
     /// Fuel burnt by this instance since the last time this was asked.
     pub fn take_fuel_burnt(&mut self) -> u64 {
-        std::mem::take(&mut self.fuel_burnt)
+        self.0.take_fuel_burnt()
     }
 
     /// Whether it has faulted and must be dropped.
     pub fn faulted(&self) -> bool {
-        self.shell.faulted()
+        self.0.faulted()
     }
 
     /// Linear memory it uses.
     pub fn memory_bytes(&self) -> usize {
-        self.shell.memory_bytes()
+        self.0.memory_bytes()
     }
 
     /// The first block of a chain, or what is wrong with its spec.
@@ -55,10 +45,8 @@ impl RuntimeGuest {
     /// # Errors
     /// A fault of guest or host.
     pub async fn genesis(&mut self, spec: &[u8], lent: Lent) -> Verdict<Built, String> {
-        self.shell.begin(0, Some(lent))?;
-        let call = self.shell.run_as();
-        let result = call.run(self.exports.call_genesis(&mut self.shell.store, spec)).await;
-        self.finish(result)
+        let spec = spec.to_vec();
+        self.0.call(0, Some(lent), move |exports, store| Box::pin(async move { exports.call_genesis(store, &spec).await })).await
     }
 
     /// Whether each transaction may enter the pool.
@@ -71,10 +59,10 @@ impl RuntimeGuest {
         transactions: &[Vec<u8>],
         lent: Lent,
     ) -> Result<Vec<Result<Admission, RpcError>>, CallError> {
-        self.shell.begin(head.timestamp_ms, Some(lent))?;
-        let (head, call) = (runtime_ref(head), self.shell.run_as());
-        let result = call.run(self.exports.call_admit(&mut self.shell.store, &head, transactions)).await;
-        self.finish(result)
+        let (now_ms, head, transactions) = (head.timestamp_ms, runtime_ref(head), transactions.to_vec());
+        self.0
+            .call(now_ms, Some(lent), move |exports, store| Box::pin(async move { exports.call_admit(store, &head, &transactions).await }))
+            .await
     }
 
     /// A block on `parent`, from the pool it is lent.
@@ -82,10 +70,10 @@ impl RuntimeGuest {
     /// # Errors
     /// A fault of guest or host.
     pub async fn build(&mut self, parent: &BlockRef, attributes: &Attributes, lent: Lent) -> Verdict<Built, Invalid> {
-        self.shell.begin(attributes.timestamp_ms, Some(lent))?;
-        let (parent, call) = (runtime_ref(parent), self.shell.run_as());
-        let result = call.run(self.exports.call_build(&mut self.shell.store, &parent, attributes)).await;
-        self.finish(result)
+        let (now_ms, parent, attributes) = (attributes.timestamp_ms, runtime_ref(parent), attributes.clone());
+        self.0
+            .call(now_ms, Some(lent), move |exports, store| Box::pin(async move { exports.call_build(store, &parent, &attributes).await }))
+            .await
     }
 
     /// What a block from elsewhere does, or why it is invalid.
@@ -93,10 +81,10 @@ impl RuntimeGuest {
     /// # Errors
     /// A fault of guest or host.
     pub async fn execute(&mut self, parent: &BlockRef, block: &[u8], lent: Lent) -> Verdict<Outcome, Invalid> {
-        self.shell.begin(parent.timestamp_ms, Some(lent))?;
-        let (parent, call) = (runtime_ref(parent), self.shell.run_as());
-        let result = call.run(self.exports.call_execute(&mut self.shell.store, &parent, block)).await;
-        self.finish(result)
+        let (now_ms, parent, block) = (parent.timestamp_ms, runtime_ref(parent), block.to_vec());
+        self.0
+            .call(now_ms, Some(lent), move |exports, store| Box::pin(async move { exports.call_execute(store, &parent, &block).await }))
+            .await
     }
 
     /// Answers a client.
@@ -104,10 +92,12 @@ impl RuntimeGuest {
     /// # Errors
     /// A fault of guest or host.
     pub async fn query(&mut self, head: &BlockRef, method: &str, params: &[u8], lent: Lent) -> Verdict<Answer, RpcError> {
-        self.shell.begin(head.timestamp_ms, Some(lent))?;
-        let (head, call) = (runtime_ref(head), self.shell.run_as());
-        let result = call.run(self.exports.call_query(&mut self.shell.store, &head, method, params)).await;
-        self.finish(result)
+        let (now_ms, head, method, params) = (head.timestamp_ms, runtime_ref(head), method.to_owned(), params.to_vec());
+        self.0
+            .call(now_ms, Some(lent), move |exports, store| {
+                Box::pin(async move { exports.call_query(store, &head, &method, &params).await })
+            })
+            .await
     }
 
     /// The texts to send to a subscriber.
@@ -115,21 +105,11 @@ impl RuntimeGuest {
     /// # Errors
     /// A fault of guest or host.
     pub async fn notify(&mut self, head: &BlockRef, filter: &[u8], occurrence: &Occurrence, lent: Lent) -> Result<Vec<Vec<u8>>, CallError> {
-        self.shell.begin(head.timestamp_ms, Some(lent))?;
-        let (head, call) = (runtime_ref(head), self.shell.run_as());
-        let result = call.run(self.exports.call_notify(&mut self.shell.store, &head, filter, occurrence)).await;
-        self.finish(result)
+        let (now_ms, head, filter, occurrence) = (head.timestamp_ms, runtime_ref(head), filter.to_vec(), occurrence.clone());
+        self.0
+            .call(now_ms, Some(lent), move |exports, store| {
+                Box::pin(async move { exports.call_notify(store, &head, &filter, &occurrence).await })
+            })
+            .await
     }
-
-    fn finish<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, CallError> {
-        let (result, burnt) = self.shell.end(result);
-        self.fuel_burnt = self.fuel_burnt.saturating_add(burnt);
-        result
-    }
-}
-
-/// An instance that does not come up is the guest's doing if its start trapped, and the host's if there is no room.
-pub(crate) fn instance_error(error: wasmtime::Error, shell: &Shell) -> wasmtime::Error {
-    let trapped = error.downcast_ref::<wasmtime::Trap>().is_some() || shell.store.data().limiter.refused.is_some();
-    if trapped { error } else { HostFault::Instance(format!("{error:#}")).into() }
 }

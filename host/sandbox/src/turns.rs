@@ -1,11 +1,13 @@
-//! Runs a call turn by turn: it waits for a turn on the cores, runs until it has burnt [`TURN_FUEL`] or returns, and gives the
-//! turn back.
+//! Runs a call turn by turn, each until it has burnt [`TURN_FUEL`] or returns. A chain that is due has its turns on the thread that asks
+//! for them; other calls are handed over to a worker, which is how the next turn waits for its chain's time.
 
 use std::{
+    any::Any,
     cell::Cell,
-    pin::pin,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::{Pin, pin},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -13,6 +15,8 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
+use subnode_scheduler::{Place, Share, Turn, Work};
+use tokio::runtime::Handle;
 
 use crate::{HostFault, Tenant};
 
@@ -82,41 +86,6 @@ impl TurnMeter {
     }
 }
 
-/// Passes wakes on to a call's task, and notes that there was one.
-#[derive(Default)]
-struct Relay {
-    task: Mutex<Option<Waker>>,
-    woken: AtomicBool,
-}
-
-impl Relay {
-    fn pass_on_to(&self, waker: &Waker) {
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *task {
-            Some(known) => known.clone_from(waker),
-            None => *task = Some(waker.clone()),
-        }
-    }
-
-    fn take_woken(&self) -> bool {
-        self.woken.swap(false, Ordering::Relaxed)
-    }
-}
-
-impl Wake for Relay {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::Relaxed);
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(task) = task {
-            task.wake();
-        }
-    }
-}
-
 /// Ends a turn that an async host function has used up.
 pub(crate) async fn end_turn() {
     let mut ended = false;
@@ -130,43 +99,201 @@ pub(crate) async fn end_turn() {
     .await;
 }
 
-/// Runs a call in turns, for `wall` at most: a guest that waits burns no fuel.
-pub(crate) async fn run<T>(
-    tenant: &Tenant,
+/// A call with all it works on, so that any thread can go on with it.
+pub(crate) type Call<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A call on its way.
+struct Job<T> {
+    state: Mutex<State<T>>,
+    share: Arc<Share>,
+    /// Turns of the instance, which its meter counts by.
     turns: Arc<AtomicU64>,
-    wall: Duration,
-    call: impl Future<Output = wasmtime::Result<T>>,
-) -> wasmtime::Result<T> {
-    let mut ticket = tenant.share().ticket();
-    let relay = Arc::new(Relay::default());
-    let waker = Waker::from(relay.clone());
-    let mut call = pin!(call);
-    let in_turns = std::future::poll_fn(|cx| {
-        std::task::ready!(ticket.poll_turn(cx));
-        relay.pass_on_to(cx.waker());
+    /// Whether a turn runs, in which a wake only says that the call wants to go on.
+    running: AtomicBool,
+    woken: AtomicBool,
+    /// What host functions that wait, wait with.
+    runtime: Option<Handle>,
+}
+
+struct State<T> {
+    stage: Stage<T>,
+    /// Of the task that awaits the call.
+    waiter: Option<Waker>,
+}
+
+enum Stage<T> {
+    /// It begins, or waits for something that is no turn.
+    Here(Call<T>),
+    /// It has its next turn, on the thread that asks.
+    Begun(Call<T>),
+    /// It waits for a worker.
+    HandedOver(Call<T>, Place),
+    Running,
+    Done(Result<T, Box<dyn Any + Send>>),
+    /// Nobody awaits it any more.
+    Abandoned,
+}
+
+impl<T> Job<T> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_waiter(&self) {
+        let waiter = self.state().waiter.clone();
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+    }
+}
+
+impl<T: Send + 'static> Job<T> {
+    /// Runs a turn: what became of the call, whether it has more to do, and the CPU time. One that is pending without having more to do
+    /// waits for something else.
+    fn run(self: &Arc<Self>, call: &mut Call<T>) -> (Poll<T>, bool, u64) {
+        let waker = Waker::from(self.clone());
+        self.running.store(true, Ordering::SeqCst);
         let before = thread_cpu_ns();
         let polled = call.as_mut().poll(&mut Context::from_waker(&waker));
-        turns.fetch_add(1, Ordering::Relaxed);
         let took = thread_cpu_ns().saturating_sub(before);
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        self.running.store(false, Ordering::SeqCst);
+        (polled, self.woken.swap(false, Ordering::SeqCst), took)
+    }
+}
+
+impl<T: Send + 'static> Wake for Job<T> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+        if !self.running.load(Ordering::SeqCst) {
+            self.wake_waiter();
+        }
+    }
+}
+
+impl<T: Send + 'static> Work for Job<T> {
+    fn turn(self: Arc<Self>) -> Turn {
+        let mut state = self.state();
+        let (mut call, place) = match std::mem::replace(&mut state.stage, Stage::Running) {
+            Stage::HandedOver(call, place) => (call, place),
+            other => {
+                state.stage = other;
+                return Turn { ns: 0, again: false };
+            }
+        };
+        drop(state);
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            let _runtime = self.runtime.as_ref().map(Handle::enter);
+            self.run(&mut call)
+        }));
+        let (stage, again, ns) = match ran {
+            Ok((Poll::Ready(result), _, ns)) => (Stage::Done(Ok(result)), false, ns),
+            Ok((Poll::Pending, true, ns)) => (Stage::HandedOver(call, place), true, ns),
+            Ok((Poll::Pending, false, ns)) => (Stage::Here(call), false, ns),
+            Err(panic) => (Stage::Done(Err(panic)), false, 0),
+        };
+        self.share.count(ns);
+        let mut state = self.state();
+        if matches!(state.stage, Stage::Abandoned) {
+            drop(state);
+            return Turn { ns, again: false };
+        }
+        state.stage = stage;
+        drop(state);
+        if !again {
+            // It is done, or waits for something that may have woken it before its stage said so.
+            self.wake_waiter();
+        }
+        Turn { ns, again }
+    }
+}
+
+/// Awaits a call. Dropping it gives the call up: a turn of it that runs on a worker is its last.
+struct Awaited<T: Send + 'static>(Arc<Job<T>>);
+
+impl<T: Send + 'static> Future for Awaited<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let job = &self.0;
+        let mut state = job.state();
+        match &mut state.waiter {
+            Some(known) => known.clone_from(cx.waker()),
+            None => state.waiter = Some(cx.waker().clone()),
+        }
+        let mut call = match std::mem::replace(&mut state.stage, Stage::Running) {
+            Stage::Begun(call) => call,
+            Stage::Here(call) if job.share.begin_if_due() => call,
+            Stage::Here(call) => {
+                let place = job.share.hand_over(job.clone());
+                state.stage = Stage::HandedOver(call, place);
+                return Poll::Pending;
+            }
+            Stage::Done(Ok(result)) => return Poll::Ready(result),
+            Stage::Done(Err(panic)) => {
+                drop(state);
+                resume_unwind(panic)
+            }
+            other => {
+                state.stage = other;
+                return Poll::Pending;
+            }
+        };
+        drop(state);
+        let (polled, again, took) = job.run(&mut call);
         IN_TURNS_NS.set(IN_TURNS_NS.get().wrapping_add(took));
-        // A call that has woken itself has more to do; one that has not waits for something else, and holds no place meanwhile.
-        if polled.is_pending() && relay.take_woken() {
-            ticket.go_on(took, cx);
-        } else {
-            ticket.end(took);
+        if polled.is_pending() && again {
+            let mut state = job.state();
+            state.stage = match job.share.go_on(took, job.clone()) {
+                Some(place) => Stage::HandedOver(call, place),
+                None => {
+                    // Clients and other calls of this thread come first.
+                    cx.waker().wake_by_ref();
+                    Stage::Begun(call)
+                }
+            };
+            return Poll::Pending;
+        }
+        job.share.end(took);
+        if polled.is_pending() {
+            job.state().stage = Stage::Here(call);
         }
         polled
-    });
+    }
+}
+
+impl<T: Send + 'static> Drop for Awaited<T> {
+    fn drop(&mut self) {
+        let stage = std::mem::replace(&mut self.0.state().stage, Stage::Abandoned);
+        match stage {
+            Stage::HandedOver(_call, place) => self.0.share.take_back(place),
+            Stage::Begun(_call) => self.0.share.end(0),
+            Stage::Here(_) | Stage::Running | Stage::Done(_) | Stage::Abandoned => {}
+        }
+    }
+}
+
+/// Runs a call in turns, for `wall` at most: a guest that waits burns no fuel.
+pub(crate) async fn run<T: Send + 'static>(tenant: &Tenant, turns: Arc<AtomicU64>, wall: Duration, call: Call<T>) -> Result<T, HostFault> {
+    let job = Job {
+        state: Mutex::new(State { stage: Stage::Here(call), waiter: None }),
+        share: tenant.share().clone(),
+        turns,
+        running: AtomicBool::new(false),
+        woken: AtomicBool::new(false),
+        runtime: Handle::try_current().ok(),
+    };
     // A timer is only made for a call that does not return at its first poll, as nearly all do.
-    let mut in_turns = pin!(in_turns);
-    let first = std::future::poll_fn(|cx| Poll::Ready(in_turns.as_mut().poll(cx))).await;
+    let mut awaited = pin!(Awaited(Arc::new(job)));
+    let first = std::future::poll_fn(|cx| Poll::Ready(awaited.as_mut().poll(cx))).await;
     if let Poll::Ready(result) = first {
-        return result;
+        return Ok(result);
     }
-    match tokio::time::timeout(wall, in_turns).await {
-        Ok(result) => result,
-        Err(_) => Err(HostFault::Timeout(wall).into()),
-    }
+    tokio::time::timeout(wall, awaited).await.map_err(|_| HostFault::Timeout(wall))
 }
 
 #[cfg(test)]

@@ -1,72 +1,153 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker},
 };
 
 use subnode_types::Parts;
 
-use crate::fair_queue::{FairQueue, Flow, Waiter};
+use crate::{
+    fair_queue::{FairQueue, Flow, Waiter},
+    workers,
+};
+
+/// Work that is done turn by turn.
+pub trait Work: Send + Sync {
+    /// Does a turn of it, some 100 us. It must not panic.
+    fn turn(self: Arc<Self>) -> Turn;
+}
+
+/// A turn that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// CPU time that it took.
+    pub ns: u64,
+    /// Whether it wants another.
+    pub again: bool,
+}
 
 /// The cores that chains take turns on.
-#[derive(Debug)]
 pub struct Cores {
-    inner: Mutex<Inner>,
+    shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+/// What workers have of the cores: it does not keep them alive.
+pub(crate) struct Shared {
+    inner: Mutex<Inner>,
+    /// Something waits, or all is over.
+    changed: Condvar,
+    workers: usize,
+    pub(crate) yielding: bool,
+}
+
+#[derive(Default)]
 struct Inner {
     queue: FairQueue,
-    /// Calls that wait, and those that were given a turn and do not know it yet.
-    waiting: BTreeMap<Waiter, Waiting>,
+    waiting: BTreeMap<Waiter, Arc<dyn Work>>,
     next_waiter: Waiter,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    waker: Waker,
-    granted: bool,
+    started: usize,
+    idle: usize,
+    closed: bool,
 }
 
 impl Cores {
-    /// As many turns at once as there are `slots`.
+    /// So many cores. Their workers are started once there is something to do for them.
     #[must_use]
-    pub fn new(slots: usize) -> Arc<Self> {
-        let inner = Inner { queue: FairQueue::new(slots.max(1)), waiting: BTreeMap::new(), next_waiter: 0 };
-        Arc::new(Self { inner: Mutex::new(inner) })
+    pub fn new(cores: usize) -> Arc<Self> {
+        Self::with(cores, false)
+    }
+
+    /// The same with workers that give way to all else on the machine, as a server's should: to clients' connections, to the chains that
+    /// are due, and to whatever else runs there.
+    #[must_use]
+    pub fn yielding(cores: usize) -> Arc<Self> {
+        Self::with(cores, true)
+    }
+
+    fn with(cores: usize, yielding: bool) -> Arc<Self> {
+        let shared = Shared { inner: Mutex::default(), changed: Condvar::new(), workers: cores.max(1), yielding };
+        Arc::new(Self { shared: Arc::new(shared) })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shared.workers
     }
 
     /// A chain's share of them.
     #[must_use]
     pub fn join(self: &Arc<Self>, parts: Parts) -> Arc<Share> {
-        let flow = self.lock().queue.join(parts);
+        let flow = self.shared.lock().queue.join(parts);
         Arc::new(Share { cores: self.clone(), flow, ran_ns: AtomicU64::new(0), fuel: AtomicU64::new(0), turns: AtomicU64::new(0) })
     }
+}
 
+impl Drop for Cores {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a worker does, until all is over: the next turn, whosever it is.
+    pub(crate) fn work(&self) {
+        let mut inner = self.lock();
+        loop {
+            let Some((flow, waiter)) = inner.queue.next() else {
+                if inner.closed {
+                    return;
+                }
+                inner.idle += 1;
+                inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                inner.idle -= 1;
+                continue;
+            };
+            let work = inner.waiting.remove(&waiter);
+            drop(inner);
+            let turn = work.as_ref().map_or(Turn { ns: 0, again: false }, |work| work.clone().turn());
+            // Work that is done goes outside the lock: it may be the last to know its chain.
+            let work = work.filter(|_| turn.again);
+            inner = self.lock();
+            if let Some(work) = work {
+                inner.queue.wait(flow, waiter);
+                inner.waiting.insert(waiter, work);
+            }
+            inner.queue.end(flow, turn.ns);
+        }
+    }
+
+    /// Keeps work whose place is in the queue, and sees that there is somebody to do it.
+    fn enlist(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>, waiter: Waiter, work: Arc<dyn Work>) {
+        inner.waiting.insert(waiter, work);
+        if inner.idle > 0 {
+            drop(inner);
+            self.changed.notify_one();
+        } else if inner.started < self.workers {
+            match workers::start(self.clone(), inner.started) {
+                Ok(()) => inner.started += 1,
+                Err(error) if inner.started == 0 => tracing::error!(%error, "no thread for calls"),
+                Err(_) => {}
+            }
+        }
     }
 }
 
 impl Inner {
-    fn end(&mut self, flow: Flow, ns: u64) -> Option<Waker> {
-        let next = self.queue.end(flow, ns)?;
-        self.grant(next)
-    }
-
-    /// Tells a call that it has a turn.
-    fn grant(&mut self, waiter: Waiter) -> Option<Waker> {
-        let waiting = self.waiting.get_mut(&waiter)?;
-        waiting.granted = true;
-        Some(waiting.waker.clone())
+    fn next_waiter(&mut self) -> Waiter {
+        self.next_waiter += 1;
+        self.next_waiter
     }
 }
 
-/// A chain's share of the cores. Dropped once no call of the chain is left.
-#[derive(Debug)]
+/// A chain's share of the cores. Dropped once nothing of the chain is left.
 pub struct Share {
     cores: Arc<Cores>,
     flow: Flow,
@@ -86,10 +167,18 @@ pub struct Usage {
     pub turns: u64,
 }
 
+/// A place among what waits for workers.
+#[derive(Debug)]
+pub struct Place(Waiter);
+
 impl Share {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.cores.shared.lock()
+    }
+
     /// Changes how much of the cores this chain is entitled to.
     pub fn set_parts(&self, parts: Parts) {
-        self.cores.lock().queue.set_parts(self.flow, parts);
+        self.lock().queue.set_parts(self.flow, parts);
     }
 
     /// What the chain used so far.
@@ -101,155 +190,111 @@ impl Share {
         }
     }
 
-    /// Whether a call of any chain waits for a turn.
-    pub fn others_wait(&self) -> bool {
-        self.cores.lock().queue.any_waits()
+    /// Whether no other chain wants the cores.
+    pub fn is_alone(&self) -> bool {
+        self.lock().queue.is_alone(self.flow)
+    }
+
+    /// Begins a turn on this thread if the chain used less than its share. [`Self::end`] or [`Self::go_on`] must follow it.
+    #[must_use]
+    pub fn begin_if_due(&self) -> bool {
+        self.lock().queue.begin_if_due(self.flow)
+    }
+
+    /// Ends a turn of this thread that took `ns` of CPU time.
+    pub fn end(&self, ns: u64) {
+        self.count(ns);
+        self.lock().queue.end(self.flow, ns);
+    }
+
+    /// Counts a worker's turn, which the queue knows of by itself.
+    pub fn count(&self, ns: u64) {
+        self.ran_ns.fetch_add(ns, Ordering::Relaxed);
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends a turn of this thread that took `ns` of CPU time. None where the next begins at once, which is for a chain that still used less
+    /// than its share; else a worker does it.
+    pub fn go_on(&self, ns: u64, work: Arc<dyn Work>) -> Option<Place> {
+        self.count(ns);
+        let mut inner = self.lock();
+        let waiter = inner.next_waiter();
+        if inner.queue.go_on(self.flow, ns, waiter) {
+            return None;
+        }
+        self.cores.shared.enlist(inner, waiter, work);
+        Some(Place(waiter))
+    }
+
+    /// Has a worker do it, turn by turn, when the chain's time has come.
+    pub fn hand_over(&self, work: Arc<dyn Work>) -> Place {
+        let mut inner = self.lock();
+        let waiter = inner.next_waiter();
+        inner.queue.wait(self.flow, waiter);
+        self.cores.shared.enlist(inner, waiter, work);
+        Place(waiter)
+    }
+
+    /// Takes back what waits. A turn that has begun goes on.
+    pub fn take_back(&self, place: Place) {
+        let mut inner = self.lock();
+        inner.queue.cancel(self.flow, place.0);
+        let work = inner.waiting.remove(&place.0);
+        drop(inner);
+        drop(work);
     }
 
     /// Charges CPU time that was taken for the chain outside a turn: committing a block, framing an answer.
     pub fn charge(&self, ns: u64) {
         self.ran_ns.fetch_add(ns, Ordering::Relaxed);
-        self.cores.lock().queue.charge(self.flow, ns);
+        self.lock().queue.charge(self.flow, ns);
     }
 
     /// Counts fuel. It orders nobody.
     pub fn count_fuel(&self, fuel: u64) {
         self.fuel.fetch_add(fuel, Ordering::Relaxed);
     }
-
-    /// A ticket for the turns of one call.
-    #[must_use]
-    pub fn ticket(self: &Arc<Self>) -> Ticket {
-        Ticket { share: self.clone(), state: State::Idle }
-    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.cores.lock().queue.leave(self.flow);
-    }
-}
-
-/// The turns of one call. Dropping it gives its turn or its place back.
-#[derive(Debug)]
-pub struct Ticket {
-    share: Arc<Share>,
-    state: State,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum State {
-    Idle,
-    Waiting(Waiter),
-    Running,
-}
-
-impl Ticket {
-    /// Waits for a turn. Once ready, [`Self::end`] or [`Self::go_on`] must follow it.
-    pub fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut inner = self.share.cores.lock();
-        match self.state {
-            State::Running => return Poll::Ready(()),
-            State::Idle => {
-                let waiter = inner.next_waiter;
-                if inner.queue.arrive(self.share.flow, waiter) {
-                    self.state = State::Running;
-                    return Poll::Ready(());
-                }
-                inner.next_waiter += 1;
-                inner.waiting.insert(waiter, Waiting { waker: cx.waker().clone(), granted: false });
-                self.state = State::Waiting(waiter);
-            }
-            State::Waiting(waiter) => match inner.waiting.get_mut(&waiter) {
-                Some(waiting) if !waiting.granted => waiting.waker.clone_from(cx.waker()),
-                _ => {
-                    inner.waiting.remove(&waiter);
-                    self.state = State::Running;
-                    return Poll::Ready(());
-                }
-            },
-        }
-        Poll::Pending
-    }
-
-    /// Ends a turn that took `ns` of CPU time and asks for the next, which it may have at once. The caller is polled anew.
-    pub fn go_on(&mut self, ns: u64, cx: &Context<'_>) {
-        if self.state != State::Running {
-            return;
-        }
-        self.count(ns);
-        let mut inner = self.share.cores.lock();
-        let waiter = inner.next_waiter;
-        let Some(next) = inner.queue.go_on(self.share.flow, ns, waiter) else { return };
-        inner.next_waiter += 1;
-        inner.waiting.insert(waiter, Waiting { waker: cx.waker().clone(), granted: false });
-        self.state = State::Waiting(waiter);
-        let next = next.and_then(|next| inner.grant(next));
-        drop(inner);
-        if let Some(waker) = next {
-            waker.wake();
-        }
-    }
-
-    fn count(&self, ns: u64) {
-        self.share.ran_ns.fetch_add(ns, Ordering::Relaxed);
-        self.share.turns.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Ends a turn that took `ns` of CPU time.
-    pub fn end(&mut self, ns: u64) {
-        if std::mem::replace(&mut self.state, State::Idle) == State::Running {
-            self.count(ns);
-            let next = self.share.cores.lock().end(self.share.flow, ns);
-            if let Some(waker) = next {
-                waker.wake();
-            }
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let next = match self.state {
-            State::Idle => None,
-            State::Running => self.share.cores.lock().end(self.share.flow, 0),
-            State::Waiting(waiter) => {
-                let mut inner = self.share.cores.lock();
-                match inner.waiting.remove(&waiter) {
-                    Some(Waiting { granted: true, .. }) => inner.end(self.share.flow, 0),
-                    _ => {
-                        inner.queue.cancel(self.share.flow, waiter);
-                        None
-                    }
-                }
-            }
-        };
-        if let Some(waker) = next {
-            waker.wake();
-        }
+        self.lock().queue.leave(self.flow);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
-    fn poll(ticket: &mut Ticket) -> bool {
-        ticket.poll_turn(&mut Context::from_waker(Waker::noop())).is_ready()
+    /// Takes so many turns, and says when each was.
+    struct Counted {
+        turns: AtomicU64,
+        said: mpsc::Sender<u64>,
+    }
+
+    impl Work for Counted {
+        fn turn(self: Arc<Self>) -> Turn {
+            let left = self.turns.fetch_sub(1, Ordering::Relaxed) - 1;
+            // Whoever listened may have heard enough.
+            let _ = self.said.send(left);
+            Turn { ns: 1_000, again: left > 0 }
+        }
     }
 
     #[test]
-    fn a_slot_passes_from_call_to_call_and_back() {
+    fn work_is_done_turn_by_turn_beside_turns_of_this_thread() {
         let cores = Cores::new(1);
-        let share = cores.join(Parts::ONE);
-        let (mut first, mut second, mut third) = (share.ticket(), share.ticket(), share.ticket());
-        assert!(poll(&mut first));
-        assert!(!poll(&mut second) && !poll(&mut third));
-        first.end(1_000);
-        drop(second);
-        assert!(poll(&mut third), "a call that left passes its turn on");
-        drop(third);
-        assert!(poll(&mut first));
-        assert_eq!(share.usage(), Usage { ran_ns: 1_000, fuel: 0, turns: 1 });
+        let [busy, small] = [Parts::ONE, Parts::ONE].map(|parts| cores.join(parts));
+        let (said, heard) = mpsc::channel();
+        let taken_back = busy.hand_over(Arc::new(Counted { turns: AtomicU64::new(u64::MAX), said: mpsc::channel().0 }));
+        let _done = busy.hand_over(Arc::new(Counted { turns: AtomicU64::new(5), said }));
+        assert_eq!(heard.iter().take(5).collect::<Vec<_>>(), [4, 3, 2, 1, 0]);
+        assert!(small.begin_if_due(), "what it did not use is owed to it");
+        small.end(10_000);
+        busy.take_back(taken_back);
+        small.charge(1_000);
+        assert_eq!(small.usage(), Usage { ran_ns: 11_000, fuel: 0, turns: 1 });
     }
 }

@@ -1,10 +1,11 @@
-//! Start-time fair queueing (Goyal, Vin, Cheng 1996) for a number of slots.
+//! Start-time fair queueing (Goyal, Vin, Cheng 1996) with credit for chains that use little.
 //!
-//! Each chain has a virtual time: the time it ran, divided by its parts. The waiting chain with the least runs next. A chain
-//! that comes back from idling starts at the queue's own virtual time, so that it neither saves time up nor owes any.
-//! A turn is charged an estimate when it begins, so that one chain does not take all slots at once, and what it took when it ends.
+//! Each chain has a virtual time: the time it ran, divided by its parts. The queue's own is that of the latest turn's start. A chain
+//! behind the queue's time is *due*: it used less than its share, and its turns begin at once. Others wait, and the one with the least
+//! time goes next. A chain that comes back from idling owes nothing, and has saved up [`CREDIT_NS`] at most.
+//! A turn is charged an estimate when it begins, so that one chain does not begin many at once, and what it took when it ends.
 //!
-//! `arrive`, `cancel` and `end` are O(log chains).
+//! All operations are O(log chains).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,22 +13,29 @@ use subnode_types::Parts;
 
 /// What a turn is charged until it is known: about what one takes.
 const ESTIMATE_NS: u64 = 100_000;
+/// CPU time that a chain saves up while it idles: a block of a few hundred transfers.
+const CREDIT_NS: u64 = 10_000_000;
+/// A chain that had so many turns while no other had any has the cores for itself: a tenth of a second.
+const LONE_TURNS: u32 = 1_000;
 /// Keeps the division by parts exact enough: a nanosecond on the largest slice is still a thousand.
 const SCALE: u128 = 1 << 20;
 
 pub(crate) type Flow = u64;
 pub(crate) type Waiter = u64;
 
-/// Chains that wait for a slot, and those that have one.
-#[derive(Debug)]
+/// Chains whose work waits for a turn, and those that have one.
+#[derive(Debug, Default)]
 pub(crate) struct FairQueue {
-    slots: usize,
-    running: usize,
     now: u128,
+    /// The latest that any turn ended at.
+    latest: u128,
+    running: usize,
     chains: BTreeMap<Flow, Chain>,
-    /// Chains of which calls wait, by virtual time.
+    /// Chains whose work waits, by virtual time.
     ready: BTreeSet<(u128, Flow)>,
     next_flow: Flow,
+    /// The chain that had the last turns, and how many.
+    lone: (Flow, u32),
 }
 
 #[derive(Debug)]
@@ -43,10 +51,6 @@ fn virtual_time(ns: u64, parts: Parts) -> u128 {
 }
 
 impl FairQueue {
-    pub(crate) fn new(slots: usize) -> Self {
-        Self { slots, running: 0, now: 0, chains: BTreeMap::new(), ready: BTreeSet::new(), next_flow: 0 }
-    }
-
     pub(crate) fn join(&mut self, parts: Parts) -> Flow {
         let flow = self.next_flow;
         self.next_flow += 1;
@@ -54,7 +58,7 @@ impl FairQueue {
         flow
     }
 
-    /// Forgets a chain. None of its calls may wait or run.
+    /// Forgets a chain. Nothing of it may wait or run.
     pub(crate) fn leave(&mut self, flow: Flow) {
         if let Some(chain) = self.chains.remove(&flow) {
             self.ready.remove(&(chain.time, flow));
@@ -67,57 +71,48 @@ impl FairQueue {
         }
     }
 
-    /// A call wants a turn. True where it has it at once; else it is told by a later [`Self::end`] or [`Self::cancel`].
-    pub(crate) fn arrive(&mut self, flow: Flow, waiter: Waiter) -> bool {
-        let Some(chain) = self.chains.get_mut(&flow) else { return true };
+    /// Brings a chain's time to where it is when something new of it comes.
+    fn arrive(&mut self, flow: Flow) {
+        if self.running == 0 && self.ready.is_empty() {
+            // Nobody wants the cores: nobody is owed any either.
+            self.now = self.now.max(self.latest);
+        }
+        let Some(chain) = self.chains.get_mut(&flow) else { return };
         if chain.running == 0 && chain.waiting.is_empty() {
-            chain.time = chain.time.max(self.now);
+            chain.time = chain.time.max(self.now.saturating_sub(virtual_time(CREDIT_NS, chain.parts)));
         }
-        if self.running < self.slots_for(flow) {
+    }
+
+    /// Whether the chain is due, or has the cores for itself.
+    fn is_due(&self, flow: Flow) -> bool {
+        self.is_alone(flow) || self.chains.get(&flow).is_none_or(|chain| chain.time <= self.now)
+    }
+
+    /// Whether no other chain had a turn for a while.
+    pub(crate) fn is_alone(&self, flow: Flow) -> bool {
+        self.chains.len() == 1 || (self.lone.0 == flow && self.lone.1 >= LONE_TURNS)
+    }
+
+    /// Begins a turn at once if the chain is due.
+    pub(crate) fn begin_if_due(&mut self, flow: Flow) -> bool {
+        self.arrive(flow);
+        let due = self.is_due(flow);
+        if due {
             self.begin(flow);
-            return true;
         }
-        let Some(chain) = self.chains.get_mut(&flow) else { return true };
-        chain.waiting.push_back(waiter);
-        self.ready.insert((chain.time, flow));
-        false
+        due
     }
 
-    /// Whether no chain that waits is entitled to run before this one.
-    fn is_first(&self, flow: Flow) -> bool {
-        let time = self.chains.get(&flow).map_or(0, |chain| chain.time);
-        self.ready.first().is_none_or(|(first, _)| time <= *first)
-    }
-
-    /// How many turns may be under way for this chain to begin another. One that has none, and is entitled to run before all that
-    /// wait, does so at once, beside those that run, which end their turns soon: half of the turns at a time can be such.
-    fn slots_for(&self, flow: Flow) -> usize {
-        // The queue's time is that of the latest turn: a chain beyond it has had its share for now.
-        let below_share = self.chains.get(&flow).is_some_and(|chain| chain.running == 0 && chain.time <= self.now);
-        if below_share && self.is_first(flow) { self.slots * 2 } else { self.slots }
-    }
-
-    pub(crate) fn any_waits(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
-    fn begin(&mut self, flow: Flow) {
+    /// Something of a chain waits for a turn, behind the chain's others: short work does not wait for long work to end.
+    pub(crate) fn wait(&mut self, flow: Flow, waiter: Waiter) {
+        self.arrive(flow);
         if let Some(chain) = self.chains.get_mut(&flow) {
-            self.now = self.now.max(chain.time);
-            self.running += 1;
-            chain.running += 1;
-            Self::set_time(&mut self.ready, flow, chain, chain.time + virtual_time(ESTIMATE_NS, chain.parts));
+            chain.waiting.push_back(waiter);
+            self.ready.insert((chain.time, flow));
         }
     }
 
-    fn set_time(ready: &mut BTreeSet<(u128, Flow)>, flow: Flow, chain: &mut Chain, time: u128) {
-        if ready.remove(&(chain.time, flow)) {
-            ready.insert((time, flow));
-        }
-        chain.time = time;
-    }
-
-    /// A call that waits does not want its turn any more.
+    /// What waits does not want its turn any more.
     pub(crate) fn cancel(&mut self, flow: Flow, waiter: Waiter) {
         if let Some(chain) = self.chains.get_mut(&flow) {
             chain.waiting.retain(|one| *one != waiter);
@@ -127,63 +122,66 @@ impl FairQueue {
         }
     }
 
-    /// A turn ends after `ns`, and the call wants another. None where it has it at once; else it waits, and the inner call, if there
-    /// is one, has the slot from now on.
-    ///
-    /// Ending the turn and arriving anew would not do: a chain with one long call would be missing whenever the next is chosen, and
-    /// get every other turn whatever its parts.
-    pub(crate) fn go_on(&mut self, flow: Flow, ns: u64, waiter: Waiter) -> Option<Option<Waiter>> {
-        self.settle(flow, ns);
-        if self.is_first(flow) && self.running < self.slots_for(flow) {
-            self.begin(flow);
-            return None;
-        }
+    /// Begins the next turn, if anything waits.
+    pub(crate) fn next(&mut self) -> Option<(Flow, Waiter)> {
+        let (_, flow) = self.ready.first().copied()?;
         let chain = self.chains.get_mut(&flow)?;
-        // Behind the chain's other calls: a short one does not wait for a long one to end.
-        chain.waiting.push_back(waiter);
-        self.ready.insert((chain.time, flow));
-        Some(self.next())
+        let waiter = chain.waiting.pop_front()?;
+        if chain.waiting.is_empty() {
+            self.ready.remove(&(chain.time, flow));
+        }
+        self.begin(flow);
+        Some((flow, waiter))
     }
 
-    /// A turn ends after `ns`. The call that has the slot from now on, if one waits.
-    pub(crate) fn end(&mut self, flow: Flow, ns: u64) -> Option<Waiter> {
-        self.settle(flow, ns);
-        self.next()
+    fn begin(&mut self, flow: Flow) {
+        let Some(chain) = self.chains.get_mut(&flow) else { return };
+        self.lone = if self.lone.0 == flow { (flow, self.lone.1.saturating_add(1)) } else { (flow, 0) };
+        self.now = self.now.max(chain.time);
+        self.running += 1;
+        chain.running += 1;
+        Self::set_time(&mut self.ready, flow, chain, chain.time + virtual_time(ESTIMATE_NS, chain.parts));
     }
 
-    /// Charges a turn that ends.
-    fn settle(&mut self, flow: Flow, ns: u64) {
+    /// A turn ends after `ns`. What goes on afterwards waits before its turn ends: a chain with one long call would else be missing
+    /// whenever the next turn is given, and get every other one, whatever its parts.
+    pub(crate) fn end(&mut self, flow: Flow, ns: u64) {
         if let Some(chain) = self.chains.get_mut(&flow) {
             chain.running = chain.running.saturating_sub(1);
             self.running = self.running.saturating_sub(1);
             let time = (chain.time + virtual_time(ns, chain.parts)).saturating_sub(virtual_time(ESTIMATE_NS, chain.parts));
+            self.latest = self.latest.max(time);
             Self::set_time(&mut self.ready, flow, chain, time);
         }
     }
 
-    /// Gives a free slot to the call that is to have it.
-    fn next(&mut self) -> Option<Waiter> {
-        if self.running >= self.slots {
-            return None;
+    /// The same for what goes on: true where it has its next turn at once, and false where it waits for it.
+    pub(crate) fn go_on(&mut self, flow: Flow, ns: u64, waiter: Waiter) -> bool {
+        self.wait(flow, waiter);
+        self.end(flow, ns);
+        let due = self.is_due(flow);
+        if due {
+            self.cancel(flow, waiter);
+            self.begin(flow);
         }
-        let (_, next) = self.ready.first().copied()?;
-        let waiter = self.chains.get_mut(&next).and_then(|chain| {
-            let waiter = chain.waiting.pop_front();
-            if chain.waiting.is_empty() {
-                self.ready.remove(&(chain.time, next));
-            }
-            waiter
-        });
-        self.begin(next);
-        waiter
+        due
     }
 
     /// Charges a chain for time it took outside its turns.
     pub(crate) fn charge(&mut self, flow: Flow, ns: u64) {
+        self.arrive(flow);
         if let Some(chain) = self.chains.get_mut(&flow) {
-            let time = chain.time.max(self.now) + virtual_time(ns, chain.parts);
+            let time = chain.time + virtual_time(ns, chain.parts);
+            self.latest = self.latest.max(time);
             Self::set_time(&mut self.ready, flow, chain, time);
         }
+    }
+
+    fn set_time(ready: &mut BTreeSet<(u128, Flow)>, flow: Flow, chain: &mut Chain, time: u128) {
+        if ready.remove(&(chain.time, flow)) {
+            ready.insert((time, flow));
+        }
+        chain.time = time;
     }
 }
 

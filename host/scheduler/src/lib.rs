@@ -1,7 +1,8 @@
 //! Fair shares between chains: turns on the cores, bytes of memory, bytes per second, and what of a node is granted.
 //!
 //! * [`Cores`] and [`Share`]: who runs next. Weighted fair queueing on CPU time, work-conserving: an idle neighbour's time is
-//!   anyone's, a busy one's is not. A chain that used less than its share runs before those that used more.
+//!   anyone's, a busy one's is not. A chain that used less than its share has its turns at once, on the thread that asks; the others'
+//!   turns are done by workers, one per core, which can be made to give way to all else.
 //! * [`Quota`]: bytes taken and given back under a limit that can be moved.
 //! * [`TokenBucket`]: bytes per second.
 //! * [`Ledger`]: slices granted out of a node's capacity.
@@ -10,15 +11,16 @@
 //! instruction, so equal fuel is not equal time, and what the host does in a guest's stead burns time as well. Fuel bounds calls
 //! and says how often they yield.
 //!
-//! Not here: running guests (`sandbox`), measuring them, clocks: the caller passes times. Nothing here blocks or spawns.
+//! Not here: what a turn is (`sandbox`), clocks: the caller passes times.
 
 mod bucket;
 mod cores;
 mod fair_queue;
 mod ledger;
 mod quota;
+mod workers;
 
 pub use bucket::TokenBucket;
-pub use cores::{Cores, Share, Ticket, Usage};
+pub use cores::{Cores, Place, Share, Turn, Usage, Work};
 pub use ledger::{Capacity, Grant, Ledger, Refused, SliceRequest};
 pub use quota::{Quota, QuotaFull};

@@ -55,9 +55,9 @@ fn recover(item: &Recovery) -> Option<Point> {
     Some(Point { x: half(1), y: half(33) })
 }
 
-/// Recovers a list, on all cores if nobody waits for them: a block's worth takes a tenth of a second on one.
+/// Recovers a list, on all cores if no other chain wants them: a block's worth takes a tenth of a second on one.
 async fn recover_many(list: Vec<Recovery>, share: &Share) -> Result<Vec<Option<Point>>, HostFault> {
-    if list.len() < RECOVERIES_APART || share.others_wait() {
+    if list.len() < RECOVERIES_APART || !share.is_alone() {
         let mut recovered = Vec::with_capacity(list.len());
         for some in list.chunks(RECOVERIES_A_TURN) {
             if !recovered.is_empty() {

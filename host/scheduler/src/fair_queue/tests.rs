@@ -10,32 +10,30 @@ struct Load {
     turn_ns: u64,
 }
 
-/// Runs busy chains on some slots for a while of simulated time; what each used.
-fn simulate(slots: usize, loads: &[Load], total_ns: u64) -> Vec<u64> {
-    let mut queue = FairQueue::new(slots);
+/// Runs busy chains on some cores for a while of simulated time; what each used.
+fn simulate(cores: usize, loads: &[Load], total_ns: u64) -> Vec<u64> {
+    let mut queue = FairQueue::default();
     let flows: Vec<Flow> = loads.iter().map(|load| queue.join(Parts::new(load.parts).expect("parts"))).collect();
-    // When each running turn ends, in order.
-    let mut running: BTreeSet<(u64, usize, Waiter)> = BTreeSet::new();
-    let mut used = vec![0; loads.len()];
-    let chain_of = |waiter: Waiter| usize::try_from(waiter >> 32).expect("small");
-    for (index, load) in loads.iter().enumerate() {
-        for call in 0..load.calls {
-            let waiter = (index as u64) << 32 | call;
-            if queue.arrive(flows[index], waiter) {
-                running.insert((load.turn_ns, index, waiter));
-            }
-        }
+    for (flow, load) in flows.iter().zip(loads) {
+        (0..load.calls).for_each(|call| queue.wait(*flow, call));
     }
-    while let Some((now, index, waiter)) = running.pop_first() {
+    // When each running turn ends, in order.
+    let mut running: BTreeSet<(u64, Flow, Waiter)> = BTreeSet::new();
+    let mut used = vec![0; loads.len()];
+    let turn_ns = |flow: Flow| loads[usize::try_from(flow).expect("small")].turn_ns;
+    for _ in 0..cores {
+        let (flow, call) = queue.next().expect("all are busy");
+        running.insert((turn_ns(flow), flow, call));
+    }
+    while let Some((now, flow, call)) = running.pop_first() {
         if now > total_ns {
             break;
         }
-        used[index] += loads[index].turn_ns;
-        match queue.go_on(flows[index], loads[index].turn_ns, waiter) {
-            None => drop(running.insert((now + loads[index].turn_ns, index, waiter))),
-            Some(Some(next)) => drop(running.insert((now + loads[chain_of(next)].turn_ns, chain_of(next), next))),
-            Some(None) => {}
-        }
+        used[usize::try_from(flow).expect("small")] += turn_ns(flow);
+        queue.wait(flow, call);
+        queue.end(flow, turn_ns(flow));
+        let (next, call) = queue.next().expect("all are busy");
+        running.insert((now + turn_ns(next), next, call));
     }
     used
 }
@@ -62,61 +60,77 @@ proptest! {
     }
 }
 
-#[test]
-fn a_chain_that_idled_runs_next_and_owes_nothing() {
-    let mut queue = FairQueue::new(1);
-    let [busy, idle] = [Parts::ONE, Parts::ONE].map(|parts| queue.join(parts));
-    assert!(queue.arrive(busy, 1));
-    assert!(!queue.arrive(busy, 2));
-    for turn in 3..1_000 {
-        assert_eq!(queue.end(busy, 1_000_000), Some(turn - 1));
-        assert!(!queue.arrive(busy, turn));
+/// A queue and chains of so many parts.
+fn queue<const N: usize>(parts: [u32; N]) -> (FairQueue, [Flow; N]) {
+    let mut queue = FairQueue::default();
+    let flows = parts.map(|parts| queue.join(Parts::new(parts).expect("parts")));
+    (queue, flows)
+}
+
+/// One chain takes turns of 100 us.
+fn busy(queue: &mut FairQueue, flow: Flow, turns: usize) {
+    queue.wait(flow, 0);
+    for _ in 0..turns {
+        assert_eq!(queue.next(), Some((flow, 0)));
+        queue.wait(flow, 0);
+        queue.end(flow, 100_000);
     }
-    assert!(queue.arrive(idle, 7_000), "the newcomer is first");
-    assert!(!queue.arrive(idle, 7_001));
-    assert_eq!(queue.end(busy, 1_000_000), None);
-    assert_eq!(queue.end(idle, 1_000_000), Some(999), "and saved nothing up while it idled");
 }
 
 #[test]
-fn a_call_that_left_gets_no_turn_and_loses_no_slot() {
-    let mut queue = FairQueue::new(1);
-    let chain = queue.join(Parts::ONE);
-    assert!(queue.arrive(chain, 1));
-    assert!(!queue.arrive(chain, 2));
-    queue.cancel(chain, 2);
-    assert_eq!(queue.end(chain, 10), None);
-    assert!(queue.arrive(chain, 3), "the slot is free again");
+fn a_chain_that_idled_is_due_for_its_credit_and_no_more() {
+    let (mut queue, [big, small]) = queue([127, 1]);
+    busy(&mut queue, big, 100_000);
+    assert!(queue.begin_if_due(small));
+    let mut due = 100_000;
+    while queue.go_on(small, 100_000, 1) {
+        due += 100_000;
+    }
+    assert!((CREDIT_NS..CREDIT_NS + 300_000).contains(&due), "{due}");
+    assert_eq!(queue.next(), Some((big, 0)), "it waits as anyone then");
+}
+
+#[test]
+fn busy_chains_are_not_due_and_a_lone_one_is() {
+    let (mut queue, [first, second]) = queue([1, 1]);
+    busy(&mut queue, first, 10);
+    assert!(!queue.begin_if_due(first), "it is beyond its share");
+    busy(&mut queue, first, usize::try_from(LONE_TURNS).expect("small"));
+    assert!(queue.is_alone(first) && queue.begin_if_due(first));
+    assert!(queue.begin_if_due(second) && !queue.is_alone(first));
+}
+
+#[test]
+fn nothing_is_owed_once_nobody_wants_the_cores() {
+    let (mut queue, [first, second]) = queue([1, 1]);
+    assert!(queue.begin_if_due(first));
+    queue.end(first, 50_000_000);
+    assert!(queue.begin_if_due(second));
+    queue.end(second, 1_000);
+    assert!(queue.begin_if_due(first), "the cores were idle in between");
+}
+
+#[test]
+fn what_left_gets_no_turn() {
+    let (mut queue, [chain]) = queue([1]);
+    queue.wait(chain, 1);
+    queue.wait(chain, 2);
+    queue.cancel(chain, 1);
+    assert_eq!((queue.next(), queue.next()), (Some((chain, 2)), None));
 }
 
 #[test]
 fn a_resized_chain_is_served_at_its_new_share() {
-    let mut queue = FairQueue::new(1);
-    let flows = [Parts::ONE, Parts::ONE].map(|parts| queue.join(parts));
+    let (mut queue, flows) = queue([1, 1]);
     queue.set_parts(flows[0], Parts::new(3).expect("parts"));
-    let mut turns = [0_u32; 2];
     // One call each: the share counts, not how many calls there are.
-    let mut running: VecDeque<usize> = (0..2).filter(|index| queue.arrive(flows[*index], *index as u64)).collect();
+    flows.iter().for_each(|flow| queue.wait(*flow, 0));
+    let mut turns = [0_u32; 2];
     for _ in 0..4_000 {
-        let index = running.pop_front().expect("both are busy");
-        turns[index] += 1;
-        match queue.go_on(flows[index], 100_000, index as u64) {
-            None => running.push_back(index),
-            Some(next) => running.extend(next.map(|next| usize::try_from(next).expect("small"))),
-        }
+        let (flow, _) = queue.next().expect("both are busy");
+        turns[usize::try_from(flow).expect("small")] += 1;
+        queue.wait(flow, 0);
+        queue.end(flow, 100_000);
     }
     assert!((2_950..=3_050).contains(&turns[0]), "{turns:?}");
-}
-
-#[test]
-fn a_chain_below_its_share_runs_at_once_beside_busy_ones() {
-    let mut queue = FairQueue::new(2);
-    let [busy, small] = [Parts::new(127).expect("parts"), Parts::ONE].map(|parts| queue.join(parts));
-    for waiter in 0..10 {
-        assert_eq!(queue.arrive(busy, waiter), waiter < 2);
-    }
-    assert!(queue.arrive(small, 100), "it does not wait for a turn to end");
-    assert!(!queue.arrive(small, 101), "but once it runs, it waits as anyone");
-    assert_eq!(queue.end(small, 1_000_000), None, "no more run than there are slots");
-    assert!(queue.end(busy, 1_000_000).is_some());
 }
