@@ -23,14 +23,15 @@ use crate::ratio::{median, quantile};
 
 /// Each neighbour is measured in turns with quiet, that whatever else troubles the machine (its disk, mostly) troubles both: so often, and
 /// so long each time.
-const ROUNDS: usize = 4;
-const ROUND: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 10;
+const ROUND: Duration = Duration::from_secs(1);
 /// After which a neighbour that begins is at its height, and one that ends has ended.
-const SETTLES: Duration = Duration::from_millis(500);
+const SETTLES: Duration = Duration::from_millis(300);
 /// How long shares are measured.
 const TIME: Duration = Duration::from_secs(6);
-/// What the victim does: a block with some transfers so often, and a call in between.
-const BLOCK_EVERY: Duration = Duration::from_millis(20);
+/// What the victim does: a block with some transfers so often, and a call in between. It takes a sixth of a core, which is within its share
+/// beside one neighbour and beside all six (two cores among seven chains): what it waits for is theirs.
+const BLOCK_EVERY: Duration = Duration::from_millis(40);
 const TRANSFERS: usize = 5;
 const CALL_EVERY: Duration = Duration::from_millis(5);
 /// Calls that a neighbour keeps in flight.
