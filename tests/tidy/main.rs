@@ -11,12 +11,13 @@ use std::{
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Who names whom, as drawn in ARCHITECTURE.md. Everyone may name `types`; `tests` and `benches` may name anyone, and nobody them.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("chain", &["chain-core", "sandbox", "scheduler", "storage"]),
     ("chain-core", &[]),
     ("cli", &["chain", "devnet", "modules", "node", "rpc", "sandbox", "scheduler", "storage"]),
     ("devnet", &["chain", "modules", "node", "rpc", "sandbox", "signer", "storage"]),
     ("modules", &[]),
+    ("network", &["scheduler"]),
     ("node", &["chain", "sandbox", "scheduler", "storage"]),
     ("rpc", &["chain", "node", "storage"]),
     ("sandbox", &["scheduler"]),
@@ -27,11 +28,12 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Libraries that one crate alone may name.
-const ALONE: [(&str, &[&str]); 5] = [
+const ALONE: [(&str, &[&str]); 6] = [
     ("wasmtime", &["sandbox"]),
     ("wasmtime-wasi", &["sandbox"]),
     ("rocksdb", &["storage"]),
     ("axum", &["rpc"]),
+    ("quinn", &["network"]),
     ("secp256k1", &["sandbox", "signer"]),
 ];
 

@@ -1,0 +1,124 @@
+//! What goes over the wire: streams that say which chain and purpose they are for, and frames with a length before them. A length is checked
+//! before anything is allocated for it.
+
+use bytes::Bytes;
+use quinn::{ReadExactError, RecvStream, SendStream};
+
+/// Which chain, among all of a network: 32 bytes that its validators agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChainKey(pub [u8; 32]);
+
+/// What a stream is for, most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Purpose {
+    /// Messages of a chain's consensus.
+    Consensus,
+    /// Transactions.
+    Transactions,
+    /// Blocks.
+    Blocks,
+    /// Pieces of a snapshot.
+    Snapshot,
+}
+
+impl Purpose {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Consensus, Self::Transactions, Self::Blocks, Self::Snapshot];
+
+    /// Longest frame. A vote is hundreds of bytes, a certificate of a hundred validators ten thousand; longer things go in parts.
+    #[must_use]
+    pub const fn frame_bytes_max(self) -> usize {
+        match self {
+            Self::Consensus => 256 << 10,
+            Self::Transactions | Self::Blocks | Self::Snapshot => 1 << 20,
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(byte)).copied()
+    }
+
+    pub(crate) const fn byte(self) -> u8 {
+        self as u8
+    }
+
+    /// Of its streams: a higher one is sent first.
+    pub(crate) const fn priority(self) -> i32 {
+        -(self as i32)
+    }
+}
+
+/// What a peer sent is not what it should be, or its connection is gone.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FrameError {
+    #[error("a frame of {0} bytes, at most {1}")]
+    TooLong(usize, usize),
+    #[error("a stream for purpose {0}, which there is not")]
+    Purpose(u8),
+    #[error("a stream that ends in the midst of a frame")]
+    Truncated,
+    #[error("the connection ended: {0}")]
+    Gone(String),
+}
+
+impl FrameError {
+    /// Whether the peer broke the protocol, and not the network its connection.
+    pub(crate) fn is_fault(&self) -> bool {
+        !matches!(self, Self::Gone(_))
+    }
+}
+
+impl From<ReadExactError> for FrameError {
+    fn from(error: ReadExactError) -> Self {
+        match error {
+            ReadExactError::FinishedEarly(_) => Self::Truncated,
+            ReadExactError::ReadError(error) => Self::Gone(error.to_string()),
+        }
+    }
+}
+
+impl From<quinn::WriteError> for FrameError {
+    fn from(error: quinn::WriteError) -> Self {
+        Self::Gone(error.to_string())
+    }
+}
+
+/// What a stream begins with.
+pub(crate) async fn write_header(stream: &mut SendStream, chain: ChainKey, purpose: Purpose) -> Result<(), FrameError> {
+    let mut header = [0; 33];
+    header[..32].copy_from_slice(&chain.0);
+    header[32] = purpose.byte();
+    Ok(stream.write_all(&header).await?)
+}
+
+pub(crate) async fn read_header(stream: &mut RecvStream) -> Result<(ChainKey, Purpose), FrameError> {
+    let mut header = [0; 33];
+    stream.read_exact(&mut header).await?;
+    let (chain, purpose) = header.split_at(32);
+    let mut key = [0; 32];
+    key.copy_from_slice(chain);
+    Ok((ChainKey(key), Purpose::from_byte(purpose[0]).ok_or(FrameError::Purpose(purpose[0]))?))
+}
+
+pub(crate) async fn write_frame(stream: &mut SendStream, frame: Bytes) -> Result<(), FrameError> {
+    let length = u32::try_from(frame.len()).map_err(|_| FrameError::TooLong(frame.len(), u32::MAX as usize))?;
+    let mut chunks = [Bytes::copy_from_slice(&length.to_be_bytes()), frame];
+    Ok(stream.write_all_chunks(&mut chunks).await?)
+}
+
+/// The next frame; none where the stream ends before one.
+pub(crate) async fn read_frame(stream: &mut RecvStream, max: usize) -> Result<Option<Bytes>, FrameError> {
+    let mut length = [0; 4];
+    match stream.read_exact(&mut length).await {
+        Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
+        read => read?,
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if length > max {
+        return Err(FrameError::TooLong(length, max));
+    }
+    let mut frame = vec![0; length];
+    stream.read_exact(&mut frame).await?;
+    Ok(Some(frame.into()))
+}
