@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use subnode_tests::operator::{Home, Node};
 
 /// How long it goes on by default; SUBNODE_SOAK_SECONDS says otherwise.
-const SECONDS: u64 = 60;
+const SECONDS: u64 = 180;
 /// Column families a node keeps ready, emptied ones with them.
 const READY: u64 = 32;
 /// Names that come and go.

@@ -20,8 +20,8 @@ use tokio::runtime::Handle;
 
 use crate::{HostFault, Tenant};
 
-/// Fuel of a turn: some 80 microseconds. A chain that wakes up waits for no more than that, and ending a turn costs
-/// a hundredth of it.
+/// Fuel of a turn: some 80 microseconds. Where no kernel interrupts turns, a chain that is due waits for no more than that; and ending a
+/// turn costs a hundredth of it.
 pub(crate) const TURN_FUEL: u64 = 100_000;
 /// A guest that burnt its turn in host functions ends it after so much of its own fuel.
 const LAST_FUEL: u64 = 2_000;

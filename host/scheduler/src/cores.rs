@@ -4,6 +4,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use subnode_types::Parts;
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     changed: Condvar,
     workers: usize,
     pub(crate) yielding: bool,
+    opened: Instant,
 }
 
 #[derive(Default)]
@@ -67,7 +69,9 @@ impl Cores {
     }
 
     fn with(cores: usize, yielding: bool) -> Arc<Self> {
-        let shared = Shared { inner: Mutex::default(), changed: Condvar::new(), workers: cores.max(1), yielding };
+        let cores = cores.max(1);
+        let inner = Inner { queue: FairQueue::new(cores), ..Inner::default() };
+        let shared = Shared { inner: Mutex::new(inner), changed: Condvar::new(), workers: cores, yielding, opened: Instant::now() };
         Arc::new(Self { shared: Arc::new(shared) })
     }
 
@@ -97,6 +101,13 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same with the queue's time as of now.
+    fn lock_now(&self) -> MutexGuard<'_, Inner> {
+        let mut inner = self.lock();
+        inner.queue.pass(u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        inner
+    }
+
     /// What a worker does, until all is over: the next turn, whosever it is.
     pub(crate) fn work(&self) {
         let mut inner = self.lock();
@@ -115,7 +126,7 @@ impl Shared {
             let turn = work.as_ref().map_or(Turn { ns: 0, again: false }, |work| work.clone().turn());
             // Work that is done goes outside the lock: it may be the last to know its chain.
             let work = work.filter(|_| turn.again);
-            inner = self.lock();
+            inner = self.lock_now();
             if let Some(work) = work {
                 inner.queue.wait(flow, waiter);
                 inner.waiting.insert(waiter, work);
@@ -198,7 +209,7 @@ impl Share {
     /// Begins a turn on this thread if the chain used less than its share. [`Self::end`] or [`Self::go_on`] must follow it.
     #[must_use]
     pub fn begin_if_due(&self) -> bool {
-        self.lock().queue.begin_if_due(self.flow)
+        self.cores.shared.lock_now().queue.begin_if_due(self.flow)
     }
 
     /// Ends a turn of this thread that took `ns` of CPU time.
@@ -217,7 +228,7 @@ impl Share {
     /// than its share; else a worker does it.
     pub fn go_on(&self, ns: u64, work: Arc<dyn Work>) -> Option<Place> {
         self.count(ns);
-        let mut inner = self.lock();
+        let mut inner = self.cores.shared.lock_now();
         let waiter = inner.next_waiter();
         if inner.queue.go_on(self.flow, ns, waiter) {
             return None;

@@ -3,6 +3,8 @@
 //! Each chain has a virtual time: the time it ran, divided by its parts. The queue's own is that of the latest turn's start. A chain
 //! behind the queue's time is *due*: it used less than its share, and its turns begin at once. Others wait, and the one with the least
 //! time goes next. A chain that comes back from idling owes nothing, and has saved up [`CREDIT_NS`] at most.
+//! The queue's time also passes by itself, at a quarter of the speed at which all cores would move it: where other programs keep turns from
+//! being done, a chain that used less than a quarter of its share of the machine is due all the same.
 //! A turn is charged an estimate when it begins, so that one chain does not begin many at once, and what it took when it ends.
 //!
 //! All operations are O(log chains).
@@ -17,6 +19,8 @@ const ESTIMATE_NS: u64 = 100_000;
 const CREDIT_NS: u64 = 10_000_000;
 /// A chain that had so many turns while no other had any has the cores for itself: a tenth of a second.
 const LONE_TURNS: u32 = 1_000;
+/// What part of its share a chain is sure of whatever else the machine does. With more, a busy chain would be due on a machine that is slow.
+const SURE_PART: u128 = 4;
 /// Keeps the division by parts exact enough: a nanosecond on the largest slice is still a thousand.
 const SCALE: u128 = 1 << 20;
 
@@ -27,6 +31,11 @@ pub(crate) type Waiter = u64;
 #[derive(Debug, Default)]
 pub(crate) struct FairQueue {
     now: u128,
+    cores: u64,
+    /// Until when, in nanoseconds, the time has passed by itself.
+    passed_ns: u64,
+    /// Parts of the chains of which something waits or runs.
+    active_parts: u64,
     /// The latest that any turn ended at.
     latest: u128,
     running: usize,
@@ -46,11 +55,40 @@ struct Chain {
     waiting: VecDeque<Waiter>,
 }
 
+impl Chain {
+    fn active_parts(&self) -> u64 {
+        if self.running > 0 || !self.waiting.is_empty() { u64::from(self.parts.get()) } else { 0 }
+    }
+}
+
 fn virtual_time(ns: u64, parts: Parts) -> u128 {
     u128::from(ns) * SCALE / u128::from(parts.get())
 }
 
 impl FairQueue {
+    pub(crate) fn new(cores: usize) -> Self {
+        Self { cores: cores as u64, ..Self::default() }
+    }
+
+    /// Lets time pass, to so many nanoseconds after any fixed moment.
+    pub(crate) fn pass(&mut self, now_ns: u64) {
+        let passed = now_ns.saturating_sub(self.passed_ns);
+        self.passed_ns += passed;
+        if let Some(moved) = (u128::from(passed * self.cores) * SCALE / SURE_PART).checked_div(u128::from(self.active_parts)) {
+            self.now += moved;
+        }
+    }
+
+    /// Notes that a chain became active or idle: what it was before.
+    fn note(&mut self, flow: Flow, before: u64) {
+        let after = self.chains.get(&flow).map_or(0, Chain::active_parts);
+        self.active_parts = (self.active_parts + after).saturating_sub(before);
+    }
+
+    fn active_parts_of(&self, flow: Flow) -> u64 {
+        self.chains.get(&flow).map_or(0, Chain::active_parts)
+    }
+
     pub(crate) fn join(&mut self, parts: Parts) -> Flow {
         let flow = self.next_flow;
         self.next_flow += 1;
@@ -60,15 +98,19 @@ impl FairQueue {
 
     /// Forgets a chain. Nothing of it may wait or run.
     pub(crate) fn leave(&mut self, flow: Flow) {
+        let before = self.active_parts_of(flow);
         if let Some(chain) = self.chains.remove(&flow) {
             self.ready.remove(&(chain.time, flow));
         }
+        self.note(flow, before);
     }
 
     pub(crate) fn set_parts(&mut self, flow: Flow, parts: Parts) {
+        let before = self.active_parts_of(flow);
         if let Some(chain) = self.chains.get_mut(&flow) {
             chain.parts = parts;
         }
+        self.note(flow, before);
     }
 
     /// Brings a chain's time to where it is when something new of it comes.
@@ -105,47 +147,56 @@ impl FairQueue {
 
     /// Something of a chain waits for a turn, behind the chain's others: short work does not wait for long work to end.
     pub(crate) fn wait(&mut self, flow: Flow, waiter: Waiter) {
+        let before = self.active_parts_of(flow);
         self.arrive(flow);
         if let Some(chain) = self.chains.get_mut(&flow) {
             chain.waiting.push_back(waiter);
             self.ready.insert((chain.time, flow));
         }
+        self.note(flow, before);
     }
 
     /// What waits does not want its turn any more.
     pub(crate) fn cancel(&mut self, flow: Flow, waiter: Waiter) {
+        let before = self.active_parts_of(flow);
         if let Some(chain) = self.chains.get_mut(&flow) {
             chain.waiting.retain(|one| *one != waiter);
             if chain.waiting.is_empty() {
                 self.ready.remove(&(chain.time, flow));
             }
         }
+        self.note(flow, before);
     }
 
     /// Begins the next turn, if anything waits.
     pub(crate) fn next(&mut self) -> Option<(Flow, Waiter)> {
         let (_, flow) = self.ready.first().copied()?;
+        let before = self.active_parts_of(flow);
         let chain = self.chains.get_mut(&flow)?;
         let waiter = chain.waiting.pop_front()?;
         if chain.waiting.is_empty() {
             self.ready.remove(&(chain.time, flow));
         }
+        self.note(flow, before);
         self.begin(flow);
         Some((flow, waiter))
     }
 
     fn begin(&mut self, flow: Flow) {
+        let before = self.active_parts_of(flow);
         let Some(chain) = self.chains.get_mut(&flow) else { return };
         self.lone = if self.lone.0 == flow { (flow, self.lone.1.saturating_add(1)) } else { (flow, 0) };
         self.now = self.now.max(chain.time);
         self.running += 1;
         chain.running += 1;
         Self::set_time(&mut self.ready, flow, chain, chain.time + virtual_time(ESTIMATE_NS, chain.parts));
+        self.note(flow, before);
     }
 
     /// A turn ends after `ns`. What goes on afterwards waits before its turn ends: a chain with one long call would else be missing
     /// whenever the next turn is given, and get every other one, whatever its parts.
     pub(crate) fn end(&mut self, flow: Flow, ns: u64) {
+        let before = self.active_parts_of(flow);
         if let Some(chain) = self.chains.get_mut(&flow) {
             chain.running = chain.running.saturating_sub(1);
             self.running = self.running.saturating_sub(1);
@@ -153,6 +204,7 @@ impl FairQueue {
             self.latest = self.latest.max(time);
             Self::set_time(&mut self.ready, flow, chain, time);
         }
+        self.note(flow, before);
     }
 
     /// The same for what goes on: true where it has its next turn at once, and false where it waits for it.

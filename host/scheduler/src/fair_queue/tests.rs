@@ -12,7 +12,7 @@ struct Load {
 
 /// Runs busy chains on some cores for a while of simulated time; what each used.
 fn simulate(cores: usize, loads: &[Load], total_ns: u64) -> Vec<u64> {
-    let mut queue = FairQueue::default();
+    let mut queue = FairQueue::new(2);
     let flows: Vec<Flow> = loads.iter().map(|load| queue.join(Parts::new(load.parts).expect("parts"))).collect();
     for (flow, load) in flows.iter().zip(loads) {
         (0..load.calls).for_each(|call| queue.wait(*flow, call));
@@ -62,7 +62,7 @@ proptest! {
 
 /// A queue and chains of so many parts.
 fn queue<const N: usize>(parts: [u32; N]) -> (FairQueue, [Flow; N]) {
-    let mut queue = FairQueue::default();
+    let mut queue = FairQueue::new(2);
     let flows = parts.map(|parts| queue.join(Parts::new(parts).expect("parts")));
     (queue, flows)
 }
@@ -108,6 +108,18 @@ fn nothing_is_owed_once_nobody_wants_the_cores() {
     assert!(queue.begin_if_due(second));
     queue.end(second, 1_000);
     assert!(queue.begin_if_due(first), "the cores were idle in between");
+}
+
+#[test]
+fn a_chain_is_due_for_a_quarter_of_its_share_though_others_get_nothing_done() {
+    let (mut queue, [starved, small]) = queue([1, 1]);
+    queue.wait(starved, 0);
+    assert!(queue.begin_if_due(small));
+    queue.end(small, 10 * CREDIT_NS);
+    assert!(!queue.begin_if_due(small), "all it saved up is gone");
+    // A quarter of one of two chains' share of two cores.
+    queue.pass(4 * 10 * CREDIT_NS);
+    assert!(queue.begin_if_due(small));
 }
 
 #[test]
