@@ -23,7 +23,7 @@ const GAS: u64 = 400_000_000;
 const LOGS_GAS: u64 = 100_000_000;
 /// More than a block needs, and less than all of a chain's calls take that grow.
 const MEMORY: u64 = 160 << 20;
-const STORAGE: u64 = 64 << 20;
+const STORAGE: u64 = 16 << 20;
 const POOL: u64 = 1 << 20;
 /// for (;;) {}
 const LOOP: &str = "0x5b5f56";

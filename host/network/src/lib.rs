@@ -20,11 +20,13 @@ mod chain;
 mod frame;
 mod handshake;
 mod identity;
+mod membership;
 mod network;
 mod peer;
 
 pub use chain::{Inbox, Incoming, Received, Request, Traffic};
 pub use frame::{ChainKey, Purpose};
 pub use identity::{KeyError, NodeId, NodeKey, NotANodeId};
-pub use network::{Membership, Network, NetworkError, NetworkOptions, PeerInfo};
+pub use membership::Membership;
+pub use network::{Network, NetworkError, NetworkOptions, PeerInfo};
 pub use peer::{RequestError, SendError};

@@ -7,18 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
 use rand::Rng;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    chain::{Chain, Inbox, Traffic},
-    frame::{ChainKey, Purpose},
+    chain::{Chain, Inbox},
+    frame::ChainKey,
     handshake::{CHAINS_MAX, HandshakeError, Hello, NETWORK_BYTES_MAX, Reason, hear_chains, tell_chains},
     identity::{KeyError, NodeId, NodeKey, peer_of},
-    peer::{Peer, RequestError, SendError},
+    membership::Membership,
+    peer::Peer,
 };
 
 /// How long a silent connection is believed alive, and how often one that has nothing to say says so.
@@ -80,16 +80,16 @@ pub(crate) struct Shared {
 }
 
 #[derive(Default)]
-struct State {
-    chains: BTreeMap<ChainKey, Arc<Chain>>,
-    peers: BTreeMap<NodeId, Arc<Peer>>,
+pub(crate) struct State {
+    pub(crate) chains: BTreeMap<ChainKey, Arc<Chain>>,
+    pub(crate) peers: BTreeMap<NodeId, Arc<Peer>>,
     /// Nodes that are called while they are not connected.
     called: BTreeSet<NodeId>,
     shunned: BTreeMap<NodeId, Instant>,
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,7 +97,7 @@ impl Shared {
         self.state().chains.get(&key).cloned()
     }
 
-    fn peer(&self, id: NodeId) -> Option<Arc<Peer>> {
+    pub(crate) fn peer(&self, id: NodeId) -> Option<Arc<Peer>> {
         self.state().peers.get(&id).cloned()
     }
 
@@ -130,7 +130,7 @@ impl Shared {
     }
 
     /// Sees that each member with an address is called.
-    fn reconcile(self: &Arc<Self>) {
+    pub(crate) fn reconcile(self: &Arc<Self>) {
         let chains: Vec<_> = self.state().chains.values().cloned().collect();
         let wanted: BTreeSet<NodeId> =
             chains.iter().flat_map(|chain| chain.members()).filter(|(_, address)| address.is_some()).map(|(id, _)| id).collect();
@@ -400,7 +400,7 @@ impl Network {
             state.chains.insert(key, chain.clone());
         }
         self.shared.reconcile();
-        Ok((Membership { shared: self.shared.clone(), chain }, inbox))
+        Ok((Membership::new(self.shared.clone(), chain), inbox))
     }
 
     /// Who is connected.
@@ -434,84 +434,6 @@ impl Network {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
         self.shared.endpoint.wait_idle().await;
-    }
-}
-
-/// A chain's part in the network, which it leaves when this is dropped.
-pub struct Membership {
-    shared: Arc<Shared>,
-    chain: Arc<Chain>,
-}
-
-impl Membership {
-    /// Changes who belongs to the chain.
-    pub fn set_members(&self, members: BTreeMap<NodeId, Option<SocketAddr>>) {
-        self.chain.set_members(members);
-        self.shared.reconcile();
-    }
-
-    /// Changes how many bytes per second it may send and receive.
-    pub fn set_bandwidth(&self, bytes_per_second: u64) {
-        self.chain.set_bandwidth(bytes_per_second);
-    }
-
-    /// Connected nodes that have the chain.
-    #[must_use]
-    pub fn connected(&self) -> Vec<NodeId> {
-        let state = self.shared.state();
-        state.peers.values().filter(|peer| peer.has(self.chain.key)).map(|peer| peer.id).collect()
-    }
-
-    /// Sends a frame to a node.
-    ///
-    /// # Errors
-    /// [`SendError`] says why not. A frame that is taken can still be lost with the connection.
-    pub fn send(&self, to: NodeId, purpose: Purpose, frame: Bytes) -> Result<(), SendError> {
-        let peer = self.shared.peer(to).ok_or(SendError::NotConnected)?;
-        peer.send(&self.shared, &self.chain, purpose, frame)
-    }
-
-    /// Sends a frame to all connected nodes that have the chain; to how many.
-    ///
-    /// # Errors
-    /// Where it is too long.
-    pub fn broadcast(&self, purpose: Purpose, frame: &Bytes) -> Result<usize, SendError> {
-        let mut sent = 0;
-        for to in self.connected() {
-            match self.send(to, purpose, frame.clone()) {
-                Ok(()) => sent += 1,
-                Err(SendError::NotConnected | SendError::Busy) => {}
-                Err(too_long @ SendError::TooLong(..)) => return Err(too_long),
-            }
-        }
-        Ok(sent)
-    }
-
-    /// Asks a node.
-    ///
-    /// # Errors
-    /// [`RequestError`] says why there is no answer.
-    pub async fn request(&self, to: NodeId, purpose: Purpose, frame: Bytes) -> Result<Bytes, RequestError> {
-        let peer = self.shared.peer(to).ok_or(SendError::NotConnected)?;
-        peer.request(&self.chain, purpose, frame).await
-    }
-
-    /// What the chain sent and received so far.
-    #[must_use]
-    pub fn traffic(&self) -> Traffic {
-        self.chain.traffic()
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        let peers: Vec<_> = {
-            let mut state = self.shared.state();
-            state.chains.remove(&self.chain.key);
-            state.peers.values().cloned().collect()
-        };
-        peers.iter().for_each(|peer| peer.forget(self.chain.key));
-        self.shared.reconcile();
     }
 }
 

@@ -1,11 +1,12 @@
 //! Peers that break the protocol: what this crate itself would never send.
 
+use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
 
 use super::*;
 use crate::{
     chain::Incoming,
-    frame::{write_frame, write_header},
+    frame::{Purpose, write_frame, write_header},
 };
 
 const CHAIN: ChainKey = ChainKey([1; 32]);

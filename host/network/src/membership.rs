@@ -1,0 +1,93 @@
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{
+    chain::{Chain, Traffic},
+    frame::Purpose,
+    identity::NodeId,
+    network::Shared,
+    peer::{RequestError, SendError},
+};
+
+/// A chain's part in the network, which it leaves when this is dropped.
+pub struct Membership {
+    shared: Arc<Shared>,
+    chain: Arc<Chain>,
+}
+
+impl Membership {
+    pub(crate) fn new(shared: Arc<Shared>, chain: Arc<Chain>) -> Self {
+        Self { shared, chain }
+    }
+
+    /// Changes who belongs to the chain.
+    pub fn set_members(&self, members: BTreeMap<NodeId, Option<SocketAddr>>) {
+        self.chain.set_members(members);
+        self.shared.reconcile();
+    }
+
+    /// Changes how many bytes per second it may send and receive.
+    pub fn set_bandwidth(&self, bytes_per_second: u64) {
+        self.chain.set_bandwidth(bytes_per_second);
+    }
+
+    /// Connected nodes that have the chain.
+    #[must_use]
+    pub fn connected(&self) -> Vec<NodeId> {
+        let state = self.shared.state();
+        state.peers.values().filter(|peer| peer.has(self.chain.key)).map(|peer| peer.id).collect()
+    }
+
+    /// Sends a frame to a node.
+    ///
+    /// # Errors
+    /// [`SendError`] says why not. A frame that is taken can still be lost with the connection.
+    pub fn send(&self, to: NodeId, purpose: Purpose, frame: Bytes) -> Result<(), SendError> {
+        let peer = self.shared.peer(to).ok_or(SendError::NotConnected)?;
+        peer.send(&self.shared, &self.chain, purpose, frame)
+    }
+
+    /// Sends a frame to all connected nodes that have the chain; to how many.
+    ///
+    /// # Errors
+    /// Where it is too long.
+    pub fn broadcast(&self, purpose: Purpose, frame: &Bytes) -> Result<usize, SendError> {
+        let mut sent = 0;
+        for to in self.connected() {
+            match self.send(to, purpose, frame.clone()) {
+                Ok(()) => sent += 1,
+                Err(SendError::NotConnected | SendError::Busy) => {}
+                Err(too_long @ SendError::TooLong(..)) => return Err(too_long),
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Asks a node.
+    ///
+    /// # Errors
+    /// [`RequestError`] says why there is no answer.
+    pub async fn request(&self, to: NodeId, purpose: Purpose, frame: Bytes) -> Result<Bytes, RequestError> {
+        let peer = self.shared.peer(to).ok_or(SendError::NotConnected)?;
+        peer.request(&self.chain, purpose, frame).await
+    }
+
+    /// What the chain sent and received so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.chain.traffic()
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let peers: Vec<_> = {
+            let mut state = self.shared.state();
+            state.chains.remove(&self.chain.key);
+            state.peers.values().cloned().collect()
+        };
+        peers.iter().for_each(|peer| peer.forget(self.chain.key));
+        self.shared.reconcile();
+    }
+}
