@@ -23,7 +23,8 @@ pub(crate) fn start(shared: Arc<Shared>, index: usize) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn yield_to_others() -> io::Result<()> {
     let none = libc::sched_param { sched_priority: 0 };
-    #[expect(unsafe_code, reason = "a system call on this thread, with a structure that outlives it")]
+    // SAFETY: the call reads the structure, which outlives it, and concerns this thread only.
+    #[expect(unsafe_code, reason = "no library has this call")]
     let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
