@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig, TransportConfig,
+    VarInt,
+};
 use rand::Rng;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -97,6 +100,10 @@ impl Shared {
         self.state().chains.get(&key).cloned()
     }
 
+    fn chains(&self) -> Vec<Arc<Chain>> {
+        self.state().chains.values().cloned().collect()
+    }
+
     pub(crate) fn peer(&self, id: NodeId) -> Option<Arc<Peer>> {
         self.state().peers.get(&id).cloned()
     }
@@ -120,20 +127,17 @@ impl Shared {
 
     /// Where a node is called that belongs to a chain of this one.
     fn address_of(&self, id: NodeId) -> Option<SocketAddr> {
-        let chains: Vec<_> = self.state().chains.values().cloned().collect();
-        chains.iter().find_map(|chain| chain.members().get(&id).copied().flatten())
+        self.chains().iter().find_map(|chain| chain.members().get(&id).copied().flatten())
     }
 
     fn is_member(&self, id: NodeId) -> bool {
-        let chains: Vec<_> = self.state().chains.values().cloned().collect();
-        chains.iter().any(|chain| chain.is_member(id))
+        self.chains().iter().any(|chain| chain.is_member(id))
     }
 
     /// Sees that each member with an address is called.
     pub(crate) fn reconcile(self: &Arc<Self>) {
-        let chains: Vec<_> = self.state().chains.values().cloned().collect();
-        let wanted: BTreeSet<NodeId> =
-            chains.iter().flat_map(|chain| chain.members()).filter(|(_, address)| address.is_some()).map(|(id, _)| id).collect();
+        let members = self.chains().into_iter().flat_map(|chain| chain.members());
+        let wanted: BTreeSet<NodeId> = members.filter(|(_, address)| address.is_some()).map(|(id, _)| id).collect();
         for id in wanted {
             if id != self.key.id() && self.state().called.insert(id) {
                 let shared = self.clone();
@@ -203,7 +207,7 @@ impl Shared {
         if self.is_shunned(id) {
             return Reason::Misbehaved.close(&connection, "broke the protocol too often; try again later");
         }
-        let mut changes = self.changes.subscribe();
+        let changes = self.changes.subscribe();
         let hello = self.hello();
         let exchanged = tokio::time::timeout(HANDSHAKE_WITHIN, hello.exchange(&connection, called)).await;
         let (theirs, mut tell, mut hear) = match exchanged {
@@ -225,38 +229,41 @@ impl Shared {
             return reason.close(&peer.connection, text);
         }
         tracing::info!(peer = %id, address = %peer.connection.remote_address(), "connected");
-        let told = async {
-            while changes.changed().await.is_ok() {
-                let chains = self.hello().chains;
-                if tell_chains(&mut tell, &chains).await.is_err() {
-                    break;
-                }
-            }
-            std::future::pending::<()>().await;
-        };
-        let heard = async {
-            loop {
-                match hear_chains(&mut hear).await {
-                    Ok(Some(chains)) => peer.set_chains(chains),
-                    Ok(None) => break,
-                    Err(error) => {
-                        peer.fault(self, &error);
-                        break;
-                    }
-                }
-            }
-            std::future::pending::<()>().await;
-        };
         let ended = tokio::select! {
             ended = peer.serve(self) => ended,
-            () = told => return,
-            () = heard => return,
+            never = self.tell(&mut tell, changes) => never,
+            never = self.hear(&mut hear, &peer) => never,
         };
         tracing::info!(peer = %id, %ended, "disconnected");
         let mut state = self.state();
         if state.peers.get(&id).is_some_and(|known| Arc::ptr_eq(known, &peer)) {
             state.peers.remove(&id);
         }
+    }
+
+    /// Tells a peer which chains are here, whenever that changes.
+    async fn tell<T>(&self, stream: &mut SendStream, mut changes: watch::Receiver<u64>) -> T {
+        while changes.changed().await.is_ok() {
+            if tell_chains(stream, &self.hello().chains).await.is_err() {
+                break;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Hears which chains a peer has.
+    async fn hear<T>(&self, stream: &mut RecvStream, peer: &Peer) -> T {
+        loop {
+            match hear_chains(stream).await {
+                Ok(Some(chains)) => peer.set_chains(chains),
+                Ok(None) => break,
+                Err(error) => {
+                    peer.fault(self, &error);
+                    break;
+                }
+            }
+        }
+        std::future::pending().await
     }
 
     /// Takes a peer in, in place of an older connection to the same node, or says why not.

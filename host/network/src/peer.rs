@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use subnode_scheduler::TokenBucket;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    chain::{Chain, Received, Request},
+    chain::{Chain, Received, Request, lock},
     frame::{ChainKey, FrameError, Purpose, read_frame, read_header, write_frame, write_header},
     handshake::Reason,
     identity::NodeId,
@@ -70,10 +70,6 @@ pub(crate) struct Peer {
     chains: Mutex<BTreeSet<ChainKey>>,
     queues: Mutex<BTreeMap<(ChainKey, Purpose), mpsc::Sender<Bytes>>>,
     faults: AtomicU64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Peer {
@@ -215,14 +211,12 @@ impl Peer {
         }
     }
 
-    fn spawn<S: Send + 'static, F: Future<Output = Result<(), FrameError>> + Send>(
+    fn spawn<S: Send + 'static, F: Future<Output = Result<(), FrameError>> + Send + 'static>(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
-        take: impl FnOnce(Arc<Self>, Arc<Shared>, S) -> F + Send + 'static,
+        take: fn(Arc<Self>, Arc<Shared>, S) -> F,
         stream: S,
-    ) where
-        F: 'static,
-    {
+    ) {
         let (peer, shared) = (self.clone(), shared.clone());
         shared.clone().tasks.spawn(async move {
             let taken = tokio::select! {

@@ -288,9 +288,8 @@ mod tests {
     impl Work for Counted {
         fn turn(self: Arc<Self>) -> Turn {
             let left = self.turns.fetch_sub(1, Ordering::Relaxed) - 1;
-            // Whoever listened may have heard enough.
-            let _ = self.said.send(left);
-            Turn { ns: 1_000, again: left > 0 }
+            let heard = self.said.send(left).is_ok();
+            Turn { ns: 1_000, again: heard && left > 0 }
         }
     }
 
@@ -299,7 +298,8 @@ mod tests {
         let cores = Cores::new(1);
         let [busy, small] = [Parts::ONE, Parts::ONE].map(|parts| cores.join(parts));
         let (said, heard) = mpsc::channel();
-        let taken_back = busy.hand_over(Arc::new(Counted { turns: AtomicU64::new(u64::MAX), said: mpsc::channel().0 }));
+        let (said_on, _heard_on) = mpsc::channel();
+        let taken_back = busy.hand_over(Arc::new(Counted { turns: AtomicU64::new(u64::MAX), said: said_on }));
         let _done = busy.hand_over(Arc::new(Counted { turns: AtomicU64::new(5), said }));
         assert_eq!(heard.iter().take(5).collect::<Vec<_>>(), [4, 3, 2, 1, 0]);
         assert!(small.begin_if_due(), "what it did not use is owed to it");

@@ -26,12 +26,14 @@ const SCALE: u128 = 1 << 20;
 
 pub(crate) type Flow = u64;
 pub(crate) type Waiter = u64;
+/// Chains by virtual time.
+type Ready = BTreeSet<(u128, Flow)>;
 
 /// Chains whose work waits for a turn, and those that have one.
 #[derive(Debug, Default)]
 pub(crate) struct FairQueue {
     now: u128,
-    cores: u64,
+    cores: usize,
     /// Until when, in nanoseconds, the time has passed by itself.
     passed_ns: u64,
     /// Parts of the chains of which something waits or runs.
@@ -41,7 +43,7 @@ pub(crate) struct FairQueue {
     running: usize,
     chains: BTreeMap<Flow, Chain>,
     /// Chains whose work waits, by virtual time.
-    ready: BTreeSet<(u128, Flow)>,
+    ready: Ready,
     next_flow: Flow,
     /// The chain that had the last turns, and how many.
     lone: (Flow, u32),
@@ -59,6 +61,13 @@ impl Chain {
     fn active_parts(&self) -> u64 {
         if self.running > 0 || !self.waiting.is_empty() { u64::from(self.parts.get()) } else { 0 }
     }
+
+    fn set_time(&mut self, flow: Flow, time: u128, ready: &mut Ready) {
+        if ready.remove(&(self.time, flow)) {
+            ready.insert((time, flow));
+        }
+        self.time = time;
+    }
 }
 
 fn virtual_time(ns: u64, parts: Parts) -> u128 {
@@ -67,26 +76,25 @@ fn virtual_time(ns: u64, parts: Parts) -> u128 {
 
 impl FairQueue {
     pub(crate) fn new(cores: usize) -> Self {
-        Self { cores: cores as u64, ..Self::default() }
+        Self { cores, ..Self::default() }
     }
 
     /// Lets time pass, to so many nanoseconds after any fixed moment.
     pub(crate) fn pass(&mut self, now_ns: u64) {
         let passed = now_ns.saturating_sub(self.passed_ns);
         self.passed_ns += passed;
-        if let Some(moved) = (u128::from(passed * self.cores) * SCALE / SURE_PART).checked_div(u128::from(self.active_parts)) {
+        if let Some(moved) = (u128::from(passed * self.cores as u64) * SCALE / SURE_PART).checked_div(u128::from(self.active_parts)) {
             self.now += moved;
         }
     }
 
-    /// Notes that a chain became active or idle: what it was before.
-    fn note(&mut self, flow: Flow, before: u64) {
-        let after = self.chains.get(&flow).map_or(0, Chain::active_parts);
-        self.active_parts = (self.active_parts + after).saturating_sub(before);
-    }
-
-    fn active_parts_of(&self, flow: Flow) -> u64 {
-        self.chains.get(&flow).map_or(0, Chain::active_parts)
+    /// Changes a chain, and keeps count of what is active.
+    fn change<T>(&mut self, flow: Flow, change: impl FnOnce(&mut Chain, &mut Ready) -> T) -> Option<T> {
+        let chain = self.chains.get_mut(&flow)?;
+        let before = chain.active_parts();
+        let changed = change(chain, &mut self.ready);
+        self.active_parts = (self.active_parts + chain.active_parts()).saturating_sub(before);
+        Some(changed)
     }
 
     pub(crate) fn join(&mut self, parts: Parts) -> Flow {
@@ -98,19 +106,14 @@ impl FairQueue {
 
     /// Forgets a chain. Nothing of it may wait or run.
     pub(crate) fn leave(&mut self, flow: Flow) {
-        let before = self.active_parts_of(flow);
         if let Some(chain) = self.chains.remove(&flow) {
             self.ready.remove(&(chain.time, flow));
+            self.active_parts = self.active_parts.saturating_sub(chain.active_parts());
         }
-        self.note(flow, before);
     }
 
     pub(crate) fn set_parts(&mut self, flow: Flow, parts: Parts) {
-        let before = self.active_parts_of(flow);
-        if let Some(chain) = self.chains.get_mut(&flow) {
-            chain.parts = parts;
-        }
-        self.note(flow, before);
+        self.change(flow, |chain, _| chain.parts = parts);
     }
 
     /// Brings a chain's time to where it is when something new of it comes.
@@ -125,14 +128,17 @@ impl FairQueue {
         }
     }
 
-    /// Whether the chain is due, or has the cores for itself.
+    /// Whether the chain is due, or has the cores for itself. With a turn on each core it is not due for another: among more threads than
+    /// cores, the chain with the most would get the most.
     fn is_due(&self, flow: Flow) -> bool {
-        self.is_alone(flow) || self.chains.get(&flow).is_none_or(|chain| chain.time <= self.now)
+        let due = |chain: &Chain| chain.time <= self.now && chain.running < self.cores;
+        self.is_alone(flow) || self.chains.get(&flow).is_none_or(due)
     }
 
-    /// Whether no other chain had a turn for a while.
+    /// Whether no other chain had a turn for a while, or wants one.
     pub(crate) fn is_alone(&self, flow: Flow) -> bool {
-        self.chains.len() == 1 || (self.lone.0 == flow && self.lone.1 >= LONE_TURNS)
+        let others_active = || self.active_parts > self.chains.get(&flow).map_or(0, Chain::active_parts);
+        self.chains.len() == 1 || (self.lone.0 == flow && self.lone.1 >= LONE_TURNS && !others_active())
     }
 
     /// Begins a turn at once if the chain is due.
@@ -147,64 +153,62 @@ impl FairQueue {
 
     /// Something of a chain waits for a turn, behind the chain's others: short work does not wait for long work to end.
     pub(crate) fn wait(&mut self, flow: Flow, waiter: Waiter) {
-        let before = self.active_parts_of(flow);
         self.arrive(flow);
-        if let Some(chain) = self.chains.get_mut(&flow) {
+        self.change(flow, |chain, ready| {
             chain.waiting.push_back(waiter);
-            self.ready.insert((chain.time, flow));
-        }
-        self.note(flow, before);
+            ready.insert((chain.time, flow));
+        });
     }
 
     /// What waits does not want its turn any more.
     pub(crate) fn cancel(&mut self, flow: Flow, waiter: Waiter) {
-        let before = self.active_parts_of(flow);
-        if let Some(chain) = self.chains.get_mut(&flow) {
+        self.change(flow, |chain, ready| {
             chain.waiting.retain(|one| *one != waiter);
             if chain.waiting.is_empty() {
-                self.ready.remove(&(chain.time, flow));
+                ready.remove(&(chain.time, flow));
             }
-        }
-        self.note(flow, before);
+        });
     }
 
     /// Begins the next turn, if anything waits.
     pub(crate) fn next(&mut self) -> Option<(Flow, Waiter)> {
         let (_, flow) = self.ready.first().copied()?;
-        let before = self.active_parts_of(flow);
-        let chain = self.chains.get_mut(&flow)?;
-        let waiter = chain.waiting.pop_front()?;
-        if chain.waiting.is_empty() {
-            self.ready.remove(&(chain.time, flow));
-        }
-        self.note(flow, before);
+        let waiter = self.change(flow, |chain, ready| {
+            let waiter = chain.waiting.pop_front();
+            if chain.waiting.is_empty() {
+                ready.remove(&(chain.time, flow));
+            }
+            waiter
+        })??;
         self.begin(flow);
         Some((flow, waiter))
     }
 
     fn begin(&mut self, flow: Flow) {
-        let before = self.active_parts_of(flow);
-        let Some(chain) = self.chains.get_mut(&flow) else { return };
-        self.lone = if self.lone.0 == flow { (flow, self.lone.1.saturating_add(1)) } else { (flow, 0) };
-        self.now = self.now.max(chain.time);
+        let started = self.change(flow, |chain, ready| {
+            let started = chain.time;
+            chain.running += 1;
+            chain.set_time(flow, started + virtual_time(ESTIMATE_NS, chain.parts), ready);
+            started
+        });
+        let Some(started) = started else { return };
+        self.now = self.now.max(started);
         self.running += 1;
-        chain.running += 1;
-        Self::set_time(&mut self.ready, flow, chain, chain.time + virtual_time(ESTIMATE_NS, chain.parts));
-        self.note(flow, before);
+        self.lone = if self.lone.0 == flow { (flow, self.lone.1.saturating_add(1)) } else { (flow, 0) };
     }
 
     /// A turn ends after `ns`. What goes on afterwards waits before its turn ends: a chain with one long call would else be missing
     /// whenever the next turn is given, and get every other one, whatever its parts.
     pub(crate) fn end(&mut self, flow: Flow, ns: u64) {
-        let before = self.active_parts_of(flow);
-        if let Some(chain) = self.chains.get_mut(&flow) {
+        let ended = self.change(flow, |chain, ready| {
             chain.running = chain.running.saturating_sub(1);
-            self.running = self.running.saturating_sub(1);
             let time = (chain.time + virtual_time(ns, chain.parts)).saturating_sub(virtual_time(ESTIMATE_NS, chain.parts));
-            self.latest = self.latest.max(time);
-            Self::set_time(&mut self.ready, flow, chain, time);
-        }
-        self.note(flow, before);
+            chain.set_time(flow, time, ready);
+            time
+        });
+        let Some(ended) = ended else { return };
+        self.running = self.running.saturating_sub(1);
+        self.latest = self.latest.max(ended);
     }
 
     /// The same for what goes on: true where it has its next turn at once, and false where it waits for it.
@@ -222,18 +226,12 @@ impl FairQueue {
     /// Charges a chain for time it took outside its turns.
     pub(crate) fn charge(&mut self, flow: Flow, ns: u64) {
         self.arrive(flow);
-        if let Some(chain) = self.chains.get_mut(&flow) {
+        let charged = self.change(flow, |chain, ready| {
             let time = chain.time + virtual_time(ns, chain.parts);
-            self.latest = self.latest.max(time);
-            Self::set_time(&mut self.ready, flow, chain, time);
-        }
-    }
-
-    fn set_time(ready: &mut BTreeSet<(u128, Flow)>, flow: Flow, chain: &mut Chain, time: u128) {
-        if ready.remove(&(chain.time, flow)) {
-            ready.insert((time, flow));
-        }
-        chain.time = time;
+            chain.set_time(flow, time, ready);
+            time
+        });
+        self.latest = self.latest.max(charged.unwrap_or_default());
     }
 }
 

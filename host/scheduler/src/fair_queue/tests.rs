@@ -12,7 +12,7 @@ struct Load {
 
 /// Runs busy chains on some cores for a while of simulated time; what each used.
 fn simulate(cores: usize, loads: &[Load], total_ns: u64) -> Vec<u64> {
-    let mut queue = FairQueue::new(2);
+    let mut queue = FairQueue::new(cores);
     let flows: Vec<Flow> = loads.iter().map(|load| queue.join(Parts::new(load.parts).expect("parts"))).collect();
     for (flow, load) in flows.iter().zip(loads) {
         (0..load.calls).for_each(|call| queue.wait(*flow, call));
@@ -97,6 +97,9 @@ fn busy_chains_are_not_due_and_a_lone_one_is() {
     assert!(!queue.begin_if_due(first), "it is beyond its share");
     busy(&mut queue, first, usize::try_from(LONE_TURNS).expect("small"));
     assert!(queue.is_alone(first) && queue.begin_if_due(first));
+    queue.wait(second, 1);
+    assert!(!queue.is_alone(first), "another wants a turn");
+    queue.cancel(second, 1);
     assert!(queue.begin_if_due(second) && !queue.is_alone(first));
 }
 
@@ -120,6 +123,13 @@ fn a_chain_is_due_for_a_quarter_of_its_share_though_others_get_nothing_done() {
     // A quarter of one of two chains' share of two cores.
     queue.pass(4 * 10 * CREDIT_NS);
     assert!(queue.begin_if_due(small));
+}
+
+#[test]
+fn a_chain_is_due_for_no_more_turns_at_once_than_there_are_cores() {
+    let (mut queue, [many, one]) = queue([1, 1]);
+    assert!(queue.begin_if_due(many) && queue.begin_if_due(many));
+    assert!(!queue.begin_if_due(many) && queue.begin_if_due(one));
 }
 
 #[test]
