@@ -127,7 +127,8 @@ fn a_chain_is_due_for_a_quarter_of_its_share_though_others_get_nothing_done() {
 
 #[test]
 fn a_chain_is_due_for_no_more_turns_at_once_than_there_are_cores() {
-    let (mut queue, [many, one]) = queue([1, 1]);
+    let (mut queue, [busy_one, many, one]) = queue([1, 1, 1]);
+    busy(&mut queue, busy_one, 10_000);
     assert!(queue.begin_if_due(many) && queue.begin_if_due(many));
     assert!(!queue.begin_if_due(many) && queue.begin_if_due(one));
 }
