@@ -7,7 +7,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 # Run natively: their own build is for wasm32-wasip2.
 GUESTS = --manifest-path guest-modules/Cargo.toml --target $(HOST)
 
-.PHONY: help run test bench lint setup setup-tests
+.PHONY: help run test sim bench lint setup setup-tests
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 12
@@ -19,6 +19,9 @@ run: setup ## build, and open a dev chain on http://127.0.0.1:8545 (ARGS="--chai
 test: setup-tests ## every test
 	@$(CARGO) test --release --workspace
 	@$(CARGO) test $(GUESTS) --lib
+
+sim: setup ## simulated committees (SEEDS=0..10000)
+	@SUBNODE_SIM_SEEDS=$(or $(SEEDS),0..1000) $(CARGO) test --release --workspace --test sim
 
 bench: setup ## the tables of benches/README.md (ARGS="guest dev" for some of them)
 	@$(CARGO) build --release --workspace

@@ -138,7 +138,7 @@ async fn open(stores: &[Arc<RocksStore>], accounts: &[Account]) -> anyhow::Resul
             runtime: runtime.clone(),
             consensus: consensus.clone(),
             spec: Workload::Transfer.genesis(accounts).to_string().into_bytes(),
-            consensus_config: sealing.solo_config().into_bytes(),
+            consensus_config: sealing.consensus_config().into_bytes(),
             retention: Retention::Last(64),
             slice: Slice { cpu: Parts::ONE, ..Slice::WHOLE },
             accounts: Arc::new(Signers::default()),

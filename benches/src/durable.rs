@@ -65,7 +65,7 @@ async fn blocks_per_second(
             runtime: runtime.clone(),
             consensus: consensus.clone(),
             spec: Workload::Transfer.genesis(accounts).to_string().into_bytes(),
-            consensus_config: Sealing::Manual.solo_config().into_bytes(),
+            consensus_config: Sealing::Manual.consensus_config().into_bytes(),
             retention: Retention::Last(64),
             slice: Slice::WHOLE,
             accounts: Arc::new(Signers::default()),

@@ -65,7 +65,11 @@ async fn row(module: &Module, accounts: &[Account], workload: Workload) -> anyho
         let started = Instant::now();
         let built = guest.build(pooled, &attributes).await?.map_err(|invalid| anyhow::anyhow!(invalid.reason))?;
         let ours = started.elapsed();
-        anyhow::ensure!(built.transactions as usize == count, "{} of {count} transactions were executed", built.transactions);
+        anyhow::ensure!(
+            built.outcome.transactions as usize == count,
+            "{} of {count} transactions were executed",
+            built.outcome.transactions
+        );
         guest.commit(&built.block, &built.outcome);
         let started = Instant::now();
         let gas_used = native.block(&raw).context("native block")?;

@@ -96,6 +96,7 @@ impl Bench {
                 gas_limit: DevGenesis::DEFAULT_GAS_LIMIT,
                 base_fee: 0,
                 timestamp: 1_704_067_200,
+                extension: DevGenesis::dev(),
             }
             .to_json(),
         )?;
@@ -108,7 +109,7 @@ impl Bench {
             runtime: self.runtime.clone(),
             consensus: self.consensus.clone(),
             spec: genesis.to_string().into_bytes(),
-            consensus_config: sealing.solo_config().into_bytes(),
+            consensus_config: sealing.consensus_config().into_bytes(),
             retention: Retention::Last(64),
             slice: Slice {
                 cpu: Parts::new(parts).unwrap_or(Parts::ONE),
@@ -216,7 +217,7 @@ async fn victim(chain: &Chain, accounts: &[Account], seen: &mut Latencies) -> an
 /// What the victim saw in quiet, and beside these.
 async fn beside(bench: &Bench, hostiles: &[Hostile]) -> anyhow::Result<[Latencies; 2]> {
     let dir = tempfile::tempdir()?;
-    let node = Node::yielding(Arc::new(RocksStore::open(dir.path(), &RocksOptions::SMALL)?));
+    let node = Node::yielding(Arc::new(RocksStore::open(dir.path(), &RocksOptions::SMALL)?), None);
     let chain = bench.open(&node, "victim", 1, Sealing::Manual, None).await?;
     let orders = Arc::<Orders>::default();
     let (mut attacks, mut chains) = (JoinSet::new(), Vec::new());
@@ -249,7 +250,7 @@ const SHARES: [u32; 8] = [1, 1, 2, 2, 4, 4, 8, 8];
 /// CPU time that busy chains got, against their parts.
 async fn shares(bench: &Bench) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let node = Node::yielding(Arc::new(RocksStore::open(dir.path(), &RocksOptions::SMALL)?));
+    let node = Node::yielding(Arc::new(RocksStore::open(dir.path(), &RocksOptions::SMALL)?), None);
     let orders = Arc::<Orders>::default();
     orders.attack.store(true, Ordering::Relaxed);
     let mut attacks = JoinSet::new();

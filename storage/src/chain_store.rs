@@ -236,7 +236,9 @@ impl ChainStore {
             if before == value {
                 continue;
             }
-            if table == Table::State {
+            if table == Table::Log {
+                // A log is not the past of the chain: what was signed stays signed.
+            } else if table == Table::State {
                 let history = Undo::encode_value(before.as_deref());
                 undo.push_state(&table_key, history.len());
                 changes.put(key::history(&table_key, version), history, None);
@@ -267,6 +269,40 @@ impl ChainStore {
             Err(_) => self.begun.store(before.version, Ordering::Release),
         }
         written
+    }
+
+    /// Writes to [`Table::Log`] alone. When it resolves, they are durable and visible.
+    ///
+    /// # Errors
+    /// Where disk or database fail, or the chain's slice is full: nothing was written.
+    ///
+    /// # Panics
+    /// Where a write is to another table, or its key is too long: a bug of the caller.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe, as [`Self::commit`].
+    pub async fn log(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let before = self.position();
+        let mut changes = Changes::default();
+        for Write { table, key: table_key, value } in writes {
+            assert!(
+                table == Table::Log && (1..=KEY_BYTES_MAX).contains(&table_key.len()),
+                "a log row of {table:?}, {} bytes",
+                table_key.len()
+            );
+            let row = key::latest(table, &table_key);
+            let length = self.rows.get(&row)?.map(|value| value.len());
+            changes.set(row, value, length);
+        }
+        let after = Position { live_bytes: changes.live_after(before.live_bytes), ..before.clone() };
+        self.check_room(before.live_bytes, after.live_bytes)?;
+        let mut ops = changes.into_ops();
+        if after.head.is_some() {
+            ops.push((key::latest(Table::Meta, HEAD_KEY), Some(encode_position(&after))));
+        }
+        self.rows.write(ops).await?;
+        *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
+        Ok(())
     }
 
     /// The oldest version to keep at `version`, at most `step` after the oldest there is.

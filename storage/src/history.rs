@@ -70,6 +70,7 @@ impl Undo {
             let key = take_bytes(&mut record).ok_or_else(corrupt)?;
             let before = match table {
                 Table::State => Before::History(take_len(&mut record).ok_or_else(corrupt)?),
+                Table::Log => return Err(corrupt()),
                 Table::Index | Table::Block | Table::Meta => Before::Value(take_bytes(&mut record).and_then(value_of).ok_or_else(corrupt)?),
             };
             row(table, key, before);

@@ -15,6 +15,8 @@ pub enum Table {
     Block = 2,
     /// This crate's own: head, and versions by height.
     Meta = 3,
+    /// What [`crate::ChainStore::log`] writes between commits. It is never undone.
+    Log = 4,
 }
 
 const LATEST: u8 = 0x10;
@@ -23,7 +25,7 @@ const UNDO: u8 = 0x30;
 
 impl Table {
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        [Self::State, Self::Index, Self::Block, Self::Meta].into_iter().find(|table| *table as u8 == byte)
+        [Self::State, Self::Index, Self::Block, Self::Meta, Self::Log].into_iter().find(|table| *table as u8 == byte)
     }
 
     /// The first key after all of this table's.
@@ -35,7 +37,7 @@ impl Table {
 /// Whether a row of this key can be in a chain's keyspace.
 pub(crate) fn is_row(row: &[u8]) -> bool {
     // Escaped, a key is at most twice as long, between its prefix and its version.
-    let tables = LATEST..=LATEST + Table::Meta as u8;
+    let tables = LATEST..=LATEST + Table::Log as u8;
     row.len() <= KEY_BYTES_MAX * 2 + 16 && row.first().is_some_and(|first| tables.contains(first) || [HISTORY, UNDO].contains(first))
 }
 

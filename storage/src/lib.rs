@@ -12,6 +12,8 @@
 //! Every commit is one *version*: usually a block, sometimes an amendment of the head by a developer. A height maps to the
 //! version that ended it. Reading at a past version takes the latest value, unless history has one from after that version.
 //!
+//! `Table::Log` holds what is written between commits: [`ChainStore::log`]. It has no versions, and a revert leaves it.
+//!
 //! # Durability
 //! [`ChainStore::commit`] resolves once the batch is on disk (synced) and visible to readers; batches of chains that commit at
 //! the same moment share one synced write. A kill at any instant leaves whole batches only. The memory backend keeps nothing.

@@ -18,9 +18,12 @@ use crate::{
 #[derive(Default)]
 pub struct MemoryStore {
     chains: Mutex<BTreeMap<ChainName, MemoryChain>>,
+    latency: Option<Latency>,
 }
 
-#[derive(Default)]
+/// How long a write takes.
+type Latency = Arc<dyn Fn() -> Duration + Send + Sync>;
+
 struct MemoryChain {
     rows: Arc<MemoryRows>,
     /// None while it is being imported.
@@ -32,10 +35,25 @@ type Sorted = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
 #[derive(Default)]
 struct MemoryRows {
-    rows: RwLock<Sorted>,
+    rows: Arc<RwLock<Sorted>>,
+    latency: Option<Latency>,
 }
 
 impl MemoryStore {
+    /// Chains on a simulated disk: each write takes so long, and one that is given up meanwhile is lost.
+    #[must_use]
+    pub fn with_latency(latency: Arc<dyn Fn() -> Duration + Send + Sync>) -> Self {
+        Self { latency: Some(latency), ..Self::default() }
+    }
+
+    fn rows(&self) -> Arc<MemoryRows> {
+        Arc::new(MemoryRows { latency: self.latency.clone(), ..MemoryRows::default() })
+    }
+
+    fn new_chain(&self) -> MemoryChain {
+        MemoryChain { rows: self.rows(), record: None }
+    }
+
     fn chains(&self) -> MutexGuard<'_, BTreeMap<ChainName, MemoryChain>> {
         self.chains.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -43,7 +61,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn register(&self, name: &ChainName, record: &[u8]) -> Result<(), StoreError> {
-        self.chains().entry(name.clone()).or_default().record = Some(record.to_vec());
+        self.chains().entry(name.clone()).or_insert_with(|| self.new_chain()).record = Some(record.to_vec());
         Ok(())
     }
 
@@ -54,7 +72,7 @@ impl Store for MemoryStore {
     fn open(&self, name: &ChainName, retention: Retention) -> Result<Arc<ChainStore>, StoreError> {
         let rows = {
             let mut chains = self.chains();
-            let chain = chains.entry(name.clone()).or_default();
+            let chain = chains.entry(name.clone()).or_insert_with(|| self.new_chain());
             chain.record.get_or_insert_default();
             chain.rows.clone()
         };
@@ -73,7 +91,7 @@ impl Store for MemoryStore {
     fn import(&self, name: &ChainName, header: &Frame) -> Result<Option<Import>, StoreError> {
         let rows = {
             let mut chains = self.chains();
-            let chain = chains.entry(name.clone()).or_default();
+            let chain = chains.entry(name.clone()).or_insert_with(|| self.new_chain());
             if chain.record.is_some() {
                 return Ok(None);
             }
@@ -113,18 +131,30 @@ impl Rows for MemoryRows {
     }
 
     fn write_within(&self, ops: Vec<Op>, _patience: Duration) -> Written {
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, value) in ops {
-            match value {
-                Some(value) => drop(rows.insert(key.into(), value.into())),
-                None => drop(rows.remove(key.as_slice())),
-            }
-        }
-        Box::pin(std::future::ready(Ok(())))
+        let Some(latency) = &self.latency else {
+            apply(&self.rows, ops);
+            return Box::pin(std::future::ready(Ok(())));
+        };
+        let (rows, takes) = (self.rows.clone(), latency());
+        Box::pin(async move {
+            tokio::time::sleep(takes).await;
+            apply(&rows, ops);
+            Ok(())
+        })
     }
 
     fn dump(&self) -> Result<Box<dyn Dump>, StoreError> {
         Ok(Box::new(MemoryDump(self.rows.read().unwrap_or_else(PoisonError::into_inner).clone())))
+    }
+}
+
+fn apply(rows: &RwLock<Sorted>, ops: Vec<Op>) {
+    let mut rows = rows.write().unwrap_or_else(PoisonError::into_inner);
+    for (key, value) in ops {
+        match value {
+            Some(value) => drop(rows.insert(key.into(), value.into())),
+            None => drop(rows.remove(key.as_slice())),
+        }
     }
 }
 

@@ -91,7 +91,7 @@ async fn case(module: &Module, test: &Value, fork: &str, post: &Value) -> anyhow
     let built = replay.build(pooled.into_iter().collect(), &attributes).await?.map_err(|invalid| anyhow::anyhow!("{}", invalid.reason))?;
     replay.commit(&built.block, &built.outcome);
 
-    let refused = built.transactions == 0;
+    let refused = built.outcome.transactions == 0;
     anyhow::ensure!(refused == post.get("expectException").is_some(), "refused: {refused}, expected {}", post["expectException"]);
     let block: Value =
         serde_json::from_str(&replay.query("eth_getBlockByNumber", "[\"latest\",false]").await?.map_err(anyhow::Error::msg)?)?;

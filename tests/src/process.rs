@@ -177,6 +177,12 @@ impl Run {
         bail!("subnode run ended with {}:\n{log}", process.0.wait()?)
     }
 
+    /// What it logged since it was ready.
+    #[must_use]
+    pub fn logged(&self) -> String {
+        self.later.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
     /// What it logs from now on.
     #[must_use]
     pub fn follow(&self) -> Followed {

@@ -14,6 +14,7 @@ const CHAIN_ID: u64 = 7;
 
 /// One of the usual ten accounts, which signs what it sends.
 pub struct Sender {
+    chain_id: u64,
     signer: PrivateKeySigner,
     /// Of its next transaction.
     pub nonce: u64,
@@ -26,13 +27,32 @@ impl Sender {
     /// Beyond the usual ten.
     #[must_use]
     pub fn new(index: usize) -> Self {
-        let accounts: Vec<Account> = accounts(DEFAULT_MNEMONIC, 10).expect("a good mnemonic");
-        Self { signer: accounts[index].signer.clone(), nonce: 0 }
+        Self::on(CHAIN_ID, index)
     }
 
-    fn sign(&mut self, to: Address, gas_limit: u64, data: Vec<u8>) -> anyhow::Result<String> {
+    /// The same on a chain of another id.
+    ///
+    /// # Panics
+    /// Beyond the usual ten.
+    #[must_use]
+    pub fn on(chain_id: u64, index: usize) -> Self {
+        let accounts: Vec<Account> = accounts(DEFAULT_MNEMONIC, 10).expect("a good mnemonic");
+        Self { chain_id, signer: accounts[index].signer.clone(), nonce: 0 }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        self.signer.address()
+    }
+
+    /// Signs its next transaction, to a contract and with so much gas.
+    ///
+    /// # Errors
+    /// Where it cannot sign.
+    pub fn sign(&mut self, to: Address, gas_limit: u64, data: Vec<u8>) -> anyhow::Result<String> {
         let transaction = TxLegacy {
-            chain_id: Some(CHAIN_ID),
+            chain_id: Some(self.chain_id),
             nonce: self.nonce,
             gas_price: 10_000_000_000,
             gas_limit,

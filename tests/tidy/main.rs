@@ -12,13 +12,13 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Who names whom, as drawn in ARCHITECTURE.md. Everyone may name `types`; `tests` and `benches` may name anyone, and nobody them.
 const ARROWS: [(&str, &[&str]); 13] = [
-    ("chain", &["chain-core", "sandbox", "scheduler", "storage"]),
+    ("chain", &["chain-core", "sandbox", "scheduler", "signer", "storage"]),
     ("chain-core", &[]),
-    ("cli", &["chain", "devnet", "modules", "node", "rpc", "sandbox", "scheduler", "storage"]),
+    ("cli", &["chain", "devnet", "modules", "network", "node", "rpc", "sandbox", "scheduler", "storage"]),
     ("devnet", &["chain", "modules", "node", "rpc", "sandbox", "signer", "storage"]),
     ("modules", &[]),
     ("network", &["scheduler"]),
-    ("node", &["chain", "sandbox", "scheduler", "storage"]),
+    ("node", &["chain", "network", "sandbox", "scheduler", "storage"]),
     ("rpc", &["chain", "node", "storage"]),
     ("sandbox", &["scheduler"]),
     ("scheduler", &[]),

@@ -18,11 +18,12 @@ use crate::{
         },
     },
     body::{self, Body, Listed},
+    committee,
     dev::Overrides,
     execute::{Executed, Execution},
     fee::next_base_fee,
     index::{self, Place, ReceiptRow},
-    spec::{Fork, SPEC_KEY, Spec},
+    spec::{Extension, Fork, SPEC_KEY, Spec},
     state::{Account, State},
     transaction::{self, Transaction, senders},
     verify::{self, ensure},
@@ -65,10 +66,17 @@ pub fn genesis(json: &[u8]) -> Result<Built, String> {
             }
         }
     }
+    let fork = spec.fork(genesis.timestamp);
+    let committee = match Extension::from_genesis(&genesis)?.committee {
+        None => None,
+        Some(_) if fork < Fork::Shanghai => {
+            return Err("config.subnode.committee: its contract needs Shanghai; set config.shanghaiTime to 0".into());
+        }
+        Some(founders) => Some(founders.found(&mut state, spec.genesis_number)?),
+    };
     let (state_root, mut changes) = state.into_changes();
     changes.push(Change { key: SPEC_KEY.to_vec(), value: Some(spec.to_row()) });
 
-    let fork = spec.fork(genesis.timestamp);
     let base_fee = genesis.base_fee_per_gas.unwrap_or(u128::from(alloy_eips::eip1559::INITIAL_BASE_FEE));
     let header = Header {
         parent_hash: genesis.parent_hash.unwrap_or_default(),
@@ -98,15 +106,15 @@ pub fn genesis(json: &[u8]) -> Result<Built, String> {
         requests_hash: (fork >= Fork::Prague).then(|| extra.requests_hash.unwrap_or(alloy_eips::eip7685::EMPTY_REQUESTS_HASH)),
         ..Header::default()
     };
-    Ok(built(&header, Body::default(), changes, &[]))
+    let Built { block, outcome } = built(&header, Body::default(), changes, &[]);
+    Ok(Built { block, outcome: Outcome { committee, ..outcome } })
 }
 
 /// The block and its outcome, once every field of the header is known.
 fn built(header: &Header, body: Body, state: Vec<Change>, receipts: &[ReceiptRow]) -> Built {
     let hash = header.hash_slow();
-    let transactions = body.count();
     let (block, places) = body.into_block(header);
-    Built { block, transactions, outcome: outcome(hash, header, &places, state, receipts) }
+    Built { block, outcome: outcome(hash, header, &places, state, receipts) }
 }
 
 fn outcome(hash: B256, header: &Header, places: &[Listed], state: Vec<Change>, receipts: &[ReceiptRow]) -> Outcome {
@@ -121,6 +129,8 @@ fn outcome(hash: B256, header: &Header, places: &[Listed], state: Vec<Change>, r
     }
     Outcome {
         block: BlockRef { height: number, id: hash.to_vec(), timestamp_ms: header.timestamp.saturating_mul(1000) },
+        transactions: places.len() as u32,
+        committee: committee::change(number, &state),
         state,
         index: rows,
         progress: progress.into_iter().map(|(sender, next_sequence)| Progress { sender: sender.to_vec(), next_sequence }).collect(),

@@ -19,6 +19,7 @@ mod bindings {
 
 mod block;
 mod body;
+mod committee;
 mod crypto;
 mod deposit;
 mod dev;

@@ -8,7 +8,10 @@ use alloy_primitives::{Address, address};
 use revm::primitives::hardfork::SpecId;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{self, Table};
+use crate::{
+    committee::Founders,
+    host::{self, Table},
+};
 
 /// Key of the chain's [`Spec`] in the state table.
 pub const SPEC_KEY: &[u8] = b"G";
@@ -79,8 +82,19 @@ impl BlobLimits {
 /// The part of a chain's `config` that only Subnode reads.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Extension {
+pub struct Extension {
     dev: bool,
+    /// Who decides blocks, where a committee does.
+    pub committee: Option<Founders>,
+}
+
+impl Extension {
+    pub fn from_genesis(genesis: &Genesis) -> Result<Self, String> {
+        match genesis.config.extra_fields.get("subnode") {
+            None => Ok(Self::default()),
+            Some(value) => serde_json::from_value(value.clone()).map_err(|error| format!("config.subnode: {error}")),
+        }
+    }
 }
 
 impl Spec {
@@ -145,10 +159,6 @@ impl Spec {
             };
             blobs.push((time, BlobLimits::of(*params)));
         }
-        let extension = match config.extra_fields.get("subnode") {
-            None => Extension::default(),
-            Some(value) => serde_json::from_value(value.clone()).map_err(|error| format!("config.subnode: {error}"))?,
-        };
         Ok(Self {
             chain_id: config.chain_id,
             genesis_number: genesis.number.unwrap_or(0),
@@ -157,7 +167,7 @@ impl Spec {
             deposit_contract: config.deposit_contract_address.unwrap_or(MAINNET_DEPOSIT_CONTRACT),
             gas_limit: genesis.gas_limit,
             coinbase: genesis.coinbase,
-            dev: extension.dev,
+            dev: Extension::from_genesis(genesis)?.dev,
         })
     }
 

@@ -346,7 +346,12 @@ fn code_key(hash: B256) -> Vec<u8> {
 }
 
 fn slot_key(address: Address, slot: U256) -> Vec<u8> {
-    [b"S", address.as_slice(), &slot.to_be_bytes::<32>()].concat()
+    [storage_prefix(address).as_slice(), &slot.to_be_bytes::<32>()].concat()
+}
+
+/// What the keys of an account's storage words begin with.
+pub fn storage_prefix(address: Address) -> Vec<u8> {
+    [b"S", address.as_slice()].concat()
 }
 
 fn read_account(address: Address, row: Option<Vec<u8>>) -> Option<Account> {

@@ -5,6 +5,9 @@
 //!
 //! A block is `parent id (32) ‖ height (8) ‖ time (8) ‖ transactions`, each behind its length (4). Its id is its SHA-256.
 //!
+//! Who decides blocks is the value of the key `committee`: members of 40 bytes each, key (32) ‖ power (8). A change holds from the second block
+//! after it on. Genesis sets it, and its owner, from the spec: `{"owner": "0x…", "committee": [{"key": "0x…", "power": 1}]}`, or nothing.
+//!
 //! State: `k key` to owner ‖ value, `s owner` to next sequence. Methods: `kv_get [key]`, `kv_sequence [owner]`, `kv_send [transaction]`,
 //! `kv_height []`, all values in hexadecimal.
 
@@ -21,9 +24,9 @@ use bindings::{
     Guest,
     subnode::chain::{
         crypto,
-        execution::{Action, Admission, Answer, Attributes, Built, Invalid, Occurrence, Outcome, Progress, RpcError},
+        execution::{Action, Admission, Answer, Attributes, Built, CommitteeChange, Invalid, Occurrence, Outcome, Progress, RpcError},
         pool, state,
-        types::{BlockRef, Change, Table},
+        types::{BlockRef, Change, Table, Validator},
     },
 };
 
@@ -31,6 +34,12 @@ const BLOCK_BYTES_MAX: usize = 1 << 20;
 const TRANSACTION_BYTES_MAX: usize = 64 << 10;
 const KEY_BYTES_MAX: usize = 200;
 const HEADER_BYTES: usize = 48;
+/// The key whose value says who decides blocks, the length of a member there, and how many there may be.
+const COMMITTEE_KEY: &[u8] = b"committee";
+const MEMBER_BYTES: usize = 40;
+const MEMBERS_MAX: usize = 128;
+/// A committee decides from the second block after the one that names it: the next is on its way already.
+const COMMITTEE_DELAY: u64 = 2;
 
 fn sha256(data: &[u8]) -> Vec<u8> {
     let word = crypto::sha256(data);
@@ -69,6 +78,51 @@ impl<'a> Transaction<'a> {
 struct State {
     changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     progress: BTreeMap<Vec<u8>, u64>,
+    committee: Option<Vec<Validator>>,
+}
+
+/// The members that a value names.
+fn members(value: &[u8]) -> Option<Vec<Validator>> {
+    let count = value.len() / MEMBER_BYTES;
+    let member = |member: &[u8]| {
+        let (key, power) = member.split_at(32);
+        let power = u64::from_be_bytes(power.try_into().ok()?);
+        (1..=1 << 32).contains(&power).then(|| Validator { key: key.to_vec(), power })
+    };
+    let members: Vec<_> = value.chunks_exact(MEMBER_BYTES).map(member).collect::<Option<_>>()?;
+    let keys: std::collections::BTreeSet<_> = members.iter().map(|member| &member.key).collect();
+    (value.len() == count * MEMBER_BYTES && (1..=MEMBERS_MAX).contains(&count) && keys.len() == count).then_some(members)
+}
+
+/// What a chain starts with.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Spec {
+    owner: String,
+    committee: Vec<Member>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Member {
+    key: String,
+    power: u64,
+}
+
+impl Spec {
+    /// The row of the committee, where there is one.
+    fn row(&self) -> Result<Option<Vec<u8>>, String> {
+        if self.committee.is_empty() {
+            return Ok(None);
+        }
+        let key = |text: &str| from_hex(text).filter(|key| key.len() == 32).ok_or_else(|| format!("{text:?}: no key of 32 bytes"));
+        let mut row = key(&self.owner)?;
+        for member in &self.committee {
+            row.extend_from_slice(&key(&member.key)?);
+            row.extend_from_slice(&member.power.to_be_bytes());
+        }
+        Ok(Some(row))
+    }
 }
 
 impl State {
@@ -90,6 +144,9 @@ impl State {
         if self.get(&row).is_some_and(|held| !held.starts_with(transaction.owner)) {
             return Err("key belongs to another owner");
         }
+        if transaction.key == COMMITTEE_KEY {
+            self.committee = Some(members(transaction.value).ok_or("the value names no committee")?);
+        }
         let value = (!transaction.value.is_empty()).then(|| [transaction.owner, transaction.value].concat());
         self.changes.insert(row, value);
         let next = transaction.sequence + 1;
@@ -98,9 +155,11 @@ impl State {
         Ok(())
     }
 
-    fn into_outcome(self, height: u64, timestamp_ms: u64, block: &[u8]) -> Outcome {
+    fn into_outcome(self, height: u64, timestamp_ms: u64, block: &[u8], transactions: u32) -> Outcome {
         Outcome {
             block: BlockRef { height, id: sha256(block), timestamp_ms },
+            transactions,
+            committee: self.committee.map(|members| CommitteeChange { from_height: height + COMMITTEE_DELAY, members }),
             state: self.changes.into_iter().map(|(key, value)| Change { key, value }).collect(),
             index: Vec::new(),
             progress: self.progress.into_iter().map(|(sender, next_sequence)| Progress { sender, next_sequence }).collect(),
@@ -133,10 +192,20 @@ fn to_hex(bytes: &[u8]) -> Vec<u8> {
 struct Kv;
 
 impl Guest for Kv {
-    fn genesis(_spec: Vec<u8>) -> Result<Built, String> {
-        let block = header(&[0; 32], 0, 0);
-        let outcome = State::default().into_outcome(0, 0, &block);
-        Ok(Built { block, transactions: 0, outcome })
+    fn genesis(spec: Vec<u8>) -> Result<Built, String> {
+        let parsed: Spec =
+            if spec.is_empty() { Spec::default() } else { serde_json::from_slice(&spec).map_err(|error| error.to_string())? };
+        // Two chains of different specs are two chains.
+        let block = header(&sha256(&spec), 0, 0);
+        let mut state = State::default();
+        let mut committee = None;
+        if let Some(row) = parsed.row()? {
+            let members = members(&row[32..]).ok_or("committee: 1 to 128 different members, each with a power of 1 to 2^32")?;
+            committee = Some(CommitteeChange { from_height: 1, members });
+            state.changes.insert([b"k", COMMITTEE_KEY].concat(), Some(row));
+        }
+        let outcome = Outcome { committee, ..state.into_outcome(0, 0, &block, 0) };
+        Ok(Built { block, outcome })
     }
 
     fn admit(_head: BlockRef, transactions: Vec<Vec<u8>>) -> Vec<Result<Admission, RpcError>> {
@@ -181,8 +250,8 @@ impl Guest for Kv {
                 }
             }
         }
-        let outcome = state.into_outcome(parent.height + 1, timestamp_ms, &block);
-        Ok(Built { block, transactions, outcome })
+        let outcome = state.into_outcome(parent.height + 1, timestamp_ms, &block, transactions);
+        Ok(Built { block, outcome })
     }
 
     fn execute(parent: BlockRef, block: Vec<u8>) -> Result<Outcome, Invalid> {
@@ -196,14 +265,16 @@ impl Guest for Kv {
             return Err(invalid("header does not follow its parent"));
         }
         let mut state = State::default();
+        let mut transactions = 0;
         while !rest.is_empty() {
             let (len, tail) = rest.split_first_chunk::<4>().ok_or_else(|| invalid("cut transaction"))?;
             let (bytes, tail) = tail.split_at_checked(u32::from_be_bytes(*len) as usize).ok_or_else(|| invalid("cut transaction"))?;
             let transaction = Transaction::decode(bytes).map_err(invalid)?;
             state.apply(&transaction).map_err(invalid)?;
+            transactions += 1;
             rest = tail;
         }
-        Ok(state.into_outcome(parent.height + 1, time, &block))
+        Ok(state.into_outcome(parent.height + 1, time, &block, transactions))
     }
 
     fn query(head: BlockRef, method: String, params: Vec<u8>) -> Result<Answer, RpcError> {

@@ -2,20 +2,7 @@
 //!
 //! Configuration: `instant` (also where it is empty), `manual`, or `interval MILLISECONDS`.
 
-mod bindings {
-    //! The `consensus` world, from wit/.
-    wit_bindgen::generate!({ world: "consensus", path: "../../wit", generate_all });
-}
-
-use std::cell::RefCell;
-
-use bindings::{
-    Guest,
-    subnode::chain::{
-        agreement::{Candidate, Effect, Input},
-        types::{BlockRef, Sealing},
-    },
-};
+use subnode_sdk::consensus::{Beginning, Candidate, Consensus, Decision, Effect, Input, Sealing, Validator};
 
 /// The timer of interval sealing, and the one that tries again after a block could not be built.
 const INTERVAL_TIMER: u64 = 0;
@@ -39,10 +26,6 @@ struct Sequencer {
     ready: u32,
     /// Blocks asked for while one was being built.
     asked: u32,
-}
-
-thread_local! {
-    static SEQUENCER: RefCell<Option<Sequencer>> = const { RefCell::new(None) };
 }
 
 impl Sequencer {
@@ -70,6 +53,37 @@ impl Sequencer {
         self.due_ms = Some(due);
         effects.push(Effect::SetTimer((INTERVAL_TIMER, due.saturating_sub(now_ms))));
     }
+}
+
+fn parse(config: &[u8]) -> Result<Sealing, String> {
+    let text = std::str::from_utf8(config).map_err(|_| "not text".to_owned())?;
+    let mut words = text.split_whitespace();
+    let sealing = match (words.next(), words.next()) {
+        (None | Some("instant"), None) => Sealing::Instant,
+        (Some("manual"), None) => Sealing::Manual,
+        (Some("interval"), Some(ms)) => match ms.parse() {
+            Ok(ms) if ms > 0 => Sealing::Interval(ms),
+            _ => return Err(format!("interval {ms:?}: give milliseconds, 1 or more")),
+        },
+        _ => return Err(format!("{text:?}: use instant, manual or interval MILLISECONDS")),
+    };
+    Ok(sealing)
+}
+
+impl Consensus for Sequencer {
+    fn start(beginning: Beginning) -> Result<(Self, Vec<Effect>), String> {
+        if !beginning.committee.is_empty() {
+            return Err("the chain has a committee, and a single sequencer would pass it over: use bft".into());
+        }
+        let sealing = parse(&beginning.config)?;
+        let mut sequencer = Self { sealing, due_ms: None, building: None, ready: beginning.ready, asked: 0 };
+        let mut effects = Vec::new();
+        if let Sealing::Interval(interval_ms) = sealing {
+            effects.push(Effect::SetTimer((INTERVAL_TIMER, interval_ms)));
+        }
+        sequencer.go_on(&mut effects);
+        Ok((sequencer, effects))
+    }
 
     fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -91,14 +105,14 @@ impl Sequencer {
                 self.ready = 0;
                 self.go_on(&mut effects);
             }
-            Input::Built(_) => effects.push(Effect::Decide),
+            Input::Built(candidate) => effects.push(Effect::Decide(Decision { id: candidate.id, certificate: Vec::new() })),
             Input::BuildFailed => {
                 self.building = None;
                 effects.push(Effect::SetTimer((RETRY_TIMER, RETRY_MS)));
             }
-            Input::Committed((_, ready)) => {
+            Input::Committed(committed) => {
                 self.building = None;
-                self.ready = ready;
+                self.ready = committed.ready;
                 self.go_on(&mut effects);
             }
             Input::Seal => {
@@ -117,44 +131,15 @@ impl Sequencer {
                 }
                 self.go_on(&mut effects);
             }
+            // Nobody else has a say.
+            Input::Message(_) | Input::Judged(_) => {}
         }
         effects
     }
-}
 
-fn parse(config: &[u8]) -> Result<Sealing, String> {
-    let text = std::str::from_utf8(config).map_err(|_| "not text".to_owned())?;
-    let mut words = text.split_whitespace();
-    let sealing = match (words.next(), words.next()) {
-        (None | Some("instant"), None) => Sealing::Instant,
-        (Some("manual"), None) => Sealing::Manual,
-        (Some("interval"), Some(ms)) => match ms.parse() {
-            Ok(ms) if ms > 0 => Sealing::Interval(ms),
-            _ => return Err(format!("interval {ms:?}: give milliseconds, 1 or more")),
-        },
-        _ => return Err(format!("{text:?}: use instant, manual or interval MILLISECONDS")),
-    };
-    Ok(sealing)
-}
-
-struct Solo;
-
-impl Guest for Solo {
-    fn start(config: Vec<u8>, _head: BlockRef, ready: u32) -> Result<Vec<Effect>, String> {
-        let sealing = parse(&config)?;
-        let mut sequencer = Sequencer { sealing, due_ms: None, building: None, ready, asked: 0 };
-        let mut effects = Vec::new();
-        if let Sealing::Interval(interval_ms) = sealing {
-            effects.push(Effect::SetTimer((INTERVAL_TIMER, interval_ms)));
-        }
-        sequencer.go_on(&mut effects);
-        SEQUENCER.with_borrow_mut(|slot| *slot = Some(sequencer));
-        Ok(effects)
-    }
-
-    fn handle(now_ms: u64, input: Input) -> Vec<Effect> {
-        SEQUENCER.with_borrow_mut(|slot| slot.as_mut().map_or_else(Vec::new, |sequencer| sequencer.handle(now_ms, input)))
+    fn check(_: Vec<Validator>, _: u64, _: Vec<u8>, _: Vec<u8>) -> Result<(), String> {
+        Err("a single sequencer gives no certificates".into())
     }
 }
 
-bindings::export!(Solo with_types_in bindings);
+subnode_sdk::consensus!(Sequencer);

@@ -6,7 +6,7 @@ use subnode_chain_core::{OVERHEAD_BYTES, PoolError, Transaction};
 use subnode_sandbox::{Admission, CallError, Lent, RuntimeGuest};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{RpcError, chain::Shared, lend::ViewReader, notifier::Event};
+use crate::{RpcError, lend::ViewReader, notifier::Event, post, shared::Shared};
 
 /// Transactions that wait to be checked; further ones make their sender wait.
 pub(crate) const WAITING: usize = 4096;
@@ -15,8 +15,15 @@ const BATCH_MAX: usize = 512;
 
 pub(crate) struct Submission {
     pub(crate) data: Vec<u8>,
-    /// Answered with the transaction's id.
-    pub(crate) done: oneshot::Sender<Result<Vec<u8>, RpcError>>,
+    pub(crate) origin: Origin,
+}
+
+/// Where a transaction comes from.
+pub(crate) enum Origin {
+    /// A client of this node's, which is answered with the transaction's id.
+    Client(oneshot::Sender<Result<Vec<u8>, RpcError>>),
+    /// Another node, which sent it to all it knows.
+    Peer,
 }
 
 type Checked = Result<Result<Admission, RpcError>, CallError>;
@@ -27,6 +34,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Sub
     let mut worked = false;
     loop {
         tokio::select! {
+            biased;
             received = submissions.recv_many(&mut batch, BATCH_MAX) => if received == 0 { break },
             () = shared.sweep.notified() => {
                 if !std::mem::take(&mut worked) {
@@ -36,10 +44,12 @@ pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Sub
             }
         }
         worked = true;
-        let (data, waiters): (Vec<_>, Vec<_>) = batch.drain(..).map(|one| (one.data, one.done)).unzip();
+        let (data, origins): (Vec<_>, Vec<_>) = batch.drain(..).map(|one| (one.data, one.origin)).unzip();
         let checked = check(&shared, &mut guest, &data).await;
         let mut pooled = false;
-        for ((data, checked), done) in data.into_iter().zip(checked).zip(waiters) {
+        let mut fresh = Vec::new();
+        for ((data, checked), origin) in data.into_iter().zip(checked).zip(origins) {
+            let sent_on = (shared.peers.is_some() && matches!(origin, Origin::Client(_))).then(|| data.clone());
             let answer = match checked {
                 Ok(Ok(admission)) => insert(&shared, admission, data),
                 Ok(Err(error)) => Err(error),
@@ -53,9 +63,15 @@ pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Sub
             let counters = &shared.counters;
             let counter = if answer.is_ok() { &counters.transactions_admitted } else { &counters.transactions_refused };
             counter.fetch_add(1, Ordering::Relaxed);
-            // A client that left does not need the answer; its transaction stays.
-            drop(done.send(answer));
+            if answer.is_ok() {
+                fresh.extend(sent_on);
+            }
+            if let Origin::Client(done) = origin {
+                // A client that left does not need the answer; its transaction stays.
+                drop(done.send(answer));
+            }
         }
+        post::gossip(&shared, fresh);
         if pooled {
             shared.ready.notify_one();
         }

@@ -1,16 +1,15 @@
-//! The handle to a chain, and what its tasks share.
+//! The handle to a chain.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock,
+    Arc, Mutex, RwLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use subnode_chain_core::{ChainClock, Pool, PoolLimits};
-use subnode_sandbox::{
-    Accounts, CallError, ChainStatus, ConsensusGuest, HostFault, Limits, Module, QueryLent, RuntimeGuest, Shed, Tenant, World, border,
-};
-use subnode_storage::{ChainStore, Retention, View};
-use subnode_types::{BlockRef, ChainName, Sealing};
+use subnode_chain_core::{Pool, PoolLimits};
+use subnode_sandbox::{Accounts, Limits, Module, Tenant, World};
+use subnode_signer::{Guard, Voter};
+use subnode_storage::{ChainStore, Retention, StoreError, Table};
+use subnode_types::{BlockRef, ChainName, NodeId, Sealing};
 use tokio::{
     sync::{Notify, Semaphore, mpsc, watch},
     task::JoinSet,
@@ -19,14 +18,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     OpenError, RpcError, TimeSource,
-    actor::{self, Actor},
-    admission::{self, Submission},
+    actor::{self, Actor, Consensus},
+    admission,
+    agreement::GUARD_KEY,
     bandwidth::Bandwidth,
+    blocks,
     cursor::Cursors,
+    follow,
     lend::SharedPool,
     message::{MAILBOX, Message},
-    notifier::{self, Event},
-    query,
+    notifier,
+    peers::{Joined, Network},
+    post, query,
+    shared::Shared,
     stats::{ChainStats, Counters},
     subscription::Subscriptions,
 };
@@ -47,6 +51,10 @@ pub struct ChainParts {
     pub consensus_config: Vec<u8>,
     /// Accounts that sign for clients.
     pub accounts: Arc<dyn Accounts>,
+    /// The other nodes; none for a chain that has but one.
+    pub network: Option<Arc<dyn Network>>,
+    /// The secret of the key that this node votes with; none on one that only follows.
+    pub vote_secret: Option<[u8; 32]>,
 }
 
 /// How a chain is run.
@@ -80,149 +88,8 @@ pub struct ChainOptions {
     pub version: String,
 }
 
-/// Instances kept for the next query.
-const IDLE_MAX: usize = 4;
-
-pub(crate) struct Shared {
-    pub(crate) name: ChainName,
-    pub(crate) tenant: Tenant,
-    pub(crate) runtime: Module,
-    pub(crate) store: Arc<ChainStore>,
-    pub(crate) pool: SharedPool,
-    pub(crate) options: ChainOptions,
-    pub(crate) mailbox: mpsc::Sender<Message>,
-    pub(crate) submissions: mpsc::Sender<Submission>,
-    pub(crate) subscriptions: Subscriptions,
-    pub(crate) cursors: Arc<Cursors>,
-    pub(crate) query_permits: Semaphore,
-    pub(crate) queries_begun: AtomicU64,
-    pub(crate) bandwidth: Bandwidth,
-    pub(crate) counters: Counters,
-    pub(crate) paused: AtomicBool,
-    /// Told from time to time: whoever has not worked since the last time gives its instance up.
-    pub(crate) sweep: Notify,
-    /// Set when the pool may hold ready transactions that the consensus module has not been told of.
-    pub(crate) ready: Notify,
-    /// Counts commits.
-    pub(crate) commits: watch::Sender<u64>,
-    events: mpsc::Sender<Event>,
-    accounts: Arc<dyn Accounts>,
-    head: RwLock<BlockRef>,
-    clock: Mutex<ChainClock>,
-    sealing: Mutex<Sealing>,
-    idle: Mutex<Vec<RuntimeGuest>>,
-    idle_used: AtomicBool,
-    next_subscription: AtomicU64,
-}
-
-impl Shared {
-    pub(crate) fn head(&self) -> BlockRef {
-        self.head.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set_head(&self, head: BlockRef) {
-        *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
-    }
-
-    /// A view of the store, and the head it is of. Taken under the head's lock, which commits hold while both move on.
-    pub(crate) fn view(&self) -> (View, BlockRef) {
-        let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
-        (self.store.view(), head.clone())
-    }
-
-    pub(crate) fn clock(&self) -> MutexGuard<'_, ChainClock> {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn set_sealing(&self, sealing: Sealing) {
-        *self.sealing.lock().unwrap_or_else(PoisonError::into_inner) = sealing;
-    }
-
-    pub(crate) fn sealing(&self) -> Sealing {
-        *self.sealing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn next_subscription(&self) -> u64 {
-        self.next_subscription.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Queues an event for subscribers.
-    pub(crate) fn tell(&self, event: Event) {
-        if self.events.try_send(event).is_err() {
-            tracing::warn!(chain = %self.name, "subscribers are told too slowly; an event was dropped");
-        }
-    }
-
-    /// Queues an event and waits for room.
-    pub(crate) async fn tell_surely(&self, event: Event) {
-        // An error means the notifier is gone, and with it every subscriber.
-        drop(self.events.send(event).await);
-    }
-
-    pub(crate) fn query_lent(&self) -> QueryLent {
-        let cursors = self.cursors.clone();
-        let clock = self.clock();
-        let status = ChainStatus {
-            now_ms: clock.next_timestamp(self.options.time.now_ms()),
-            clock_offset_ms: clock.offset_ms(),
-            sealing: border::runtime_sealing(self.sealing()),
-            controls: self.options.controls,
-            version: self.options.version.clone(),
-        };
-        QueryLent { accounts: self.accounts.clone(), status, cursor: Box::new(move |id| cursors.get(id)) }
-    }
-
-    /// An instance for a query: one that is idle, or a fresh one.
-    pub(crate) async fn query_guest(&self) -> Result<RuntimeGuest, CallError> {
-        self.idle_used.store(true, Ordering::Relaxed);
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match idle {
-            Some(guest) => Ok(guest),
-            None => self.fresh_guest(self.options.query, &[]).await,
-        }
-    }
-
-    pub(crate) async fn admission_guest(&self) -> Result<RuntimeGuest, CallError> {
-        self.fresh_guest(self.options.query, &[]).await
-    }
-
-    pub(crate) async fn fresh_guest(&self, limits: Limits, seed: &[u8]) -> Result<RuntimeGuest, CallError> {
-        let guest = RuntimeGuest::new(&self.runtime, &self.tenant, limits, seed).await;
-        guest.unwrap_or_else(|error| Err(HostFault::Instance(error.to_string()).into()))
-    }
-
-    /// Keeps an instance for the next query, unless it faulted or grew.
-    pub(crate) fn return_query_guest(&self, guest: RuntimeGuest) {
-        if guest.faulted() || guest.memory_bytes() > self.options.idle_memory_bytes {
-            return;
-        }
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_MAX {
-            idle.push(guest);
-        }
-    }
-
-    pub(crate) fn drop_idle_guests(&self) {
-        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(idle);
-    }
-}
-
-impl Shed for Shared {
-    /// Idle instances first, which only save time, then the transactions that are least likely to be mined.
-    fn shed(&self, bytes: u64) {
-        let before = self.tenant.memory().used();
-        self.drop_idle_guests();
-        let freed = before.saturating_sub(self.tenant.memory().used());
-        if freed < bytes {
-            let shed = self.pool.lock().shed(usize::try_from(bytes - freed).unwrap_or(usize::MAX));
-            self.counters.transactions_shed.fetch_add(shed as u64, Ordering::Relaxed);
-            if shed > 0 {
-                tracing::warn!(chain = %self.name, transactions = shed, "memory slice full: transactions were dropped from the pool");
-            }
-        }
-    }
-}
+/// Notices of other nodes' heights that wait; more are dropped, and come again.
+const NOTICES: usize = 1024;
 
 /// A running chain. Cheap to clone; it runs until [`Chain::stop`], or until the last handle is dropped.
 #[derive(Clone)]
@@ -233,6 +100,7 @@ pub struct Chain {
 struct Inner {
     shared: Arc<Shared>,
     shutdown: CancellationToken,
+    crash: CancellationToken,
     tasks: TaskTracker,
     ended: watch::Receiver<Option<String>>,
 }
@@ -253,7 +121,13 @@ impl Chain {
         let consensus_error = |error| OpenError::Module { which: "consensus", error };
         parts.runtime.expect(World::Runtime).map_err(runtime_error)?;
         parts.consensus.expect(World::Consensus).map_err(consensus_error)?;
-        let head = actor::load_or_create(&parts, &options).await?;
+        let origin = blocks::load_or_create(&parts, &options).await?;
+        let members: Vec<NodeId> = Vec::from_iter(origin.committees.members());
+        let (peers, inbox) = join(parts.network.as_deref(), origin.key, &members, options.bandwidth_bytes)?
+            .map_or((None, None), |joined| (Some(joined.peers), Some(joined.inbox)));
+        let guard = parts.store.view().get(Table::Log, GUARD_KEY)?.map_or(Ok(Guard::default()), |bytes| Guard::decode(&bytes));
+        let guard = guard.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let voter = Arc::new(Voter::new(parts.vote_secret, origin.key.unwrap_or_default(), guard));
 
         let (mailbox, messages) = mpsc::channel(MAILBOX);
         let (submissions, submitted) = mpsc::channel(admission::WAITING);
@@ -281,14 +155,18 @@ impl Chain {
             cursors: Arc::new(Cursors::new(parts.tenant.clone())),
             ready: Notify::new(),
             commits: watch::Sender::new(0),
-            head: RwLock::new(head),
+            peers: peers.clone(),
+            voter: voter.clone(),
+            committees: RwLock::new(origin.committees),
+            offered: Mutex::default(),
+            head: RwLock::new(origin.head),
             clock: Mutex::default(),
             idle: Mutex::default(),
             next_subscription: AtomicU64::new(1),
         });
-        let consensus =
-            ConsensusGuest::new(&parts.consensus, &parts.tenant, shared.options.query, &[]).await.map_err(consensus_error)??;
-        let mut actor = Actor::new(shared.clone(), consensus, parts.consensus_config, messages);
+        let consensus = Consensus::new(parts.consensus, parts.consensus_config, &parts.tenant, shared.options.query, voter).await?;
+        let (frames, framed) = mpsc::channel(actor::FRAMES);
+        let mut actor = Actor::new(shared.clone(), consensus, messages, framed);
         actor.start().await?;
 
         let weak = Arc::downgrade(&shared);
@@ -297,16 +175,20 @@ impl Chain {
         let tasks = TaskTracker::new();
         let mut parts_of_it = JoinSet::new();
         parts_of_it.spawn(actor.run(shutdown.clone()));
-        let stop = shutdown.clone();
-        let admission = admission::run(shared.clone(), submitted);
-        parts_of_it.spawn(async move { stop.run_until_cancelled(admission).await.map_or(Ok(()), |()| Err("admission ended".into())) });
-        let stop = shutdown.clone();
-        let notifier = notifier::run(shared.clone(), told);
-        parts_of_it.spawn(async move { stop.run_until_cancelled(notifier).await.map_or(Ok(()), |()| Err("the notifier ended".into())) });
+        spawn(&mut parts_of_it, &shutdown, "admission", admission::run(shared.clone(), submitted));
+        spawn(&mut parts_of_it, &shutdown, "the notifier", notifier::run(shared.clone(), told));
+        if let (Some(peers), Some(inbox)) = (peers, inbox) {
+            let (notices, noticed) = mpsc::channel(NOTICES);
+            spawn(&mut parts_of_it, &shutdown, "the post", post::run(shared.clone(), inbox, frames, notices));
+            spawn(&mut parts_of_it, &shutdown, "catching up", follow::run(shared.clone(), peers, noticed));
+        }
         let (end, ended) = watch::channel(None);
-        tasks.spawn(watch_over(shared.clone(), parts_of_it, shutdown.clone(), end));
+        let crash = CancellationToken::new();
+        let watched = watch_over(shared.clone(), parts_of_it, shutdown.clone(), end);
+        let crashed = crash.clone();
+        tasks.spawn(async move { crashed.run_until_cancelled(watched).await.unwrap_or_default() });
         tasks.close();
-        Ok(Self { inner: Arc::new(Inner { shared, shutdown, tasks, ended }) })
+        Ok(Self { inner: Arc::new(Inner { shared, shutdown, crash, tasks, ended }) })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -392,11 +274,40 @@ impl Chain {
         ChainStats::of(self.shared())
     }
 
+    /// Ends it as a crash would, in the midst of whatever it does: for simulations.
+    pub async fn crash(&self) {
+        self.inner.crash.cancel();
+        self.inner.tasks.wait().await;
+    }
+
     /// Stops it, once a block being committed is durable.
     pub async fn stop(&self) {
         self.inner.shutdown.cancel();
         self.inner.tasks.wait().await;
     }
+}
+
+/// Joins the network where there is one.
+fn join(
+    network: Option<&dyn Network>,
+    key: Option<[u8; 32]>,
+    members: &[NodeId],
+    bytes_per_second: u64,
+) -> Result<Option<Joined>, OpenError> {
+    let Some(network) = network else { return Ok(None) };
+    let key = key.ok_or_else(|| OpenError::Network("it was made by a version that had none; export its state to a new chain".into()))?;
+    network.join(key, members, bytes_per_second).map(Some).map_err(OpenError::Network)
+}
+
+/// Starts a part of a chain that ends with it.
+fn spawn(
+    tasks: &mut JoinSet<Result<(), String>>,
+    shutdown: &CancellationToken,
+    what: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    let stop = shutdown.clone();
+    tasks.spawn(async move { stop.run_until_cancelled(task).await.map_or(Ok(()), |()| Err(format!("{what} ended"))) });
 }
 
 /// Waits for the tasks of a chain. When one ends before the chain is stopped, the others are stopped too.

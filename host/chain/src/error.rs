@@ -24,6 +24,9 @@ pub enum OpenError {
     /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The chain cannot take part in the network.
+    #[error("network: {0}")]
+    Network(String),
     /// The store has this chain with another spec.
     #[error("this chain was created from another spec; use its old one, another name, or another data directory")]
     OtherSpec,

@@ -4,7 +4,7 @@ use subnode_sandbox::{Change, Sealed};
 use subnode_types::Sealing;
 use tokio::sync::oneshot;
 
-use crate::RpcError;
+use crate::{RpcError, agreement::Decided};
 
 /// Requests that wait; further ones make their sender wait.
 pub(crate) const MAILBOX: usize = 256;
@@ -46,4 +46,6 @@ pub(crate) enum Message {
     Reset {
         done: oneshot::Sender<Result<(), RpcError>>,
     },
+    /// Commit a block that others decided.
+    Decided(Decided),
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use subnode_sandbox::{Lent, Occurrence, RuntimeGuest, Topic};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{chain::Shared, lend::ViewReader, subscription::Subscriber};
+use crate::{lend::ViewReader, shared::Shared, subscription::Subscriber};
 
 /// Events that wait. A chain that outruns its subscribers by more waits for them at a revert only; blocks and transactions
 /// beyond it are not told, and the log says so.

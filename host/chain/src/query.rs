@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     Chain, RpcError,
-    admission::Submission,
-    chain::Shared,
+    admission::{Origin, Submission},
     lend::ViewReader,
     message::Message,
+    shared::Shared,
     subscription::{Notification, Sink},
 };
 
@@ -269,7 +269,7 @@ impl Submitted {
         }
         let (done, answer) = oneshot::channel();
         let commits = shared.commits.subscribe();
-        shared.submissions.send(Submission { data, done }).await.map_err(|_| RpcError::closing())?;
+        shared.submissions.send(Submission { data, origin: Origin::Client(done) }).await.map_err(|_| RpcError::closing())?;
         Ok(Self { shared, answer, commits })
     }
 

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use subnode_scheduler::Usage;
 use subnode_types::BlockRef;
 
-use crate::chain::Shared;
+use crate::shared::Shared;
 
 /// What a chain counts.
 #[derive(Default)]
@@ -16,6 +16,7 @@ pub(crate) struct Counters {
     pub(crate) late_us_max: AtomicU64,
     pub(crate) queries: AtomicU64,
     pub(crate) queries_refused: AtomicU64,
+    pub(crate) evidence: AtomicU64,
     pub(crate) guest_faults: AtomicU64,
     pub(crate) host_faults: AtomicU64,
     pub(crate) transactions_shed: AtomicU64,

@@ -13,6 +13,8 @@ pub enum TimeSource {
     Wall,
     /// A clock that stands still until it is set, in Unix milliseconds: for tests that must not depend on when they run.
     Virtual(Arc<AtomicU64>),
+    /// Unix time in milliseconds at a moment, and what has passed since by the timers' clock: for simulations, which have their own.
+    Since(u64, tokio::time::Instant),
 }
 
 impl TimeSource {
@@ -24,6 +26,7 @@ impl TimeSource {
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
             }
             Self::Virtual(ms) => ms.load(Ordering::Relaxed),
+            Self::Since(ms, moment) => ms.saturating_add(u64::try_from(moment.elapsed().as_millis()).unwrap_or(u64::MAX)),
         }
     }
 }

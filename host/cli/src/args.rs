@@ -46,6 +46,10 @@ pub enum Command {
     Config(ConfigArgs),
     /// Look at modules.
     Module(ModuleArgs),
+    /// Make and show the key that a node is known by.
+    Key(KeyArgs),
+    /// Write configurations, keys and genesis files of a network of nodes, and run it on this machine.
+    Testnet(TestnetArgs),
     /// Print a completion script: subnode completions bash > /etc/bash_completion.d/subnode
     Completions {
         /// The shell it is for.
@@ -377,4 +381,63 @@ fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
     } else {
         Err(format!("{text}: use 0.001 to 31536000 seconds"))
     }
+}
+
+#[derive(Parser)]
+#[command(after_help = "Examples:\n  \
+    subnode key new node.key        makes a key and prints the id of its node\n  \
+    subnode key show node.key       prints the id")]
+pub struct KeyArgs {
+    #[command(subcommand)]
+    pub command: KeyCommand,
+}
+
+#[derive(Subcommand)]
+pub enum KeyCommand {
+    /// Make a key, in a file that only its owner can read.
+    New {
+        /// The file, which must not be there.
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the id of a key's node.
+    Show {
+        /// The file.
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Parser)]
+#[command(after_help = "Examples:\n  \
+    subnode testnet --dir net                          four nodes and a chain, written and run\n  \
+    subnode testnet --dir net --nodes 7 --chains 3     more of both\n  \
+    subnode testnet --dir net --write-only             for other machines: change the addresses, and `subnode run` each\n\n\
+    A directory that is there is run as it is.")]
+pub struct TestnetArgs {
+    /// Where everything goes: a directory per node.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// How many nodes; each is a member of every chain's committee.
+    #[arg(long, default_value_t = 4, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub nodes: u16,
+    /// How many chains.
+    #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub chains: u16,
+    /// What the chains run: evm or kv.
+    #[arg(long, default_value = "evm", value_name = "MODULE", value_parser = ["evm", "kv"])]
+    pub runtime: String,
+    /// When blocks come: "instant", or a time as "1s".
+    #[arg(long, default_value = "1s", value_name = "SEALING")]
+    pub sealing: Sealing,
+    /// Port of the first node for clients; the next ones follow. The same numbers on UDP are for the nodes.
+    #[arg(long, default_value_t = 8545, value_name = "PORT")]
+    pub port: u16,
+    /// Write the files and do not run them.
+    #[arg(long)]
+    pub write_only: bool,
 }

@@ -42,6 +42,8 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor(doctor) => runtime()?.block_on(Box::pin(commands::doctor::run(doctor))),
         Command::Config(config) => commands::config::run(&config),
         Command::Module(module) => commands::module::run(&module),
+        Command::Key(key) => commands::key::run(&key),
+        Command::Testnet(testnet) => runtime()?.block_on(Box::pin(commands::testnet::run(testnet))),
         Command::Completions { shell } => {
             commands::completions(shell);
             Ok(())

@@ -194,7 +194,7 @@ fn modules_have_a_hash_and_a_world() {
         assert!(listed.contains(&format!("{hash}  {name}")), "{listed}");
         assert!(success(&["module", "hash", "--json", name]).contains(hash));
         let checked = success(&["module", "check", text(&file)]);
-        assert!(checked.contains(hash) && checked.contains(if name == "solo" { "consensus" } else { "runtime" }), "{checked}");
+        assert!(checked.contains(hash) && checked.contains(if ["bft", "solo"].contains(&name) { "consensus" } else { "runtime" }), "{checked}");
     }
     let no_module = dir.path().join("none");
     fs::write(&no_module, b"none").unwrap();

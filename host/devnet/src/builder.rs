@@ -256,6 +256,7 @@ impl Builder {
             gas_limit: self.gas_limit,
             base_fee: self.base_fee,
             timestamp: time.now_ms() / 1000,
+            extension: DevGenesis::dev(),
         };
         let mut options = default_options(self.sealing, time);
         options.answer_after_mining = self.answer_after_mining;
@@ -266,7 +267,7 @@ impl Builder {
             runtime,
             consensus,
             spec: self.genesis.clone().unwrap_or_else(|| genesis.to_json()),
-            consensus_config: self.sealing.solo_config().into_bytes(),
+            consensus_config: self.sealing.consensus_config().into_bytes(),
             retention: self.kept_heights.map_or(Retention::Archive, Retention::Last),
             slice: Slice::WHOLE,
             accounts: signing,

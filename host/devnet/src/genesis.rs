@@ -77,6 +77,8 @@ pub struct DevGenesis {
     pub base_fee: u64,
     /// Time of genesis, Unix seconds.
     pub timestamp: u64,
+    /// What only Subnode reads of its configuration; [`Self::dev`] on a developer's chain.
+    pub extension: Value,
 }
 
 impl DevGenesis {
@@ -86,6 +88,12 @@ impl DevGenesis {
     pub const DEFAULT_GAS_LIMIT: u64 = 30_000_000;
     /// EIP-1559's initial base fee, 1 gwei.
     pub const DEFAULT_BASE_FEE: u64 = 1_000_000_000;
+
+    /// A developer's chain: impersonated senders are let in.
+    #[must_use]
+    pub fn dev() -> Value {
+        json!({ "dev": true })
+    }
 
     /// The genesis file, which geth would take as well.
     pub fn to_json(&self) -> Vec<u8> {
@@ -103,7 +111,7 @@ impl DevGenesis {
                 config.insert(format!("{name}Time"), 0.into());
             }
         }
-        config.insert("subnode".into(), json!({ "dev": true }));
+        config.insert("subnode".into(), self.extension.clone());
 
         let mut alloc = Map::new();
         for (address, balance) in &self.balances {

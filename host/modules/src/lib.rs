@@ -2,6 +2,8 @@
 //!
 //! The same sources give the same bytes in any folder, so a module's hash names it everywhere.
 
+/// Byzantine fault-tolerant consensus of a committee: Malachite's core.
+pub const BFT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bft.wasm"));
 /// Ethereum: revm behind the `runtime` world.
 pub const EVM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/evm.wasm"));
 /// Signed puts and gets: the smallest runtime.
@@ -10,7 +12,7 @@ pub const KV: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kv.wasm"));
 pub const SOLO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/solo.wasm"));
 
 /// The embedded modules by name.
-pub const ALL: [(&str, &[u8]); 3] = [("evm", EVM), ("kv", KV), ("solo", SOLO)];
+pub const ALL: [(&str, &[u8]); 4] = [("bft", BFT), ("evm", EVM), ("kv", KV), ("solo", SOLO)];
 
 /// The embedded module of this name.
 #[must_use]

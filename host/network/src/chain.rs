@@ -12,12 +12,10 @@ use std::{
 
 use bytes::Bytes;
 use subnode_scheduler::TokenBucket;
+use subnode_types::{NodeId, Purpose};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{
-    frame::{ChainKey, Purpose},
-    identity::NodeId,
-};
+use crate::frame::ChainKey;
 
 /// Frames that wait for their chain: votes of two rounds of a large committee, blocks in parts, requests. A peer whose frames do not
 /// fit waits, and so does nobody else.
@@ -193,7 +191,7 @@ impl Chain {
 
     /// Hands a frame to the chain, once it has room. False where the chain has left.
     pub(crate) async fn deliver(&self, received: Received) -> bool {
-        self.frames[usize::from(received.purpose.byte())].send(received).await.is_ok()
+        self.frames[received.purpose as usize].send(received).await.is_ok()
     }
 
     /// The same for a question; false where too many wait.

@@ -3,50 +3,24 @@
 
 use bytes::Bytes;
 use quinn::{ReadExactError, RecvStream, SendStream};
+use subnode_types::Purpose;
 
 /// Which chain, among all of a network: 32 bytes that its validators agree on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChainKey(pub [u8; 32]);
 
-/// What a stream is for, most urgent first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Purpose {
-    /// Messages of a chain's consensus.
-    Consensus,
-    /// Transactions.
-    Transactions,
-    /// Blocks.
-    Blocks,
-    /// Pieces of a snapshot.
-    Snapshot,
+/// Longest frame of a purpose. A vote is hundreds of bytes, a certificate of a hundred validators ten thousand; longer things go in parts.
+#[must_use]
+pub const fn frame_bytes_max(purpose: Purpose) -> usize {
+    match purpose {
+        Purpose::Consensus => 256 << 10,
+        Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot => 1 << 20,
+    }
 }
 
-impl Purpose {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Consensus, Self::Transactions, Self::Blocks, Self::Snapshot];
-
-    /// Longest frame. A vote is hundreds of bytes, a certificate of a hundred validators ten thousand; longer things go in parts.
-    #[must_use]
-    pub const fn frame_bytes_max(self) -> usize {
-        match self {
-            Self::Consensus => 256 << 10,
-            Self::Transactions | Self::Blocks | Self::Snapshot => 1 << 20,
-        }
-    }
-
-    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(byte)).copied()
-    }
-
-    pub(crate) const fn byte(self) -> u8 {
-        self as u8
-    }
-
-    /// Of its streams: a higher one is sent first.
-    pub(crate) const fn priority(self) -> i32 {
-        -(self as i32)
-    }
+/// Of a purpose's streams: a higher one is sent first.
+pub(crate) const fn priority(purpose: Purpose) -> i32 {
+    -(purpose as i32)
 }
 
 /// What a peer sent is not what it should be, or its connection is gone.
@@ -88,7 +62,7 @@ impl From<quinn::WriteError> for FrameError {
 pub(crate) async fn write_header(stream: &mut SendStream, chain: ChainKey, purpose: Purpose) -> Result<(), FrameError> {
     let mut header = [0; 33];
     header[..32].copy_from_slice(&chain.0);
-    header[32] = purpose.byte();
+    header[32] = purpose as u8;
     Ok(stream.write_all(&header).await?)
 }
 
@@ -98,7 +72,7 @@ pub(crate) async fn read_header(stream: &mut RecvStream) -> Result<(ChainKey, Pu
     let (chain, purpose) = header.split_at(32);
     let mut key = [0; 32];
     key.copy_from_slice(chain);
-    Ok((ChainKey(key), Purpose::from_byte(purpose[0]).ok_or(FrameError::Purpose(purpose[0]))?))
+    Ok((ChainKey(key), Purpose::ALL.get(usize::from(purpose[0])).copied().ok_or(FrameError::Purpose(purpose[0]))?))
 }
 
 pub(crate) async fn write_frame(stream: &mut SendStream, frame: Bytes) -> Result<(), FrameError> {

@@ -1,7 +1,7 @@
 //! A node's ed25519 key: what it is known by, and what its connections are secured with. TLS has it as a raw public key (RFC 7250), so
 //! there are no certificates to issue, to renew, or to expire.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rand::{TryRngCore, rngs::OsRng};
@@ -19,6 +19,7 @@ use rustls::{
     },
     sign::CertifiedKey,
 };
+use subnode_types::NodeId;
 
 /// Of an ed25519 private key in PKCS #8 (RFC 8410), before its 32 bytes.
 const PRIVATE_PREFIX: [u8; 16] = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
@@ -26,44 +27,6 @@ const PRIVATE_PREFIX: [u8; 16] = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06
 const PUBLIC_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// Both sides speak this, or none.
 const PROTOCOL: &[u8] = b"subnode";
-
-/// Which node: its public key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub [u8; 32]);
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Not a node's id.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no node id: 64 hexadecimal digits")]
-pub struct NotANodeId(String);
-
-impl FromStr for NodeId {
-    type Err = NotANodeId;
-
-    fn from_str(text: &str) -> Result<Self, NotANodeId> {
-        let refused = || NotANodeId(text.to_owned());
-        let mut id = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(refused());
-        }
-        for (byte, digits) in id.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| refused())?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| refused())?;
-        }
-        Ok(Self(id))
-    }
-}
 
 /// A node's key. Its secret is never printed.
 #[derive(Clone)]

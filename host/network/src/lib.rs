@@ -25,8 +25,9 @@ mod network;
 mod peer;
 
 pub use chain::{Inbox, Incoming, Received, Request, Traffic};
-pub use frame::{ChainKey, Purpose};
-pub use identity::{KeyError, NodeId, NodeKey, NotANodeId};
+pub use frame::{ChainKey, frame_bytes_max};
+pub use identity::{KeyError, NodeKey};
 pub use membership::Membership;
 pub use network::{Network, NetworkError, NetworkOptions, PeerInfo};
 pub use peer::{RequestError, SendError};
+pub use subnode_types::{NodeId, Purpose};

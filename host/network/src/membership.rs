@@ -1,11 +1,10 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
+use subnode_types::{NodeId, Purpose};
 
 use crate::{
     chain::{Chain, Traffic},
-    frame::Purpose,
-    identity::NodeId,
     network::Shared,
     peer::{RequestError, SendError},
 };

@@ -12,14 +12,15 @@ use quinn::{
     VarInt,
 };
 use rand::Rng;
+use subnode_types::NodeId;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     chain::{Chain, Inbox},
-    frame::ChainKey,
+    frame::{ChainKey, FrameError},
     handshake::{CHAINS_MAX, HandshakeError, Hello, NETWORK_BYTES_MAX, Reason, hear_chains, tell_chains},
-    identity::{KeyError, NodeId, NodeKey, peer_of},
+    identity::{KeyError, NodeKey, peer_of},
     membership::Membership,
     peer::Peer,
 };
@@ -216,7 +217,10 @@ impl Shared {
                 let reason = match &error {
                     HandshakeError::Version(_) => Reason::Version,
                     HandshakeError::Network { .. } => Reason::Network,
-                    HandshakeError::Malformed | HandshakeError::Frame(_) | HandshakeError::Gone(_) => Reason::Misbehaved,
+                    HandshakeError::Gone(_) | HandshakeError::Frame(FrameError::Gone(_)) => {
+                        return tracing::debug!(peer = %id, %error, "a node left before it was greeted");
+                    }
+                    HandshakeError::Malformed | HandshakeError::Frame(_) => Reason::Misbehaved,
                 };
                 tracing::warn!(peer = %id, %error, "a node is refused");
                 return reason.close(&connection, &error.to_string());

@@ -13,13 +13,13 @@ use std::{
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
 use subnode_scheduler::TokenBucket;
+use subnode_types::{NodeId, Purpose};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     chain::{Chain, Received, Request, lock},
-    frame::{ChainKey, FrameError, Purpose, read_frame, read_header, write_frame, write_header},
+    frame::{ChainKey, FrameError, frame_bytes_max, priority, read_frame, read_header, write_frame, write_header},
     handshake::Reason,
-    identity::NodeId,
     network::Shared,
 };
 
@@ -141,7 +141,7 @@ impl Peer {
     }
 
     fn start_queue(self: &Arc<Self>, shared: &Arc<Shared>, chain: &Arc<Chain>, purpose: Purpose) -> mpsc::Sender<Bytes> {
-        let (queue, frames) = mpsc::channel(QUEUED[usize::from(purpose.byte())]);
+        let (queue, frames) = mpsc::channel(QUEUED[purpose as usize]);
         let (peer, chain) = (self.clone(), chain.clone());
         shared.tasks.spawn(async move {
             // The queue outlives the connection where nothing more is sent: its end is what ends this.
@@ -182,7 +182,7 @@ impl Peer {
             write_header(&mut send, chain.key, purpose).await?;
             write_frame(&mut send, frame).await?;
             drop(send.finish());
-            let answer = read_frame(&mut receive, purpose.frame_bytes_max()).await?;
+            let answer = read_frame(&mut receive, frame_bytes_max(purpose)).await?;
             answer.ok_or_else(|| FrameError::Gone("it has no answer".into()))
         };
         match tokio::time::timeout(ANSWERED_WITHIN, asked).await {
@@ -244,7 +244,7 @@ impl Peer {
         let Some(chain) = self.chain_for(&shared, key, purpose) else { return Ok(()) };
         let started = Instant::now();
         let mut budget = TokenBucket::new(CONSENSUS_BYTES_PER_SECOND, Duration::ZERO);
-        while let Some(frame) = read_frame(&mut stream, purpose.frame_bytes_max()).await? {
+        while let Some(frame) = read_frame(&mut stream, frame_bytes_max(purpose)).await? {
             chain.received(frame.len());
             if purpose == Purpose::Consensus {
                 // It does not wait for the chain's slice, so that a peer's other traffic does not stop it; each peer has a limit of its own.
@@ -265,7 +265,7 @@ impl Peer {
         (mut send, mut receive): (SendStream, RecvStream),
     ) -> Result<(), FrameError> {
         let (key, purpose) = read_header(&mut receive).await?;
-        let frame = read_frame(&mut receive, purpose.frame_bytes_max()).await?.ok_or(FrameError::Truncated)?;
+        let frame = read_frame(&mut receive, frame_bytes_max(purpose)).await?.ok_or(FrameError::Truncated)?;
         let Some(chain) = self.chain_for(&shared, key, purpose) else { return Ok(()) };
         chain.received(frame.len());
         set_priority(&send, purpose);
@@ -275,7 +275,7 @@ impl Peer {
         }
         // One that is dropped is refused: the stream ends without a frame.
         let Ok(answer) = answered.await else { return Ok(()) };
-        if answer.len() > purpose.frame_bytes_max() {
+        if answer.len() > frame_bytes_max(purpose) {
             tracing::error!(bytes = answer.len(), "an answer is longer than a frame may be");
             return Ok(());
         }
@@ -286,11 +286,11 @@ impl Peer {
 }
 
 fn check_length(purpose: Purpose, frame: &Bytes) -> Result<(), SendError> {
-    let max = purpose.frame_bytes_max();
+    let max = frame_bytes_max(purpose);
     if frame.len() <= max { Ok(()) } else { Err(SendError::TooLong(frame.len(), max)) }
 }
 
 fn set_priority(stream: &SendStream, purpose: Purpose) {
     // A stream that is gone says so when it is written to.
-    drop(stream.set_priority(purpose.priority()));
+    drop(stream.set_priority(priority(purpose)));
 }

@@ -14,6 +14,7 @@ mod log_book;
 mod machine;
 mod modules;
 mod node;
+mod peering;
 mod supervisor;
 mod transfer;
 
@@ -25,6 +26,7 @@ pub use log_book::{LogBook, LogLine};
 pub use machine::Machine;
 pub use modules::{Modules, ModulesError};
 pub use node::{ChainSetup, Node, NodeError};
+pub use peering::{Overlay, Peering};
 pub use subnode_scheduler::SliceRequest;
 pub use supervisor::{ChainInfo, Supervisor, SupervisorParts};
 pub use transfer::{About, ExportBegun, ImportBegun};

@@ -10,6 +10,8 @@ use subnode_storage::{Retention, Store, StoreError};
 use subnode_types::{ChainName, Slice};
 use tokio::task::JoinSet;
 
+use crate::peering::Peering;
+
 /// A chain to run.
 pub struct ChainSetup {
     /// Its name.
@@ -68,6 +70,7 @@ pub enum NodeError {
 pub struct Node {
     store: Arc<dyn Store>,
     cores: Arc<Cores>,
+    peering: Option<Peering>,
     chains: RwLock<Chains>,
 }
 
@@ -88,12 +91,13 @@ fn cores() -> usize {
 impl Node {
     /// A node without chains, of a program that has more to do.
     pub fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { store, cores: Cores::new(cores()), chains: RwLock::default() })
+        Arc::new(Self { store, cores: Cores::new(cores()), peering: None, chains: RwLock::default() })
     }
 
     /// The same for a server: busy chains give way to all else, and so to the connections of those that are not.
-    pub fn yielding(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { store, cores: Cores::yielding(cores()), chains: RwLock::default() })
+    /// Without `peering` its chains have no other nodes.
+    pub fn yielding(store: Arc<dyn Store>, peering: Option<Peering>) -> Arc<Self> {
+        Arc::new(Self { store, cores: Cores::yielding(cores()), peering, chains: RwLock::default() })
     }
 
     /// Cores that the chains share.
@@ -121,6 +125,8 @@ impl Node {
             spec: setup.spec,
             consensus_config: setup.consensus_config,
             accounts: setup.accounts,
+            network: self.peering.as_ref().map(|peering| peering.network.clone()),
+            vote_secret: self.peering.as_ref().map(|peering| peering.secret),
         };
         let opened = Box::pin(Chain::open(parts, setup.options)).await;
         let chain = opened.map_err(|error| NodeError::Open { name: name.clone(), error })?;

@@ -18,7 +18,7 @@ use subnode_types::{ChainName, Slice};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    ControlError, Desired, Node, Origin, State, Wanted, control::apply, lifecycle::Failures, modules::Modules, transfer::Transfers,
+    ControlError, Desired, Node, Origin, Peering, State, Wanted, control::apply, lifecycle::Failures, modules::Modules, transfer::Transfers,
 };
 
 /// How often instances that nobody uses are given up.
@@ -38,6 +38,8 @@ pub struct SupervisorParts {
     pub accounts: Arc<dyn Accounts>,
     /// Bytes of the disk that are kept free.
     pub disk_free_bytes_min: u64,
+    /// How the node takes part in a network; none for a node on its own.
+    pub peering: Option<Peering>,
 }
 
 /// Makes what runs what should run.
@@ -111,7 +113,7 @@ impl Supervisor {
     /// # Errors
     /// Where the store cannot be read, or what is configured does not fit: nothing runs then.
     pub async fn start(parts: SupervisorParts, configured: Vec<(ChainName, Desired)>) -> Result<Arc<Self>, ControlError> {
-        let node = Node::yielding(parts.store.clone());
+        let node = Node::yielding(parts.store.clone(), parts.peering.clone());
         let supervisor = Arc::new(Self {
             node,
             ledger: Mutex::new(Ledger::new(parts.capacity)),

@@ -292,7 +292,7 @@ impl Create {
             runtime: self.runtime.clone().unwrap_or_else(|| "evm".into()),
             consensus: self.consensus.clone().unwrap_or_else(|| "solo".into()),
             spec: self.genesis.clone().into_bytes(),
-            consensus_config: self.consensus_config.clone().unwrap_or_else(|| sealing.solo_config()).into_bytes(),
+            consensus_config: self.consensus_config.clone().unwrap_or_else(|| sealing.consensus_config()).into_bytes(),
             sealing,
             slice,
             retention: self.slice.retention().unwrap_or(Retention::Last(KEPT_HEIGHTS)),

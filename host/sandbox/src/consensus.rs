@@ -1,39 +1,74 @@
 //! Calls of the `consensus` world.
 
-use subnode_types::BlockRef;
+use std::sync::Arc;
+
+use subnode_types::{BlockRef, Validator};
 
 use crate::{
-    CallError, Effect, GuestFault, Input, Limits, Module, ModuleError, Tenant, bindings::consensus::Consensus, border::consensus_ref,
-    guest::Guest, runtime::Verdict,
+    CallError, Effect, GuestFault, Input, Judged, Limits, Module, ModuleError, Signer, Tenant,
+    bindings::consensus::{self as bindings, Consensus},
+    border::{consensus_ref, validators},
+    guest::Guest,
+    runtime::Verdict,
 };
 
-/// Effects of one call.
-const EFFECTS_MAX: usize = 64;
+/// Effects of one call: a round of a large committee asks for some tens.
+const EFFECTS_MAX: usize = 256;
 
 /// An instance of a consensus module. It lives as long as the chain runs, or until its first fault.
 pub struct ConsensusGuest(Guest<Consensus>);
+
+/// All that a module starts from.
+pub struct Beginning {
+    /// The module's own configuration.
+    pub config: Vec<u8>,
+    /// The last committed block.
+    pub head: BlockRef,
+    /// Ready transactions.
+    pub ready: u32,
+    /// Who decides the next block.
+    pub committee: Vec<Validator>,
+    /// What the module appended since.
+    pub log: Vec<Vec<u8>>,
+    /// Candidates that were kept.
+    pub kept: Vec<Judged>,
+}
 
 impl ConsensusGuest {
     /// A fresh instance.
     ///
     /// # Errors
     /// Where the module is no consensus; the inner error where it traps at its start, or this host has no room for it.
-    pub async fn new(module: &Module, tenant: &Tenant, limits: Limits, seed: &[u8]) -> Result<Result<Self, CallError>, ModuleError> {
+    pub async fn new(
+        module: &Module,
+        tenant: &Tenant,
+        limits: Limits,
+        signer: Arc<dyn Signer>,
+    ) -> Result<Result<Self, CallError>, ModuleError> {
         let pre = module.consensus()?.clone();
         let engine = pre.engine().clone();
-        let guest = Guest::new(&engine, tenant, limits, seed, move |store| Box::pin(async move { pre.instantiate_async(store).await }));
+        let guest = Guest::new(&engine, tenant, limits, &[], Some(signer), move |store| {
+            Box::pin(async move { pre.instantiate_async(store).await })
+        });
         Ok(guest.await.map(Self))
     }
 
-    /// Starts it at a head; the inner error says what is wrong with its configuration.
+    /// Starts it; the inner error says what is wrong with its configuration.
     ///
     /// # Errors
     /// A fault of guest or host.
-    pub async fn start(&mut self, config: &[u8], head: &BlockRef, ready: u32) -> Verdict<Vec<Effect>, String> {
-        let (now_ms, head, config) = (head.timestamp_ms, consensus_ref(head), config.to_vec());
-        let started = self
-            .0
-            .call(now_ms, None, move |exports, store| Box::pin(async move { exports.call_start(store, &config, &head, ready).await }));
+    pub async fn start(&mut self, beginning: Beginning) -> Verdict<Vec<Effect>, String> {
+        let Beginning { config, head, ready, committee, log, kept } = beginning;
+        let now_ms = head.timestamp_ms;
+        let beginning = bindings::subnode::chain::agreement::Beginning {
+            config,
+            head: consensus_ref(&head),
+            ready,
+            committee: validators(&committee),
+            log,
+            kept,
+        };
+        let started = self.0.call(now_ms, None, move |exports, store| Box::pin(async move { exports.call_start(store, &beginning).await }));
         match started.await? {
             Ok(effects) => bounded(effects).map(Ok),
             Err(reason) => Ok(Err(reason)),
@@ -48,6 +83,19 @@ impl ConsensusGuest {
         let effects =
             self.0.call(now_ms, None, move |exports, store| Box::pin(async move { exports.call_handle(store, now_ms, &input).await }));
         bounded(effects.await?)
+    }
+
+    /// Whether a certificate shows that a committee decided on a block, or why it does not. Also asked of instances that were not started.
+    ///
+    /// # Errors
+    /// A fault of guest or host.
+    pub async fn check(&mut self, committee: &[Validator], height: u64, id: &[u8], certificate: &[u8]) -> Verdict<(), String> {
+        let (committee, id, certificate) = (validators(committee), id.to_vec(), certificate.to_vec());
+        self.0
+            .call(0, None, move |exports, store| {
+                Box::pin(async move { exports.call_check(store, &committee, height, &id, &certificate).await })
+            })
+            .await
     }
 }
 

@@ -14,7 +14,7 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::{
-    CallError, GuestFault, HostFault, Lent, Limits, Tenant,
+    CallError, GuestFault, HostFault, Lent, Limits, Signer, Tenant,
     fault::classify,
     limits::Limiter,
     output::Output,
@@ -32,6 +32,8 @@ pub(crate) struct GuestState {
     pub(crate) tenant: Tenant,
     /// Set for the length of a call.
     pub(crate) lent: Option<Lent>,
+    /// Set for instances of a consensus.
+    pub(crate) signer: Option<Arc<dyn Signer>>,
 }
 
 impl WasiView for GuestState {
@@ -98,6 +100,7 @@ impl<E: Send + Sync + 'static> Guest<E> {
         tenant: &Tenant,
         limits: Limits,
         seed: &[u8],
+        signer: Option<Arc<dyn Signer>>,
         instantiate: impl for<'a> FnOnce(&'a mut Store<GuestState>) -> Asked<'a, E> + Send + 'static,
     ) -> Result<Self, CallError> {
         let clock = BlockClock::default();
@@ -125,6 +128,7 @@ impl<E: Send + Sync + 'static> Guest<E> {
             owed_fuel: 0,
             tenant: tenant.clone(),
             lent: None,
+            signer,
         };
         let turns = state.turns.counter();
         let mut store = Store::new(engine, state);

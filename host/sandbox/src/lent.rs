@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use subnode_types::{NodeId, Position};
+
 use crate::{ChainStatus, Entry, HostFault, Occupancy, Pooled, Signature, Table};
 
 /// Reads of the chain's committed tables at one version.
@@ -60,6 +62,16 @@ pub trait Accounts: Send + Sync {
     fn names(&self) -> Vec<Vec<u8>>;
     /// A signature by the account of this name.
     fn sign(&self, name: &[u8], digest: &[u8; 32]) -> Option<Signature>;
+}
+
+/// The votes of a node on one chain. What is signed is bound to that chain.
+pub trait Signer: Send + Sync {
+    /// Whose votes these are; none on a node without a vote.
+    fn key(&self) -> Option<NodeId>;
+    /// Signs a text at a position, unless another was signed there or later.
+    fn sign(&self, at: Position, text: &[u8]) -> Option<[u8; 64]>;
+    /// Whether a signature is that of `key`.
+    fn verify(&self, key: NodeId, at: Position, text: &[u8], signature: &[u8; 64]) -> bool;
 }
 
 /// Everything one call is lent.

@@ -32,10 +32,11 @@ mod tenant;
 mod turns;
 
 pub use bindings::{
-    consensus::subnode::chain::agreement::{Candidate, Effect, Input},
+    consensus::subnode::chain::agreement::{Candidate, Decision, Effect, Evidence, Input, Judged, Verdict as BlockVerdict, Wanted},
     runtime::subnode::chain::{
         execution::{
-            Action, Admission, Answer, Attributes, Built, Invalid, Occurrence, Outcome, Progress, RpcError, Sealed, Subscription, Topic,
+            Action, Admission, Answer, Attributes, Built, CommitteeChange, Invalid, Occurrence, Outcome, Progress, RpcError, Sealed,
+            Subscription, Topic,
         },
         host::ChainStatus,
         keys::Signature,
@@ -44,10 +45,10 @@ pub use bindings::{
     },
 };
 pub use cache::ModuleHash;
-pub use consensus::ConsensusGuest;
+pub use consensus::{Beginning, ConsensusGuest};
 pub use engine::{Sandbox, SandboxError, SandboxOptions};
 pub use fault::{CallError, GuestFault, HostFault};
-pub use lent::{Accounts, Lent, PoolReader, QueryLent, StateReader, Unavailable};
+pub use lent::{Accounts, Lent, PoolReader, QueryLent, Signer, StateReader, Unavailable};
 pub use limits::Limits;
 pub use module::{Module, ModuleError, World};
 pub use runtime::{RuntimeGuest, Verdict};
@@ -75,7 +76,7 @@ impl Word256 {
 
 /// The contract's types at the wasm border, for what wit/ names and `subnode-types` too.
 pub mod border {
-    use subnode_types::{BlockRef, Sealing};
+    use subnode_types::{BlockRef, NodeId, Position, Sealing, Validator};
 
     use crate::bindings::{consensus, runtime};
     use std::num::NonZeroU64;
@@ -124,7 +125,28 @@ pub mod border {
     }
 
     /// For [`crate::Input::Committed`].
-    pub fn committed(block: &BlockRef, ready: u32) -> crate::Input {
-        crate::Input::Committed((consensus_ref(block), ready))
+    pub fn committed(block: &BlockRef, ready: u32, committee: &[Validator]) -> crate::Input {
+        crate::Input::Committed(consensus::subnode::chain::agreement::Committed {
+            block: consensus_ref(block),
+            ready,
+            committee: validators(committee),
+        })
+    }
+
+    pub(crate) fn validators(committee: &[Validator]) -> Vec<consensus::subnode::chain::types::Validator> {
+        let validator = |one: &Validator| consensus::subnode::chain::types::Validator { key: one.node.0.to_vec(), power: one.power };
+        committee.iter().map(validator).collect()
+    }
+
+    /// The members that a runtime names. A key of another length is none.
+    pub fn members(members: &[runtime::subnode::chain::types::Validator]) -> Option<Vec<Validator>> {
+        let member = |one: &runtime::subnode::chain::types::Validator| {
+            Some(Validator { node: NodeId(one.key.as_slice().try_into().ok()?), power: one.power })
+        };
+        members.iter().map(member).collect()
+    }
+
+    pub(crate) fn position(at: consensus::subnode::chain::signing::Position) -> Position {
+        Position { height: at.height, round: at.round, step: at.step }
     }
 }

@@ -21,7 +21,8 @@ impl RuntimeGuest {
     pub async fn new(module: &Module, tenant: &Tenant, limits: Limits, seed: &[u8]) -> Result<Result<Self, CallError>, ModuleError> {
         let pre = module.runtime()?.clone();
         let engine = pre.engine().clone();
-        let guest = Guest::new(&engine, tenant, limits, seed, move |store| Box::pin(async move { pre.instantiate_async(store).await }));
+        let guest =
+            Guest::new(&engine, tenant, limits, seed, None, move |store| Box::pin(async move { pre.instantiate_async(store).await }));
         Ok(guest.await.map(Self))
     }
 

@@ -4,12 +4,16 @@
 
 mod byte_size;
 mod chain_name;
+mod committee;
 mod head;
+mod purpose;
 mod sealing;
 mod slice;
 
 pub use byte_size::{ByteSize, ByteSizeError};
 pub use chain_name::{ChainName, ChainNameError};
+pub use committee::{NodeId, NotANodeId, Position, Validator};
 pub use head::BlockRef;
+pub use purpose::Purpose;
 pub use sealing::{Sealing, SealingError};
 pub use slice::{PARTS_OF_A_NODE, Parts, PartsError, Slice};

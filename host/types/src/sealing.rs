@@ -1,6 +1,6 @@
 use std::{fmt, num::NonZeroU64, str::FromStr};
 
-/// How a single sequencer seals blocks. Reads and prints as `instant`, `manual`, or a time as `2s` or `500ms`.
+/// When blocks are sealed. Reads and prints as `instant`, `manual`, or a time as `2s` or `500ms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sealing {
     /// As soon as a transaction is ready.
@@ -18,9 +18,9 @@ pub enum Sealing {
 pub struct SealingError(String);
 
 impl Sealing {
-    /// The configuration of the `solo` consensus module that seals so.
+    /// The same in the words of the consensus modules that come with Subnode.
     #[must_use]
-    pub fn solo_config(self) -> String {
+    pub fn consensus_config(self) -> String {
         match self {
             Self::Instant => "instant".to_owned(),
             Self::Interval(ms) => format!("interval {ms}"),

@@ -78,7 +78,7 @@ async fn open(args: &DevArgs, accounts: &[Account]) -> anyhow::Result<Arc<Node>>
             runtime: runtime.clone(),
             consensus: consensus.clone(),
             spec,
-            consensus_config: sealing.solo_config().into_bytes(),
+            consensus_config: sealing.consensus_config().into_bytes(),
             retention: if args.history == 0 { Retention::Archive } else { Retention::Last(args.history) },
             slice: Slice::WHOLE,
             accounts: signers.clone(),
@@ -99,6 +99,7 @@ fn genesis(args: &DevArgs, index: u32, accounts: &[Account]) -> anyhow::Result<V
         gas_limit: args.gas_limit,
         base_fee: args.base_fee,
         timestamp: args.timestamp.unwrap_or(now),
+        extension: DevGenesis::dev(),
     };
     Ok(genesis.to_json())
 }

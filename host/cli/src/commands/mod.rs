@@ -4,9 +4,11 @@ pub mod chain;
 pub mod config;
 pub mod dev;
 pub mod doctor;
+pub mod key;
 pub mod module;
 pub mod run;
 pub mod status;
+pub mod testnet;
 pub mod top;
 mod transfer;
 

@@ -9,7 +9,8 @@ use std::{
 use anyhow::Context;
 use subnode_chain::ChainOptions;
 use subnode_devnet::{Signers, default_options, module_cache_dir};
-use subnode_node::{Desired, LogBook, Machine, Modules, Origin, Supervisor, SupervisorParts, Wanted};
+use subnode_network::{Network, NetworkOptions, NodeKey};
+use subnode_node::{Desired, LogBook, Machine, Modules, Origin, Overlay, Peering, Supervisor, SupervisorParts, Wanted};
 use subnode_rpc::{Admin, RpcLimits};
 use subnode_sandbox::{Limits, Sandbox, SandboxOptions};
 use subnode_scheduler::{Capacity, SliceRequest};
@@ -19,7 +20,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     args::RunArgs,
-    config::{self, CapacityConfig, ChainConfig, Config, HistoryConfig},
+    config::{self, CapacityConfig, ChainConfig, Config, HistoryConfig, NetworkConfig},
     confine::{Reach, confine},
     logging::{self, Levels},
     service, shutdown,
@@ -35,6 +36,9 @@ const QUERIES_WAITING_MAX: usize = 96;
 
 /// Column families kept ready for chains that operators make: some come at once.
 const FAMILIES_READY: usize = 8;
+
+/// Nodes that follow chains of this one without a vote.
+const STRANGERS_MAX: usize = 64;
 
 /// A node that is confined and has not begun.
 pub struct Prepared {
@@ -61,6 +65,7 @@ pub fn prepare(args: RunArgs) -> anyhow::Result<Prepared> {
     }
     reach.writable.extend(parent(&config.socket()));
     reach.readable.extend(parent(&args.config));
+    reach.readable.extend(config.network.as_ref().map(|network| network.key.clone()));
     for chain in &config.chains {
         let files = [chain.genesis.clone(), Some(chain.runtime.clone().into()), Some(chain.consensus.clone().into())];
         reach.readable.extend(files.into_iter().flatten());
@@ -105,6 +110,7 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
         options: chain_options(),
         accounts: Arc::new(Signers::default()),
         disk_free_bytes_min: config.capacity.keep_free,
+        peering: config.network.as_ref().map(peering).transpose()?,
     };
     let supervisor = Box::pin(Supervisor::start(parts, configured)).await?;
 
@@ -151,6 +157,15 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
         None => Ok(()),
         Some(ended) => ended.context("a server failed")?.context("a server ended"),
     }
+}
+
+/// Opens the endpoint for other nodes.
+fn peering(config: &NetworkConfig) -> anyhow::Result<Peering> {
+    let secret = super::key::read(&config.key)?;
+    let options = NetworkOptions { listen: config.listen, network: config.name.clone(), strangers_max: STRANGERS_MAX };
+    let network = Network::open(NodeKey::from_secret(secret)?, options)?;
+    tracing::info!(node = %network.id(), address = %network.address()?, network = config.name, "open to other nodes, on UDP");
+    Ok(Peering { network: Arc::new(Overlay::new(network, config.peers.clone())), secret })
 }
 
 fn announce_metrics(listener: &TcpListener) {
@@ -207,7 +222,8 @@ fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Re
         if subnode_modules::by_name(name).is_some() {
             return Ok(name.to_owned());
         }
-        let component = std::fs::read(name).with_context(|| format!("module {name:?} is neither embedded (evm, kv, solo) nor a file"))?;
+        let component =
+            std::fs::read(name).with_context(|| format!("module {name:?} is neither embedded (bft, evm, kv, solo) nor a file"))?;
         Ok(modules.add(&component)?)
     };
     let asked =
@@ -219,7 +235,7 @@ fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Re
         runtime: module(&chain.runtime)?,
         consensus: module(&chain.consensus)?,
         spec,
-        consensus_config: chain.sealing.solo_config().into_bytes(),
+        consensus_config: chain.sealing.consensus_config().into_bytes(),
         sealing: chain.sealing,
         slice: asked.over(capacity.default_slice(), &capacity),
         retention: match chain.history {

@@ -1,6 +1,7 @@
 //! The configuration file: the only place it is parsed.
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroU64,
     path::{Path, PathBuf},
@@ -9,7 +10,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Deserializer, de};
-use subnode_types::{ByteSize, ChainName, PARTS_OF_A_NODE, Parts, Sealing};
+use subnode_types::{ByteSize, ChainName, NodeId, PARTS_OF_A_NODE, Parts, Sealing};
 
 /// A commented configuration. A test reads it and compares it with the defaults.
 pub const EXAMPLE: &str = include_str!("example.toml");
@@ -30,6 +31,8 @@ pub struct Config {
     pub log: LogConfig,
     #[serde(default)]
     pub capacity: CapacityConfig,
+    /// The other nodes; without it the node's chains have none.
+    pub network: Option<NetworkConfig>,
     /// The chains, the first of which answers at `/`.
     #[serde(rename = "chain", default)]
     pub chains: Vec<ChainConfig>,
@@ -64,6 +67,31 @@ pub struct AdminConfig {
 pub struct MetricsConfig {
     /// None opens no port.
     pub listen: Option<SocketAddr>,
+}
+
+/// The node's place among others.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NetworkConfig {
+    /// On UDP, for all chains.
+    #[serde(default = "network_listen")]
+    pub listen: SocketAddr,
+    /// Nodes of networks of other names are refused.
+    pub name: String,
+    /// The file of the node's key, as `subnode key new` makes it.
+    pub key: PathBuf,
+    /// Where other nodes are, by their ids.
+    #[serde(default, deserialize_with = "peers")]
+    pub peers: BTreeMap<NodeId, SocketAddr>,
+}
+
+fn network_listen() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4700))
+}
+
+fn peers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<NodeId, SocketAddr>, D::Error> {
+    let named = BTreeMap::<String, SocketAddr>::deserialize(deserializer)?;
+    named.into_iter().map(|(node, address)| Ok((node.parse().map_err(de::Error::custom)?, address))).collect()
 }
 
 /// What is logged.
@@ -241,6 +269,9 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
     let base = path.parent().unwrap_or(Path::new("."));
     config.data_dir = base.join(&config.data_dir);
     config.admin.socket = config.admin.socket.map(|socket| base.join(socket));
+    if let Some(network) = &mut config.network {
+        network.key = base.join(&network.key);
+    }
     for chain in &mut config.chains {
         chain.genesis = chain.genesis.as_ref().map(|genesis| base.join(genesis));
         for module in [&mut chain.runtime, &mut chain.consensus] {

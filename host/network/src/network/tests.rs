@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
 
+use subnode_types::Purpose;
+
 use super::*;
 use crate::{
     chain::Incoming,
-    frame::{Purpose, write_frame, write_header},
+    frame::{write_frame, write_header},
 };
 
 const CHAIN: ChainKey = ChainKey([1; 32]);

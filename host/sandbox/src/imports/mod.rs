@@ -4,6 +4,7 @@ mod crypto;
 mod host;
 mod keys;
 mod pool;
+mod signing;
 mod state;
 
 use wasmtime::{
@@ -25,6 +26,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     pool::link(&mut linker)?;
     keys::link(&mut linker)?;
     host::link(&mut linker)?;
+    signing::link(&mut linker)?;
     Ok(linker)
 }
 

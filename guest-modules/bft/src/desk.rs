@@ -1,0 +1,285 @@
+//! What Malachite's core asks for, done or handed to the host.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use malachite::{ConsensusMsg, Effect, Resumable, Resume, WalEntry};
+use malachite_types::{
+    CertificateError, CommitCertificate, PolkaCertificate, RoundCertificate, SignedMessage, SigningProvider, SigningProviderExt,
+    ThresholdParams, Timeout, TimeoutKind, ValidatorSet as _,
+};
+use subnode_sdk::consensus::{self as sdk, Decision};
+
+use crate::{
+    context::{Bft, BlockId, Committee, Key, Proposal, Signature},
+    message::{Certificate, Entry, Message, encode, timer},
+    signing::Host,
+};
+
+/// How far ahead of its own round a member takes votes: each round of each member takes memory.
+const ROUNDS_AHEAD: u32 = 1_000;
+
+/// What the core asked for while it worked on an input.
+pub struct Desk {
+    pub effects: Vec<sdk::Effect>,
+    /// How long a proposal is waited for in the first round.
+    pub timeout_ms: u64,
+    /// What is in the log already, while it is gone through again.
+    pub logged: BTreeSet<Vec<u8>>,
+    /// Proposals of this height that were found genuine since this was last looked at.
+    pub genuine: Vec<Proposal>,
+    /// The round that a block is to be built for.
+    pub wanted: Option<u32>,
+    round: u32,
+    timers: BTreeSet<u64>,
+    /// Whose votes are ours.
+    key: Key,
+    /// What each member signed at each step of this height, two at most: a second one is a broken rule, and a third shows nothing new.
+    signed: BTreeMap<(Key, u32, u8), Vec<Message>>,
+}
+
+impl Desk {
+    pub fn new(timeout_ms: u64, key: Key) -> Self {
+        Self {
+            key,
+            effects: Vec::new(),
+            timeout_ms,
+            logged: BTreeSet::new(),
+            genuine: Vec::new(),
+            wanted: None,
+            round: 0,
+            timers: BTreeSet::new(),
+            signed: BTreeMap::new(),
+        }
+    }
+
+    /// Forgets the last height. Its timers must not run out in the next one: the core knows them by their rounds alone.
+    pub fn clear(&mut self) {
+        self.stop_all();
+        self.genuine.clear();
+        self.wanted = None;
+        self.round = 0;
+        self.signed.clear();
+    }
+
+    pub fn broadcast(&mut self, message: &Message) {
+        self.effects.push(sdk::Effect::Broadcast(encode(message)));
+    }
+
+    fn start(&mut self, timeout: Timeout) {
+        let third = self.timeout_ms / 3;
+        let round = u64::from(timeout.round.as_u32().unwrap_or(0));
+        // Rounds get longer until they are as long as the network is slow (Tendermint, section III-A).
+        let longer = round.saturating_mul(self.timeout_ms / 6);
+        let after_ms = match timeout.kind {
+            TimeoutKind::Propose => self.timeout_ms.saturating_add(longer),
+            TimeoutKind::Prevote | TimeoutKind::Precommit => third.saturating_add(longer),
+            TimeoutKind::Rebroadcast => third.max(1),
+        };
+        self.timers.insert(timer(timeout));
+        self.effects.push(sdk::Effect::SetTimer((timer(timeout), after_ms.max(1))));
+    }
+
+    fn stop(&mut self, number: u64) {
+        if self.timers.remove(&number) {
+            self.effects.push(sdk::Effect::CancelTimer(number));
+        }
+    }
+
+    fn stop_all(&mut self) {
+        for number in std::mem::take(&mut self.timers) {
+            self.effects.push(sdk::Effect::CancelTimer(number));
+        }
+    }
+
+    /// Sends again what this member said in this round and the one before. The core remembers only what it said since it was started, and
+    /// then not the proposal: whoever missed a message that is not said again waits for ever where too few others are left.
+    pub fn repeat(&mut self) {
+        let rounds = self.round.saturating_sub(1)..=self.round;
+        let said = |((key, round, _), said): (&(Key, u32, u8), &Vec<Message>)| {
+            (*key == self.key && rounds.contains(round)).then(|| said.first().cloned()).flatten()
+        };
+        let again: Vec<_> = self.signed.iter().filter_map(said).collect();
+        again.iter().for_each(|message| self.broadcast(message));
+    }
+
+    /// Notes that a timer has run out.
+    pub fn ran_out(&mut self, number: u64) {
+        self.timers.remove(&number);
+    }
+
+    /// Whether a message is genuine and worth having.
+    fn verify(&mut self, message: SignedMessage<Bft, ConsensusMsg<Bft>>, key: &Key) -> bool {
+        let SignedMessage { message, signature } = message;
+        let (genuine, round, step, said) = match message {
+            ConsensusMsg::Vote(vote) => {
+                let genuine = Host.verify_signed_vote(&vote, &signature, key);
+                (genuine, vote.round, 1 + u8::from(vote.precommit), Message::Vote(vote, signature))
+            }
+            ConsensusMsg::Proposal(proposal) => {
+                let genuine = Host.verify_signed_proposal(&proposal, &signature, key);
+                (genuine, proposal.round, 0, Message::Proposal(proposal, signature))
+            }
+        };
+        if !genuine || round > self.round.saturating_add(ROUNDS_AHEAD) {
+            return false;
+        }
+        let signed = self.signed.entry((*key, round, step)).or_default();
+        if !signed.contains(&said) {
+            match signed.as_slice() {
+                [] => {}
+                [first] => {
+                    let proof = encode(&(first, &said));
+                    self.effects.push(sdk::Effect::Evidence(sdk::Evidence { member: key.0.to_vec(), proof }));
+                }
+                _ => return false,
+            }
+            signed.push(said.clone());
+        }
+        if let Message::Proposal(proposal, _) = said
+            && !self.genuine.contains(&proposal)
+        {
+            self.genuine.push(proposal);
+        }
+        true
+    }
+
+    /// Does what the core asks for, and answers it.
+    pub fn perform(&mut self, effect: Effect<Bft>) -> Result<Resume<Bft>, String> {
+        Ok(match effect {
+            Effect::ResetTimeouts(resume) | Effect::SyncValue(_, resume) => resume.resume_with(()),
+            Effect::CancelAllTimeouts(resume) => {
+                self.stop_all();
+                resume.resume_with(())
+            }
+            Effect::CancelTimeout(timeout, resume) => {
+                self.stop(timer(timeout));
+                resume.resume_with(())
+            }
+            Effect::ScheduleTimeout(timeout, resume) => {
+                self.start(timeout);
+                resume.resume_with(())
+            }
+            // It is known of the height that is worked on alone; messages of others wait for theirs.
+            Effect::GetValidatorSet(_, resume) => resume.resume_with(None),
+            Effect::StartRound(_, round, _, _, resume) => {
+                self.round = round.as_u32().unwrap_or(0);
+                resume.resume_with(())
+            }
+            Effect::PublishConsensusMsg(message, resume) => {
+                self.publish(message.into());
+                resume.resume_with(())
+            }
+            Effect::PublishLivenessMsg(message, resume) => {
+                self.publish(message.into());
+                resume.resume_with(())
+            }
+            // With all else that was said in the round: `repeat`.
+            Effect::RepublishVote(_, resume) => resume.resume_with(()),
+            Effect::RepublishRoundCertificate(certificate, resume) => {
+                self.publish(certificate.into());
+                resume.resume_with(())
+            }
+            Effect::GetValue(_, round, _, resume) => {
+                self.wanted = round.as_u32();
+                resume.resume_with(())
+            }
+            Effect::RestreamProposal(_, _, _, _, BlockId(id), resume) => {
+                self.effects.push(sdk::Effect::Share(id.to_vec()));
+                resume.resume_with(())
+            }
+            Effect::Decide(certificate, _, resume) => {
+                let id = certificate.value_id.0.to_vec();
+                let certificate = encode(&Certificate::of(&certificate));
+                self.effects.push(sdk::Effect::Decide(Decision { id, certificate }));
+                resume.resume_with(())
+            }
+            Effect::SignVote(vote, resume) => resume.resume_with(Host.sign_vote(vote)),
+            Effect::SignProposal(proposal, resume) => resume.resume_with(Host.sign_proposal(proposal)),
+            Effect::VerifySignature(message, key, resume) => resume.resume_with(self.verify(message, &key)),
+            Effect::VerifyCommitCertificate(certificate, committee, thresholds, resume) => {
+                resume.resume_with(check_commit(&certificate, &committee, thresholds))
+            }
+            Effect::VerifyPolkaCertificate(certificate, committee, thresholds, resume) => {
+                resume.resume_with(check_polka(&certificate, &committee, thresholds))
+            }
+            Effect::VerifyRoundCertificate(certificate, committee, thresholds, resume) => {
+                resume.resume_with(check_round(&certificate, &committee, thresholds))
+            }
+            Effect::WalAppend(entry, resume) => {
+                self.log(entry);
+                resume.resume_with(())
+            }
+            Effect::ExtendVote(_, _, _, resume) => resume.resume_with(None),
+            Effect::VerifyVoteExtension(_, _, _, _, _, resume) => {
+                resume.resume_with(Err(malachite::VoteExtensionError::InvalidVoteExtension))
+            }
+        })
+    }
+
+    /// Sends a message, unless the host did not sign it.
+    fn publish(&mut self, message: Message) {
+        let signed = match &message {
+            Message::Vote(_, signature) | Message::Proposal(_, signature) => *signature != Signature::NONE,
+            Message::Polka { .. } | Message::Round { .. } => true,
+        };
+        if signed {
+            self.broadcast(&message);
+        }
+    }
+
+    fn log(&mut self, entry: WalEntry<Bft>) {
+        let entry = encode(&Entry::from(entry));
+        if !self.logged.contains(&entry) {
+            self.effects.push(sdk::Effect::AppendLog(entry));
+        }
+    }
+}
+
+// The core counts the good signatures of a certificate, and passes over bad ones. It then takes all votes of a round certificate as votes:
+// one bad signature among enough good ones would be a vote that nobody cast. Hence each has to be good here.
+
+pub fn check_commit(
+    certificate: &CommitCertificate<Bft>,
+    committee: &Committee,
+    thresholds: ThresholdParams,
+) -> Result<(), CertificateError<Bft>> {
+    for one in &certificate.commit_signatures {
+        let member = committee.get_by_address(&one.address).ok_or(CertificateError::UnknownValidator(one.address))?;
+        Host.verify_commit_signature(&Bft, certificate, one, member)?;
+    }
+    Host.verify_commit_certificate(&Bft, certificate, committee, thresholds)
+}
+
+fn check_polka(
+    certificate: &PolkaCertificate<Bft>,
+    committee: &Committee,
+    thresholds: ThresholdParams,
+) -> Result<(), CertificateError<Bft>> {
+    for one in &certificate.polka_signatures {
+        let member = committee.get_by_address(&one.address).ok_or(CertificateError::UnknownValidator(one.address))?;
+        Host.verify_polka_signature(&Bft, certificate, one, member)?;
+    }
+    Host.verify_polka_certificate(&Bft, certificate, committee, thresholds)
+}
+
+fn check_round(
+    certificate: &RoundCertificate<Bft>,
+    committee: &Committee,
+    thresholds: ThresholdParams,
+) -> Result<(), CertificateError<Bft>> {
+    for one in &certificate.round_signatures {
+        let member = committee.get_by_address(&one.address).ok_or(CertificateError::UnknownValidator(one.address))?;
+        Host.verify_round_signature(&Bft, certificate, one, member)?;
+    }
+    Host.verify_round_certificate(&Bft, certificate, committee, thresholds)
+}
+
+/// Whether anyone could have signed a message that waits for its height: it is checked again then.
+pub fn is_genuine(message: &Message) -> Option<Key> {
+    let (key, genuine) = match message {
+        Message::Vote(vote, signature) => (vote.voter, Host.verify_signed_vote(vote, signature, &vote.voter)),
+        Message::Proposal(proposal, signature) => (proposal.proposer, Host.verify_signed_proposal(proposal, signature, &proposal.proposer)),
+        Message::Polka { .. } | Message::Round { .. } => return None,
+    };
+    genuine.then_some(key)
+}

@@ -1,0 +1,358 @@
+//! Byzantine fault-tolerant consensus: Tendermint (Buchman, Kwon, Milosevic 2018) by Malachite's core, which this module drives.
+//!
+//! Configuration: `instant` (a block as soon as a transaction is ready; also where it is empty) or `interval MILLISECONDS`, then perhaps
+//! `timeout MILLISECONDS`: how long a proposal is waited for in the first round (3000). Votes are waited for a third of it.
+//!
+//! The host signs, checks, logs and fetches blocks; the core decides. All that the core logs is gone through again after a restart.
+
+pub mod context;
+mod desk;
+pub mod message;
+pub mod signing;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use malachite::{Input as CoreInput, LocallyProposedValue, Params, ProposedValue, State, ThresholdParams, ValuePayload};
+use malachite_types::{Round, TimeoutKind, Validity, ValueOrigin};
+use subnode_sdk::consensus::{
+    Beginning, Committed, Consensus, Effect, Input, Judged, Sealing, Validator, Verdict, Wanted, signing as host,
+};
+
+use crate::{
+    context::{Bft, BlockId, Committee, Height, Key, Proposal},
+    desk::{Desk, check_commit, is_genuine},
+    message::{Certificate, Entry, Message, decode, timeout},
+};
+
+/// Timers beside the core's, whose numbers are of 34 bits.
+const START_TIMER: u64 = 1 << 40;
+const RETRY_TIMER: u64 = START_TIMER + 1;
+/// How long a block that could not be built is given before it is tried again.
+const RETRY_MS: u64 = 500;
+const TIMEOUT_MS: u64 = 3_000;
+/// Messages of one member that wait for the next height: a proposal, and votes of two rounds.
+const WAITING_PER_MEMBER: usize = 5;
+/// Messages that are known by heart, so that each is checked once.
+const SEEN_MAX: usize = 8_192;
+
+/// A height that has not begun.
+struct Next {
+    height: u64,
+    committee: Committee,
+    /// Messages that came early, by member.
+    waiting: BTreeMap<Key, Vec<Message>>,
+}
+
+struct Member {
+    state: Option<State<Bft>>,
+    desk: Desk,
+    /// Nobody's where this node has no vote.
+    key: Key,
+    sealing: Sealing,
+    ready: u32,
+    /// When the height that is worked on began; none while the next one waits.
+    began_ms: Option<u64>,
+    next: Next,
+    /// Blocks of this height that this host has executed, and whether they are valid.
+    judged: BTreeMap<BlockId, bool>,
+    /// Genuine proposals of this height.
+    proposals: Vec<Proposal>,
+    seen: BTreeSet<Vec<u8>>,
+}
+
+fn parse(config: &[u8]) -> Result<(Sealing, u64), String> {
+    let text = std::str::from_utf8(config).map_err(|_| "not text".to_owned())?;
+    let milliseconds = |name: &str, text: Option<&str>| match text.and_then(|text| text.parse().ok()) {
+        Some(ms) if ms > 0 => Ok(ms),
+        _ => Err(format!("{name} {}: give milliseconds, 1 or more", text.unwrap_or_default())),
+    };
+    let mut words = text.split_whitespace();
+    let (mut sealing, mut timeout_ms) = (Sealing::Instant, TIMEOUT_MS);
+    while let Some(word) = words.next() {
+        match word {
+            "instant" => sealing = Sealing::Instant,
+            "interval" => sealing = Sealing::Interval(milliseconds(word, words.next())?),
+            "timeout" => timeout_ms = milliseconds(word, words.next())?,
+            _ => return Err(format!("{text:?}: use instant or interval MILLISECONDS, and timeout MILLISECONDS")),
+        }
+    }
+    Ok((sealing, timeout_ms))
+}
+
+fn committee(members: &[Validator]) -> Result<Committee, String> {
+    Committee::new(members).ok_or_else(|| "a member's key has 32 bytes".into())
+}
+
+impl Member {
+    /// Whether the next height waits for its time.
+    fn idle(&self) -> bool {
+        self.began_ms.is_none()
+    }
+
+    /// Has the core work on an input, and on all that follows from it.
+    fn process(&mut self, input: CoreInput<Bft>) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let Some(state) = &mut self.state else { return };
+            let desk = &mut self.desk;
+            let done: Result<(), malachite::Error<Bft>> =
+                malachite::process!(input: input, state: state, metrics: &(), with: effect => desk.perform(effect));
+            if let Err(error) = done {
+                eprintln!("the core refuses an input: {error}");
+            }
+            for proposal in std::mem::take(&mut self.desk.genuine) {
+                inputs.extend(self.proposed(proposal));
+            }
+        }
+    }
+
+    /// A genuine proposal: its block is judged already, or has to be had.
+    fn proposed(&mut self, proposal: Proposal) -> Option<CoreInput<Bft>> {
+        if self.proposals.contains(&proposal) {
+            return None;
+        }
+        let known = self.judged.get(&proposal.block).copied();
+        if known.is_none() {
+            let wanted = Wanted { id: proposal.block.0.to_vec(), member: proposal.proposer.0.to_vec() };
+            self.desk.effects.push(Effect::Obtain(wanted));
+        }
+        let value = known.map(|valid| judged_value(&proposal, valid));
+        self.proposals.push(proposal);
+        value
+    }
+
+    /// This host has judged a block.
+    fn judge(&mut self, id: BlockId, valid: bool) {
+        self.judged.insert(id, valid);
+        let values: Vec<_> =
+            self.proposals.iter().filter(|proposal| proposal.block == id).map(|proposal| judged_value(proposal, valid)).collect();
+        values.into_iter().for_each(|value| self.process(value));
+    }
+
+    /// Begins the next height if its time has come and there is something to do.
+    fn go_on(&mut self, now_ms: u64) {
+        if !self.idle() || self.next.committee.is_empty() {
+            return;
+        }
+        let wanted = match self.sealing {
+            Sealing::Interval(_) => true,
+            Sealing::Instant => self.ready > 0 || !self.next.waiting.is_empty(),
+            Sealing::Manual => false,
+        };
+        if wanted {
+            self.begin(now_ms);
+        }
+    }
+
+    fn begin(&mut self, now_ms: u64) {
+        self.began_ms = Some(now_ms);
+        self.judged.clear();
+        self.enter();
+        let waiting = std::mem::take(&mut self.next.waiting);
+        for message in waiting.into_values().flatten() {
+            self.process(message.into_input());
+        }
+        self.build();
+    }
+
+    /// Has the core work on the next height.
+    fn enter(&mut self) {
+        self.proposals.clear();
+        self.seen.clear();
+        self.desk.clear();
+        let (height, committee) = (Height(self.next.height), self.next.committee.clone());
+        if self.state.is_none() {
+            let params = Params {
+                initial_height: height,
+                initial_validator_set: committee.clone(),
+                address: self.key,
+                threshold_params: ThresholdParams::default(),
+                value_payload: ValuePayload::ProposalAndParts,
+            };
+            // Nothing waits in the core: it gets messages of its own height alone.
+            self.state = Some(State::new(Bft, params, 1));
+        }
+        self.process(CoreInput::StartHeight(height, committee));
+    }
+
+    /// Has the host build a block if the core still waits for it.
+    fn build(&mut self) {
+        if self.desk.wanted.is_some() && self.state.as_ref().is_some_and(|state| state.driver.step_is_propose()) {
+            self.desk.effects.push(Effect::Build);
+        }
+    }
+
+    fn built(&mut self, id: &[u8]) {
+        let Some(block) = id.try_into().ok().map(BlockId) else { return };
+        let Some(round) = self.desk.wanted.take() else { return };
+        self.judged.insert(block, true);
+        self.desk.effects.push(Effect::Share(block.0.to_vec()));
+        let height = Height(self.next.height);
+        self.process(CoreInput::Propose(LocallyProposedValue { height, round: Round::new(round), value: block }));
+    }
+
+    /// A block is the head: its height is done with, however that came.
+    fn committed(&mut self, now_ms: u64, committed: Committed) {
+        let Ok(committee) = committee(&committed.committee) else { return };
+        self.ready = committed.ready;
+        let began_ms = self.began_ms.take();
+        self.desk.clear();
+        self.next = Next { height: committed.block.height + 1, committee, waiting: BTreeMap::new() };
+        match (self.sealing, began_ms) {
+            (Sealing::Interval(ms), Some(began_ms)) => {
+                let wait_ms = began_ms.saturating_add(ms).saturating_sub(now_ms);
+                self.desk.effects.push(Effect::SetTimer((START_TIMER, wait_ms)));
+            }
+            (Sealing::Interval(_) | Sealing::Instant | Sealing::Manual, _) => self.go_on(now_ms),
+        }
+    }
+
+    fn receive(&mut self, now_ms: u64, bytes: Vec<u8>) {
+        let Some(message) = decode::<Message>(&bytes) else { return };
+        if self.idle() {
+            if message.height() == self.next.height {
+                self.wait(message);
+                if matches!(self.sealing, Sealing::Instant) {
+                    self.go_on(now_ms);
+                }
+            }
+        } else if message.height() == self.next.height {
+            if self.seen.len() < SEEN_MAX && !self.seen.insert(bytes) {
+                return;
+            }
+            self.process(message.into_input());
+            self.build();
+        }
+    }
+
+    /// Keeps a message of a height that has not begun here.
+    fn wait(&mut self, message: Message) {
+        let Some(key) = is_genuine(&message).filter(|key| self.next.committee.has(*key)) else { return };
+        let waiting = self.next.waiting.entry(key).or_default();
+        if waiting.len() < WAITING_PER_MEMBER && !waiting.contains(&message) {
+            waiting.push(message);
+        }
+    }
+
+    /// Goes through the log again.
+    fn replay(&mut self, log: Vec<Vec<u8>>) {
+        if log.is_empty() || self.next.committee.is_empty() {
+            return;
+        }
+        self.began_ms = Some(0);
+        self.enter();
+        let height = Height(self.next.height);
+        let entries: Vec<Entry> = log.iter().filter_map(|entry| decode(entry)).collect();
+        self.desk.logged = log.into_iter().collect();
+        for entry in entries {
+            if let Entry::Judged { block, valid, .. } = entry {
+                self.judged.entry(block).or_insert(valid);
+            }
+            if let Some(input) = entry.into_input(height) {
+                self.process(input);
+            }
+        }
+        self.desk.logged.clear();
+        self.build();
+    }
+}
+
+/// A proposal whose block is judged.
+fn judged_value(proposal: &Proposal, valid: bool) -> CoreInput<Bft> {
+    let value = ProposedValue {
+        height: proposal.height,
+        round: Round::new(proposal.round),
+        valid_round: context::round(proposal.proven_round),
+        proposer: proposal.proposer,
+        value: proposal.block,
+        validity: Validity::from_bool(valid),
+    };
+    CoreInput::ProposedValue(value, ValueOrigin::Consensus)
+}
+
+impl Consensus for Member {
+    fn start(beginning: Beginning) -> Result<(Self, Vec<Effect>), String> {
+        let (sealing, timeout_ms) = parse(&beginning.config)?;
+        let committee = committee(&beginning.committee)?;
+        if committee.is_empty() {
+            return Err("nobody decides on this chain's blocks: name a committee in its genesis".into());
+        }
+        let key = host::key().and_then(|key| key.try_into().ok()).map_or(Key([0; 32]), Key);
+        let judged = beginning
+            .kept
+            .iter()
+            .filter_map(|Judged { id, verdict }| Some((BlockId(id.as_slice().try_into().ok()?), matches!(verdict, Verdict::Valid))));
+        let mut member = Self {
+            state: None,
+            desk: Desk::new(timeout_ms, key),
+            key,
+            sealing,
+            ready: beginning.ready,
+            began_ms: None,
+            next: Next { height: beginning.head.height + 1, committee, waiting: BTreeMap::new() },
+            judged: judged.collect(),
+            proposals: Vec::new(),
+            seen: BTreeSet::new(),
+        };
+        member.replay(beginning.log);
+        if member.idle() {
+            member.desk.effects.push(Effect::SetTimer((START_TIMER, 0)));
+        }
+        let effects = std::mem::take(&mut member.desk.effects);
+        Ok((member, effects))
+    }
+
+    fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Effect> {
+        match input {
+            Input::Ready(count) => {
+                self.ready = count;
+                if matches!(self.sealing, Sealing::Instant) {
+                    self.go_on(now_ms);
+                }
+            }
+            Input::Timer(START_TIMER) => self.go_on(now_ms),
+            Input::Timer(RETRY_TIMER) => self.build(),
+            // One of the height that is done with ran out meanwhile.
+            Input::Timer(_) if self.idle() => {}
+            Input::Timer(number) => {
+                self.desk.ran_out(number);
+                if let Some(timeout) = timeout(number) {
+                    self.process(CoreInput::TimeoutElapsed(timeout));
+                    if timeout.kind == TimeoutKind::Rebroadcast {
+                        self.desk.repeat();
+                    }
+                    self.build();
+                }
+            }
+            Input::Built(candidate) => self.built(&candidate.id),
+            Input::BuildFailed => self.desk.effects.push(Effect::SetTimer((RETRY_TIMER, RETRY_MS))),
+            Input::Committed(committed) => self.committed(now_ms, committed),
+            Input::Seal => {
+                if self.idle() && !self.next.committee.is_empty() {
+                    self.begin(now_ms);
+                }
+            }
+            Input::SetSealing(sealing) => {
+                self.sealing = sealing;
+                self.go_on(now_ms);
+            }
+            Input::Message(bytes) => self.receive(now_ms, bytes),
+            Input::Judged(Judged { id, verdict }) => {
+                if let Ok(id) = id.as_slice().try_into() {
+                    self.judge(BlockId(id), matches!(verdict, Verdict::Valid));
+                    self.build();
+                }
+            }
+        }
+        std::mem::take(&mut self.desk.effects)
+    }
+
+    fn check(members: Vec<Validator>, height: u64, id: Vec<u8>, certificate: Vec<u8>) -> Result<(), String> {
+        let committee = committee(&members)?;
+        let certificate: Certificate = decode(&certificate).ok_or("it does not decode")?;
+        let id = id.as_slice().try_into().map_err(|_| "a block's id has 32 bytes")?;
+        check_commit(&certificate.on(height, BlockId(id)), &committee, ThresholdParams::default()).map_err(|error| error.to_string())
+    }
+}
+
+subnode_sdk::consensus!(Member);

@@ -1,0 +1,182 @@
+//! Who decides this chain's blocks: the storage of a contract that genesis puts at [`ADDRESS`], so that a transaction of its owner changes it.
+//!
+//! | slot | value |
+//! |---|---|
+//! | 0 | the owner |
+//! | a member's key | its power, less than 2^32; 0 is no member |
+//!
+//! `setMember(bytes32 key, uint64 power)` and `transferOwnership(address)` are the owner's, `power(bytes32)` and `owner()` anyone's. A change
+//! holds from the second block after it on: the next one is on its way already.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
+use serde::Deserialize;
+
+use crate::{
+    bindings::subnode::chain::{
+        execution::CommitteeChange,
+        types::{Change, Validator},
+    },
+    host::{self, Table},
+    state::{Account, State, storage_prefix},
+};
+
+/// Where the contract is.
+const ADDRESS: Address = address!("00000000000000000000000000000000005b0de0");
+/// The contract's bound of a committee. Of more, those with the greatest power are members.
+const MEMBERS_MAX: usize = 128;
+/// Of a power.
+const POWER_BITS: u8 = 32;
+const DELAY: u64 = 2;
+
+/// `config.subnode.committee` of a genesis file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Founders {
+    owner: Address,
+    members: Vec<Member>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Member {
+    key: B256,
+    power: u64,
+}
+
+impl Founders {
+    /// Puts the contract there; who decides the first block.
+    pub fn found(&self, state: &mut State, genesis: u64) -> Result<CommitteeChange, String> {
+        state.set_account(ADDRESS, Account { nonce: 1, ..Account::default() });
+        state.set_code(ADDRESS, code());
+        state.set_storage(ADDRESS, U256::ZERO, self.owner.into_word().into());
+        for (position, member) in self.members.iter().enumerate() {
+            if member.key.is_zero() || member.power == 0 || member.power >> POWER_BITS != 0 {
+                return Err(format!("config.subnode.committee.members[{position}]: a key that is not 0, and a power from 1 to 2^32 - 1"));
+            }
+            if self.members[..position].iter().any(|earlier| earlier.key == member.key) {
+                return Err(format!("config.subnode.committee.members[{position}]: this key is there twice"));
+            }
+            state.set_storage(ADDRESS, member.key.into(), U256::from(member.power));
+        }
+        if self.members.is_empty() || self.members.len() > MEMBERS_MAX {
+            return Err(format!("config.subnode.committee.members: {} of them; name 1 to {MEMBERS_MAX}", self.members.len()));
+        }
+        let members = self.members.iter().map(|member| Validator { key: member.key.to_vec(), power: member.power }).collect();
+        Ok(CommitteeChange { from_height: genesis + 1, members })
+    }
+}
+
+/// What the changes of a block mean for who decides later ones.
+pub fn change(height: u64, changes: &[Change]) -> Option<CommitteeChange> {
+    let prefix = storage_prefix(ADDRESS);
+    let changed: Vec<_> = changes.iter().filter(|change| change.key.starts_with(&prefix)).collect();
+    if changed.is_empty() {
+        return None;
+    }
+    let mut rows = BTreeMap::new();
+    host::scan_prefix(Table::State, &prefix, |key, value| drop(rows.insert(key.to_vec(), value)));
+    for change in changed {
+        match &change.value {
+            Some(value) => drop(rows.insert(change.key.clone(), value.clone())),
+            None => drop(rows.remove(&change.key)),
+        }
+    }
+    let member = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let key = key.strip_prefix(prefix.as_slice())?.to_vec();
+        let power = U256::try_from_be_slice(&value)?.try_into().ok().filter(|power: &u64| power >> POWER_BITS == 0)?;
+        (power > 0 && key.iter().any(|byte| *byte != 0)).then_some(Validator { key, power })
+    };
+    let mut members: Vec<Validator> = rows.into_iter().filter_map(member).collect();
+    members.sort_by_key(|member| Reverse(member.power));
+    members.truncate(MEMBERS_MAX);
+    // A chain that nobody decides would end: the last committee stays.
+    (!members.is_empty()).then_some(CommitteeChange { from_height: height + DELAY, members })
+}
+
+/// Where a jump goes to.
+#[derive(Clone, Copy, PartialEq)]
+enum Label {
+    Set,
+    Power,
+    Owner,
+    Transfer,
+    Fail,
+}
+
+enum Piece {
+    Code(&'static [u8]),
+    Word(B256),
+    /// Jumps if this function is called.
+    If(&'static str, Label),
+    /// Jumps if the word on the stack is not 0.
+    Jump(Label),
+    At(Label),
+}
+
+/// The contract.
+fn code() -> Bytes {
+    use Piece::{At, Code, If, Jump, Word};
+    // Leaves whether the caller is not the owner.
+    const STRANGER: &[u8] = &[0x33, 0x5f, 0x54, 0x14, 0x15];
+    const FIRST: &[u8] = &[0x60, 0x04, 0x35];
+    const SECOND: &[u8] = &[0x60, 0x24, 0x35];
+    const RETURN_WORD: &[u8] = &[0x5f, 0x52, 0x60, 0x20, 0x5f, 0xf3];
+    let pieces = [
+        // The selector.
+        Code(&[0x5f, 0x35, 0x60, 0xe0, 0x1c]),
+        If("setMember(bytes32,uint64)", Label::Set),
+        If("power(bytes32)", Label::Power),
+        If("owner()", Label::Owner),
+        If("transferOwnership(address)", Label::Transfer),
+        At(Label::Fail),
+        Code(&[0x5f, 0x5f, 0xfd]),
+        At(Label::Set),
+        Code(STRANGER),
+        Jump(Label::Fail),
+        // Slot 0 is not a member's.
+        Code(FIRST),
+        Code(&[0x15]),
+        Jump(Label::Fail),
+        Code(SECOND),
+        Code(&[0x60, POWER_BITS, 0x1c]),
+        Jump(Label::Fail),
+        Code(SECOND),
+        Code(FIRST),
+        Code(&[0x55]),
+        // The event: its topic, the key; the power as data.
+        Code(FIRST),
+        Word(keccak256("MemberSet(bytes32,uint64)")),
+        Code(SECOND),
+        Code(&[0x5f, 0x52, 0x60, 0x20, 0x5f, 0xa2, 0x00]),
+        At(Label::Power),
+        Code(FIRST),
+        Code(&[0x80, 0x15]),
+        Jump(Label::Fail),
+        Code(&[0x54]),
+        Code(RETURN_WORD),
+        At(Label::Owner),
+        Code(&[0x5f, 0x54]),
+        Code(RETURN_WORD),
+        At(Label::Transfer),
+        Code(STRANGER),
+        Jump(Label::Fail),
+        Code(FIRST),
+        Code(&[0x5f, 0x55, 0x00]),
+    ];
+    let bytes = |piece: &Piece, place: &dyn Fn(Label) -> u8| match piece {
+        Code(code) => code.to_vec(),
+        Word(word) => [&[0x7f], word.as_slice()].concat(),
+        If(signature, label) => [&[0x80, 0x63], &keccak256(signature)[..4], &[0x14, 0x60, place(*label), 0x57]].concat(),
+        Jump(label) => vec![0x60, place(*label), 0x57],
+        At(_) => vec![0x5b],
+    };
+    let length = |pieces: &[Piece]| pieces.iter().map(|piece| bytes(piece, &|_| 0).len()).sum::<usize>();
+    let place = |label| {
+        let position = pieces.iter().position(|piece| matches!(piece, At(at) if *at == label)).unwrap_or_default();
+        // The contract is shorter than 256 bytes.
+        length(&pieces[..position]) as u8
+    };
+    pieces.iter().flat_map(|piece| bytes(piece, &place)).collect()
+}

@@ -1,0 +1,8 @@
+//! What a module needs to implement a world of `subnode:chain`.
+//!
+//! A consensus module implements [`consensus::Consensus`] and names it in [`consensus!`]; the crate is a `cdylib` built for
+//! wasm32-wasip2. The contract itself is in wit/, and `guest-modules/README.md` walks through a module.
+//!
+//! Not here: anything of one protocol.
+
+pub mod consensus;

@@ -1,0 +1,156 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use subnode_types::{NodeId, Validator};
+
+/// Members of a committee: their votes of a round are what a node has to keep and check.
+const MEMBERS_MAX: usize = 128;
+/// All members' power together: thrice that fits a number.
+const POWER_MAX: u64 = 1 << 60;
+/// How far ahead a committee may be named.
+const AHEAD_MAX: u64 = 1 << 16;
+/// Committees that wait for their height.
+const WAITING_MAX: usize = 64;
+
+/// Who decides which block: the committees of a chain by the height from which they do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committees {
+    from: BTreeMap<u64, Vec<Validator>>,
+}
+
+/// A runtime named a committee that cannot be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitteeError {
+    /// Its height is wrong.
+    #[error("a committee from height {from} on, named in block {block}: it must be later, by {AHEAD_MAX} at most")]
+    Height {
+        /// Where it was named.
+        block: u64,
+        /// Where it is to begin.
+        from: u64,
+    },
+    /// Too many.
+    #[error("a committee of {0} members, at most {MEMBERS_MAX}")]
+    Members(usize),
+    /// One key is there twice.
+    #[error("{0} is in the committee twice")]
+    Twice(NodeId),
+    /// Weights are 0 or too large.
+    #[error("each member needs a power of 1 or more, and all together stay under {POWER_MAX}")]
+    Power,
+    /// More are named than any chain needs.
+    #[error("more than {WAITING_MAX} committees wait for their height")]
+    Waiting,
+}
+
+impl Committees {
+    /// Who decides the block at a height. Empty where nobody has to agree.
+    #[must_use]
+    pub fn at(&self, height: u64) -> &[Validator] {
+        self.from.range(..=height).next_back().map_or(&[], |(_, members)| members)
+    }
+
+    /// All that decide any block from now on.
+    #[must_use]
+    pub fn members(&self) -> BTreeSet<NodeId> {
+        self.from.values().flatten().map(|member| member.node).collect()
+    }
+
+    /// Takes a change that the block at `block` makes.
+    ///
+    /// # Errors
+    /// Where no committee can be like that.
+    pub fn change(&mut self, block: u64, from: u64, members: Vec<Validator>) -> Result<(), CommitteeError> {
+        if from <= block || from - block > AHEAD_MAX {
+            return Err(CommitteeError::Height { block, from });
+        }
+        if members.len() > MEMBERS_MAX {
+            return Err(CommitteeError::Members(members.len()));
+        }
+        let mut nodes = BTreeSet::new();
+        if let Some(twice) = members.iter().find(|member| !nodes.insert(member.node)) {
+            return Err(CommitteeError::Twice(twice.node));
+        }
+        let total = members.iter().try_fold(0_u64, |total, member| total.checked_add(member.power));
+        if members.iter().any(|member| member.power == 0) || total.is_none_or(|total| total >= POWER_MAX) {
+            return Err(CommitteeError::Power);
+        }
+        self.from.insert(from, members);
+        if self.from.len() > WAITING_MAX { Err(CommitteeError::Waiting) } else { Ok(()) }
+    }
+
+    /// Forgets committees that have no block left to decide, at this height or later.
+    pub fn forget_before(&mut self, height: u64) {
+        if let Some((current, _)) = self.from.range(..=height).next_back() {
+            self.from = self.from.split_off(&current.clone());
+        }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (from, members) in &self.from {
+            bytes.extend_from_slice(&from.to_be_bytes());
+            bytes.extend_from_slice(&(members.len() as u64).to_be_bytes());
+            for member in members {
+                bytes.extend_from_slice(&member.node.0);
+                bytes.extend_from_slice(&member.power.to_be_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// Reads what [`Self::encode`] wrote; none where it did not.
+    #[must_use]
+    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let mut from = BTreeMap::new();
+        while !bytes.is_empty() {
+            let (height, rest) = bytes.split_first_chunk()?;
+            let (count, rest) = rest.split_first_chunk()?;
+            let length = usize::try_from(u64::from_be_bytes(*count)).ok()?.checked_mul(40)?;
+            let (members, rest) = rest.split_at_checked(length)?;
+            let member = |member: &[u8]| {
+                let (node, power) = member.split_first_chunk()?;
+                Some(Validator { node: NodeId(*node), power: u64::from_be_bytes(power.try_into().ok()?) })
+            };
+            from.insert(u64::from_be_bytes(*height), members.chunks_exact(40).map(member).collect::<Option<_>>()?);
+            bytes = rest;
+        }
+        Some(Self { from })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(powers: &[u64]) -> Vec<Validator> {
+        powers.iter().enumerate().map(|(i, power)| Validator { node: NodeId([i as u8; 32]), power: *power }).collect()
+    }
+
+    #[test]
+    fn committees_change_at_their_heights() {
+        let mut committees = Committees::default();
+        assert_eq!(committees.at(7), []);
+        committees.change(0, 1, members(&[1, 1])).expect("sound");
+        committees.change(3, 9, members(&[5])).expect("sound");
+        assert_eq!((committees.at(0).len(), committees.at(8).len(), committees.at(9).len()), (0, 2, 1));
+        assert_eq!(Committees::decode(&committees.encode()), Some(committees.clone()));
+        committees.forget_before(10);
+        assert_eq!((committees.at(8).len(), committees.at(10)[0].power), (0, 5));
+        assert_eq!(Committees::decode(&committees.encode()[1..]), None);
+    }
+
+    #[test]
+    fn what_is_no_committee_is_refused() {
+        let mut committees = Committees::default();
+        assert_eq!(committees.change(5, 5, members(&[1])), Err(CommitteeError::Height { block: 5, from: 5 }));
+        assert_eq!(committees.change(5, u64::MAX, members(&[1])), Err(CommitteeError::Height { block: 5, from: u64::MAX }));
+        assert_eq!(committees.change(5, 6, members(&[1; 129])), Err(CommitteeError::Members(129)));
+        assert_eq!(committees.change(5, 6, members(&[1, 0])), Err(CommitteeError::Power));
+        assert_eq!(committees.change(5, 6, members(&[u64::MAX, 2])), Err(CommitteeError::Power));
+        let twice = [members(&[1]), members(&[2])].concat();
+        assert_eq!(committees.change(5, 6, twice), Err(CommitteeError::Twice(NodeId([0; 32]))));
+        assert_eq!(committees, Committees::default());
+    }
+}

@@ -1,0 +1,81 @@
+//! What nodes of a chain tell and ask each other about blocks, beside their consensus.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Manifest;
+
+/// Sent to all connected nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Notice {
+    /// The height of the sender's head.
+    Head(u64),
+}
+
+/// A question about a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// Which block.
+    pub block: Asked,
+    /// One of its parts, answered by its bytes; else all that [`Whole`] has.
+    pub part: Option<u32>,
+}
+
+/// Which block is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Asked {
+    /// One that is not decided, by its id.
+    Candidate([u8; 32]),
+    /// The one at a height.
+    Decided(u64),
+}
+
+/// What there is to know of a block before its parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole {
+    /// What its id stands for.
+    pub manifest: Manifest,
+    /// What shows that it was decided; empty for a candidate.
+    pub certificate: Vec<u8>,
+    /// Its first part: most blocks have no other.
+    pub first: Vec<u8>,
+}
+
+/// Writes one of these.
+#[must_use]
+pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    // Writing to memory what has lengths and no maps does not fail.
+    postcard::to_stdvec(value).unwrap_or_default()
+}
+
+/// Reads one; none where the bytes are none, or more follow.
+#[must_use]
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    postcard::take_from_bytes(bytes).ok().filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn messages_round_trip() {
+        let question = Question { block: Asked::Decided(7), part: Some(3) };
+        assert_eq!(decode(&encode(&question)), Some(question));
+        assert_eq!(decode::<Question>(&[encode(&question), vec![0]].concat()), None, "something follows");
+        assert_eq!(decode(&encode(&Notice::Head(u64::MAX))), Some(Notice::Head(u64::MAX)));
+        let manifest = Manifest::of(&[1; 100], [2; 32]).expect("short enough");
+        let whole = Whole { manifest, certificate: vec![3], first: vec![1; 100] };
+        assert_eq!(decode(&encode(&whole)), Some(whole));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_or_are_refused(bytes: Vec<u8>) {
+            if let Some(whole) = decode::<Whole>(&bytes) {
+                prop_assert!(whole.certificate.len() + whole.first.len() + whole.manifest.parts() * 32 <= bytes.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What an agreement among nodes needs of the host: a log, candidates that others can get and that outlast a restart, and blocks that others
+//! decided.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use subnode_chain_core::{Manifest, wire::Asked};
+use subnode_sandbox::{Beginning, BlockVerdict, Effect, Evidence, Input, Judged, Signer, Wanted};
+use subnode_storage::{ChainStore, StoreError, Table, Write};
+use subnode_types::NodeId;
+use tokio::sync::oneshot;
+
+use crate::{
+    OpenError,
+    actor::{Actor, Consensus, block_id},
+    blocks::{BlockId, Candidate},
+    fetch::{self, Fetched},
+    shared::Shared,
+};
+
+/// Rows of the log: entries by number, candidates by id, and what was signed.
+const ENTRY_PREFIX: u8 = b'e';
+const KEPT_PREFIX: u8 = b'k';
+pub(crate) const GUARD_KEY: &[u8] = b"guard";
+/// Of one entry, and of all since the last block.
+const ENTRY_BYTES_MAX: usize = 256 << 10;
+const LOG_BYTES_MAX: usize = 64 << 20;
+/// Entries since the last block.
+const ENTRIES_MAX: usize = 1 << 20;
+/// Candidates at once: those of a few rounds. Each takes memory and storage of the chain's.
+const CANDIDATES_MAX: usize = 16;
+
+/// A block that others decided.
+pub(crate) struct Decided {
+    pub(crate) height: u64,
+    pub(crate) manifest: Manifest,
+    pub(crate) block: Vec<u8>,
+    pub(crate) certificate: Vec<u8>,
+    /// Answered with whether it became the head; else why whoever sent it is wrong.
+    pub(crate) done: oneshot::Sender<Result<(), String>>,
+}
+
+/// What is written between blocks.
+#[derive(Default)]
+pub(crate) struct ConsensusLog {
+    entries: u64,
+    bytes: usize,
+    kept: BTreeSet<BlockId>,
+    /// Candidates to write before anything about them leaves.
+    unwritten: BTreeSet<BlockId>,
+}
+
+fn entry_key(number: u64) -> Vec<u8> {
+    [&[ENTRY_PREFIX], number.to_be_bytes().as_slice()].concat()
+}
+
+fn kept_key(id: &BlockId) -> Vec<u8> {
+    [&[KEPT_PREFIX], id.as_slice()].concat()
+}
+
+fn write(key: Vec<u8>, value: Option<Vec<u8>>) -> Write {
+    Write { table: Table::Log, key, value }
+}
+
+impl ConsensusLog {
+    /// What was appended since the head.
+    pub(crate) fn load(&mut self, store: &Arc<ChainStore>) -> Result<Vec<Vec<u8>>, StoreError> {
+        let rows = store.view().scan(Table::Log, &[ENTRY_PREFIX], Some(&[ENTRY_PREFIX + 1]), ENTRIES_MAX)?;
+        self.entries = rows.len() as u64;
+        self.bytes = rows.iter().map(|row| row.value.len()).sum();
+        Ok(rows.into_iter().map(|row| row.value).collect())
+    }
+
+    /// What takes all of it out, once a block is committed.
+    pub(crate) fn cleared(&mut self) -> Vec<Write> {
+        let all = std::mem::take(self);
+        let entries = (0..all.entries).map(|number| write(entry_key(number), None));
+        entries.chain(all.kept.iter().map(|id| write(kept_key(id), None))).collect()
+    }
+
+    fn append(&mut self, entry: Vec<u8>) -> Result<Write, String> {
+        self.bytes = self.bytes.saturating_add(entry.len());
+        if entry.len() > ENTRY_BYTES_MAX || self.bytes > LOG_BYTES_MAX {
+            return Err(format!("the consensus module logs {} bytes, {} since the last block", entry.len(), self.bytes));
+        }
+        let row = write(entry_key(self.entries), Some(entry));
+        self.entries += 1;
+        Ok(row)
+    }
+}
+
+impl Consensus {
+    /// What the module starts from.
+    pub(crate) fn beginning(&self, shared: &Shared, log: Vec<Vec<u8>>, kept: Vec<Judged>) -> Beginning {
+        Beginning { config: self.config.clone(), head: shared.head(), ready: shared.pool.ready(), committee: shared.committee(), log, kept }
+    }
+}
+
+impl Actor {
+    /// Executes the candidates that were kept.
+    pub(crate) async fn load_kept(&mut self) -> Result<Vec<Judged>, OpenError> {
+        let rows = self.shared.store.view().scan(Table::Log, &[KEPT_PREFIX], Some(&[KEPT_PREFIX + 1]), CANDIDATES_MAX)?;
+        let mut kept = Vec::new();
+        for row in rows {
+            let Some(id) = block_id(&row.key[1..]) else { continue };
+            self.log.kept.insert(id);
+            kept.extend(self.judge(id, row.value).await);
+        }
+        self.log.unwritten.clear();
+        Ok(kept)
+    }
+
+    /// Makes durable what a call signed, logged and shared, with all that its votes may be about; what else it asks for.
+    pub(crate) async fn remember(&mut self, effects: Vec<Effect>) -> Result<Vec<Effect>, String> {
+        let mut writes = Vec::new();
+        let mut rest = Vec::with_capacity(effects.len());
+        for effect in effects {
+            match effect {
+                Effect::AppendLog(entry) => writes.push(self.log.append(entry)?),
+                Effect::Share(id) => {
+                    self.log.unwritten.extend(block_id(&id).filter(|id| !self.log.kept.contains(id)));
+                    rest.push(Effect::Share(id));
+                }
+                other => rest.push(other),
+            }
+        }
+        if let Some(guard) = self.shared.voter.unsaved() {
+            writes.push(write(GUARD_KEY.to_vec(), Some(guard)));
+        }
+        let refused = self.shared.voter.take_refused();
+        if refused > 0 {
+            tracing::error!(chain = %self.shared.name, refused, "the consensus module asked for signatures beside earlier ones: refused");
+        }
+        if !writes.is_empty() || rest.iter().any(|effect| matches!(effect, Effect::Share(_))) {
+            for id in std::mem::take(&mut self.log.unwritten) {
+                if let Some(candidate) = self.candidates.get(&id) {
+                    writes.push(write(kept_key(&id), Some(candidate.offered.block.clone())));
+                    self.log.kept.insert(id);
+                }
+            }
+            self.shared.store.log(writes).await.map_err(|error| error.to_string())?;
+        }
+        Ok(rest)
+    }
+
+    /// Holds a candidate that was built here. The one before it is dropped, unless it was shared.
+    pub(crate) fn hold(&mut self, candidate: Candidate) {
+        if let Some(before) = self.built.replace(candidate.id) {
+            self.candidates.remove(&before);
+        }
+        self.candidates.insert(candidate.id, candidate);
+    }
+
+    /// Lets others have a candidate.
+    pub(crate) fn share(&mut self, id: &[u8]) {
+        let Some(id) = block_id(id) else { return };
+        let Some(candidate) = self.candidates.get(&id) else {
+            tracing::warn!(chain = %self.shared.name, "the consensus module shares a block that is not here");
+            return;
+        };
+        if self.built == Some(id) {
+            self.built = None;
+        }
+        self.shared.offer(id, candidate.offered.clone());
+    }
+
+    /// Gets a block from others, unless it is here.
+    pub(crate) fn obtain(&mut self, wanted: &Wanted) {
+        let Some(id) = block_id(&wanted.id) else { return };
+        let Some(peers) = self.shared.peers.clone() else { return };
+        if self.candidates.contains_key(&id) || self.fetches.len() + self.candidates.len() >= CANDIDATES_MAX {
+            return;
+        }
+        let first = wanted.member.as_slice().try_into().ok().map(NodeId);
+        self.fetches.spawn(fetch::persistently(peers, self.shared.tenant.clone(), Asked::Candidate(id), first));
+    }
+
+    /// Executes a block that others sent, and tells the module what this host makes of it.
+    pub(crate) async fn fetched(&mut self, fetched: Fetched) {
+        if let Some(judged) = self.judge(fetched.manifest.id(), fetched.block).await {
+            self.input(Input::Judged(judged)).await;
+        }
+    }
+
+    /// Executes a candidate of others, and holds it if it is valid. None where this host can say nothing of it.
+    async fn judge(&mut self, id: BlockId, block: Vec<u8>) -> Option<Judged> {
+        let verdict = match self.execute(block).await {
+            Ok(Ok(candidate)) if candidate.id == id => {
+                self.shared.offer(id, candidate.offered.clone());
+                self.candidates.insert(id, candidate);
+                self.log.unwritten.insert(id);
+                BlockVerdict::Valid
+            }
+            Ok(Ok(_)) => BlockVerdict::Invalid("it does something else here than its id says".into()),
+            Ok(Err(reason)) => BlockVerdict::Invalid(reason),
+            Err(fault) => {
+                self.shared.counters.fault(&fault);
+                tracing::warn!(chain = %self.shared.name, %fault, "a proposed block could not be executed");
+                return None;
+            }
+        };
+        if let BlockVerdict::Invalid(reason) = &verdict {
+            tracing::warn!(chain = %self.shared.name, reason, "a proposed block is invalid");
+        }
+        Some(Judged { id: id.to_vec(), verdict })
+    }
+
+    /// Commits a block that others decided, if its certificate shows that they did.
+    pub(crate) async fn decided(&mut self, decided: Decided) {
+        let Decided { height, manifest, block, certificate, done } = decided;
+        let head = self.shared.head().height;
+        if height != head + 1 || self.failure.is_some() {
+            // It came another way meanwhile.
+            drop(done.send(Ok(())));
+            return;
+        }
+        let id = manifest.id();
+        let committee = self.shared.committee();
+        let checked = if committee.is_empty() {
+            Ok(Err("nobody decides on this chain's blocks but its sequencer".into()))
+        } else {
+            self.consensus.check(&self.shared.clone(), &committee, height, &id, &certificate).await
+        };
+        let refused = match checked {
+            Ok(Ok(())) => None,
+            Ok(Err(reason)) => Some(reason),
+            Err(fault) => {
+                self.shared.counters.fault(&fault);
+                Some(format!("the certificate could not be checked: {fault}"))
+            }
+        };
+        if let Some(reason) = refused {
+            drop(done.send(Err(reason)));
+            return;
+        }
+        let candidate = match self.candidates.remove(&id) {
+            Some(candidate) => Ok(candidate),
+            None => match self.execute(block).await {
+                Ok(Ok(candidate)) if candidate.id == id => Ok(candidate),
+                Ok(Ok(_)) => Err("it does something else here than on the nodes that decided it".into()),
+                Ok(Err(reason)) => Err(format!("it is invalid here: {reason}")),
+                Err(fault) => {
+                    self.shared.counters.fault(&fault);
+                    tracing::warn!(chain = %self.shared.name, %fault, height, "a decided block could not be executed; it is tried again");
+                    drop(done.send(Err(fault.to_string())));
+                    return;
+                }
+            },
+        };
+        let committed = match candidate {
+            Ok(candidate) => self.commit(candidate, certificate).await.map_err(|error| error.to_string()),
+            Err(reason) => Err(reason),
+        };
+        match committed {
+            Ok(committed) => {
+                self.input(committed).await;
+                drop(done.send(Ok(())));
+            }
+            // Not the sender's fault: the committee has spoken, and this node cannot follow.
+            Err(reason) => self.fail(format!("the committee decided block {height}, which cannot be committed here: {reason}")),
+        }
+    }
+
+    /// Reports that a member of the committee broke the rules.
+    pub(crate) fn report(&self, evidence: &Evidence) {
+        let member = evidence.member.as_slice().try_into().map_or_else(|_| "no member".into(), |key| NodeId(key).to_string());
+        self.shared.counters.evidence.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        tracing::error!(chain = %self.shared.name, member, proof_bytes = evidence.proof.len(), "a member of the committee broke the rules");
+    }
+
+    /// What a committed block leaves to write beside it: nothing of the log, and the guard.
+    pub(crate) fn log_after(&mut self, height: u64) -> Vec<Write> {
+        let mut writes = self.log.cleared();
+        let voter = &self.shared.voter;
+        if voter.key().is_some() {
+            voter.forget_before(height + 1);
+            writes.push(write(GUARD_KEY.to_vec(), Some(voter.guard())));
+        }
+        writes
+    }
+}

@@ -1,0 +1,64 @@
+//! How the nodes of a chain reach each other. `node` brings the real network, tests a simulated one.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use subnode_types::{NodeId, Purpose};
+
+/// A future of a trait object.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The network of a node.
+pub trait Network: Send + Sync {
+    /// Takes part in a chain, known by this key among all of the network, with so many bytes per second.
+    ///
+    /// # Errors
+    /// Why not.
+    fn join(&self, chain: [u8; 32], members: &[NodeId], bytes_per_second: u64) -> Result<Joined, String>;
+}
+
+/// A chain's part in the network. It leaves once both are dropped.
+pub struct Joined {
+    /// What it sends with.
+    pub peers: Arc<dyn Peers>,
+    /// What is sent to it.
+    pub inbox: Box<dyn Inbox>,
+}
+
+/// The other nodes of a chain.
+pub trait Peers: Send + Sync {
+    /// Changes who belongs to the chain's committee.
+    fn set_members(&self, members: &[NodeId]);
+    /// Nodes that are connected and have the chain.
+    fn connected(&self) -> Vec<NodeId>;
+    /// Sends a frame to all that are connected. It may be lost.
+    fn broadcast(&self, purpose: Purpose, frame: Bytes);
+    /// Asks a node about a block.
+    fn ask(&self, to: NodeId, question: Bytes) -> Boxed<'_, Result<Bytes, String>>;
+}
+
+/// What other nodes send.
+pub trait Inbox: Send {
+    /// The next of it, the most urgent first; none once the chain has left.
+    fn next(&mut self) -> Boxed<'_, Option<PeerEvent>>;
+}
+
+/// Something another node sent. Nothing of it is checked but its length, and that consensus comes from a member.
+pub enum PeerEvent {
+    /// A frame.
+    Frame {
+        /// Who.
+        from: NodeId,
+        /// What for.
+        purpose: Purpose,
+        /// What.
+        frame: Bytes,
+    },
+    /// A question about a block. One that is not answered is refused.
+    Question {
+        /// What.
+        frame: Bytes,
+        /// Takes the answer.
+        answer: Box<dyn FnOnce(Bytes) + Send>,
+    },
+}

@@ -1,0 +1,99 @@
+//! Takes what other nodes send, answers what they ask, and sends them this node's transactions.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use subnode_chain_core::{
+    PART_BYTES,
+    wire::{self, Asked, Notice, Question, Whole},
+};
+use subnode_types::{NodeId, Purpose};
+use tokio::sync::mpsc;
+
+use crate::{
+    admission::{Origin, Submission},
+    blocks,
+    peers::{Inbox, PeerEvent},
+    shared::Shared,
+};
+
+/// Bytes of transactions sent in one frame, but for a single longer one.
+const GOSSIP_BYTES: usize = 256 << 10;
+
+/// Takes what other nodes send, until the chain has left the network.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    mut inbox: Box<dyn Inbox>,
+    frames: mpsc::Sender<Bytes>,
+    notices: mpsc::Sender<(NodeId, Notice)>,
+) {
+    while let Some(event) = inbox.next().await {
+        match event {
+            // The sender waits while the module is busy: nobody else's frames do.
+            PeerEvent::Frame { purpose: Purpose::Consensus, frame, .. } => {
+                if frames.send(frame).await.is_err() {
+                    return;
+                }
+            }
+            PeerEvent::Frame { from, purpose: Purpose::Transactions, frame } => match wire::decode::<Vec<Vec<u8>>>(&frame) {
+                // What does not fit is lost: its sender still has it.
+                Some(transactions) => drop(
+                    transactions.into_iter().try_for_each(|data| shared.submissions.try_send(Submission { data, origin: Origin::Peer })),
+                ),
+                None => tracing::debug!(chain = %shared.name, peer = %from, "transactions that do not decode"),
+            },
+            PeerEvent::Frame { from, purpose: Purpose::Blocks, frame } => match wire::decode(&frame) {
+                Some(notice) => drop(notices.try_send((from, notice))),
+                None => tracing::debug!(chain = %shared.name, peer = %from, "a notice that does not decode"),
+            },
+            PeerEvent::Frame { from, purpose: Purpose::Snapshot, .. } => {
+                tracing::debug!(chain = %shared.name, peer = %from, "snapshots are not sent unasked");
+            }
+            PeerEvent::Question { frame, answer } => {
+                if let Some(found) = wire::decode(&frame).and_then(|question| answer_to(&shared, question)) {
+                    answer(found);
+                }
+            }
+        }
+    }
+}
+
+fn answer_to(shared: &Shared, Question { block, part }: Question) -> Option<Bytes> {
+    let (offered, certificate) = match block {
+        Asked::Candidate(id) => (shared.offered(&id)?, Vec::new()),
+        Asked::Decided(height) => {
+            let (offered, certificate) = blocks::decided(&shared.store, height)
+                .inspect_err(|error| tracing::error!(chain = %shared.name, %error, "a block could not be read for another node"))
+                .ok()??;
+            (Arc::new(offered), certificate)
+        }
+    };
+    match part {
+        None => {
+            let first = offered.block.chunks(PART_BYTES).next().unwrap_or_default().to_vec();
+            Some(wire::encode(&Whole { manifest: offered.manifest.clone(), certificate, first }).into())
+        }
+        Some(index) => {
+            let part = offered.block.chunks(PART_BYTES).nth(usize::try_from(index).ok()?)?;
+            Some(Bytes::copy_from_slice(part))
+        }
+    }
+}
+
+/// Sends transactions to all other nodes.
+pub(crate) fn gossip(shared: &Shared, transactions: Vec<Vec<u8>>) {
+    let Some(peers) = &shared.peers else { return };
+    let mut frame: Vec<Vec<u8>> = Vec::new();
+    let mut bytes = 0;
+    for transaction in transactions {
+        if bytes + transaction.len() > GOSSIP_BYTES && !frame.is_empty() {
+            peers.broadcast(Purpose::Transactions, wire::encode(&std::mem::take(&mut frame)).into());
+            bytes = 0;
+        }
+        bytes += transaction.len();
+        frame.push(transaction);
+    }
+    if !frame.is_empty() {
+        peers.broadcast(Purpose::Transactions, wire::encode(&frame).into());
+    }
+}

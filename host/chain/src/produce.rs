@@ -1,0 +1,136 @@
+//! Calls the runtime module for blocks, and commits them.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use rand::RngCore;
+use subnode_sandbox::{Attributes, Built, CallError, Input, Lent, Outcome, border, charged};
+use subnode_storage::StoreError;
+use subnode_types::{BlockRef, Sealing};
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::{
+    actor::Actor,
+    blocks::{Candidate, batch},
+    lend::ViewReader,
+    notifier::Event,
+};
+
+/// Of its interval, a block of a timer waits a twelfth at most to share a synced write: 128 chains of a second then need a tenth of
+/// the writes, and every block is there within a tenth of a second.
+const PATIENT_PART: u32 = 12;
+const PATIENCE_MAX: Duration = Duration::from_millis(80);
+
+impl Actor {
+    fn candidate(&self, parent: &BlockRef, block: Vec<u8>, outcome: Outcome) -> Result<Candidate, CallError> {
+        Ok(Candidate::new(&self.shared.tenant, Some(parent), &self.shared.committees(), block, outcome)?)
+    }
+
+    /// A block on the head, from the pool.
+    pub(crate) async fn build(&mut self) -> Option<Candidate> {
+        if self.shared.store.full().is_some() {
+            // Its own slice keeps it from committing: building on is for nothing until it is resized or pruned.
+            return None;
+        }
+        let started = Instant::now();
+        let mut seed = vec![0; 32];
+        self.random.fill_bytes(&mut seed);
+        let (view, parent) = self.shared.view();
+        let timestamp_ms = self.shared.clock().next_timestamp(self.shared.options.time.now_ms());
+        let drawn = Arc::default();
+        let pool = self.shared.pool.for_build(self.draw_max, Arc::clone(&drawn));
+        let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(pool), query: None };
+        let built = match self.shared.fresh_guest(self.shared.options.block, &seed).await {
+            Ok(mut guest) => guest.build(&parent, &Attributes { timestamp_ms, seed }, lent).await,
+            Err(error) => Err(error),
+        };
+        let candidate = match built {
+            Ok(Ok(Built { block, outcome })) => self.candidate(&parent, block, outcome).map(Ok),
+            Ok(Err(invalid)) => Ok(Err(invalid)),
+            Err(fault) => Err(fault),
+        };
+        match candidate {
+            Ok(Ok(candidate)) => {
+                self.draw_max = self.draw_max.saturating_mul(2);
+                self.shared.counters.build_us.fetch_add(micros(started.elapsed()), Ordering::Relaxed);
+                Some(candidate)
+            }
+            Ok(Err(invalid)) => {
+                tracing::error!(chain = %self.shared.name, reason = %invalid.reason, "no block can be built on the head");
+                None
+            }
+            Err(fault) => {
+                self.shared.counters.fault(&fault);
+                let drawn = drawn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                tracing::warn!(chain = %self.shared.name, %fault, transactions = drawn.len(), "building a block failed");
+                if let (CallError::Guest(_), [only]) = (&fault, drawn.as_slice()) {
+                    tracing::warn!(chain = %self.shared.name, "the transaction that makes the runtime fail is dropped");
+                    self.shared.pool.lock().remove(only);
+                }
+                self.draw_max = (drawn.len() / 2).max(1);
+                None
+            }
+        }
+    }
+
+    /// What a block of others does, or why it is invalid.
+    pub(crate) async fn execute(&mut self, block: Vec<u8>) -> Result<Result<Candidate, String>, CallError> {
+        let (view, parent) = self.shared.view();
+        let lent = Lent { state: Box::new(ViewReader(view)), pool: None, query: None };
+        let mut guest = self.shared.fresh_guest(self.shared.options.block, &[]).await?;
+        match guest.execute(&parent, &block, lent).await? {
+            Ok(outcome) => self.candidate(&parent, block, outcome).map(Ok),
+            Err(invalid) => Ok(Err(invalid.reason)),
+        }
+    }
+
+    /// How long a block may wait to share a synced write: one that a timer asked for, a part of its interval.
+    fn patience(&self) -> Duration {
+        match self.shared.sealing() {
+            Sealing::Interval(ms) if self.due.is_some() => (Duration::from_millis(ms.get()) / PATIENT_PART).min(PATIENCE_MAX),
+            Sealing::Interval(_) | Sealing::Instant | Sealing::Manual => Duration::ZERO,
+        }
+    }
+
+    /// Makes a candidate the head, with all that belongs to it; what the consensus module is then told.
+    pub(crate) async fn commit(&mut self, candidate: Candidate, certificate: Vec<u8>) -> Result<Input, StoreError> {
+        let head = candidate.head();
+        let progress = candidate.outcome.progress.clone();
+        let committees = candidate.committees.clone();
+        let started = Instant::now();
+        let transactions = u64::from(candidate.outcome.transactions);
+        let patience = self.patience();
+        let mut batch = batch(candidate, certificate);
+        batch.writes.extend(self.log_after(head.height));
+        charged(&self.shared.tenant, self.shared.store.commit_within(batch, patience)).await?;
+        self.candidates.clear();
+        self.built = None;
+        self.fetches.abort_all();
+        self.fetches = JoinSet::new();
+        let counters = &self.shared.counters;
+        counters.blocks.fetch_add(1, Ordering::Relaxed);
+        counters.transactions.fetch_add(transactions, Ordering::Relaxed);
+        counters.commit_us.fetch_add(micros(started.elapsed()), Ordering::Relaxed);
+        if let Some(due) = self.due {
+            let late = micros(due.elapsed());
+            counters.late_us.fetch_add(late, Ordering::Relaxed);
+            counters.late_us_max.fetch_max(late, Ordering::Relaxed);
+        }
+        self.shared.set_head(head.clone(), committees);
+        self.shared.pool.lock().advance(progress.iter().map(|one| (one.sender.as_slice(), one.next_sequence)));
+        self.shared.clock().stamped(head.timestamp_ms, self.shared.options.time.now_ms());
+        self.shared.commits.send_modify(|commits| *commits += 1);
+        tracing::debug!(chain = %self.shared.name, height = head.height, "committed a block");
+        if !self.shared.subscriptions.is_empty() {
+            self.shared.tell(Event::Block(head.height));
+        }
+        self.shared.announce();
+        Ok(border::committed(&head, self.shared.pool.ready(), &self.shared.committee()))
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

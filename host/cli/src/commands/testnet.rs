@@ -1,0 +1,187 @@
+//! `subnode testnet`: a network of nodes, written to a directory and run on this machine.
+
+use std::{
+    fmt::Write as _,
+    io::IsTerminal,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use alloy::primitives::{U256, utils::parse_ether};
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use subnode_devnet::{DEFAULT_MNEMONIC, DevGenesis, Hardfork, accounts};
+use subnode_types::NodeId;
+use tokio::process::{Child, Command};
+
+use crate::{
+    args::{NodeArgs, TestnetArgs},
+    client::Client,
+    commands::key,
+    shutdown,
+};
+
+/// Accounts with funds on each chain, and what they have.
+const ACCOUNTS: u32 = 10;
+const ETHER: &str = "10000";
+/// How often the status line is written anew.
+const SHOWN_EVERY: Duration = Duration::from_secs(1);
+
+pub async fn run(args: TestnetArgs) -> anyhow::Result<()> {
+    let shutdown = shutdown::token()?;
+    if args.dir.join("node1").exists() {
+        eprintln!("{} is there already and taken as it is", args.dir.display());
+    } else {
+        write(&args).with_context(|| format!("write the network to {}", args.dir.display()))?;
+        eprintln!("wrote {} nodes and {} chains to {}", args.nodes, args.chains, args.dir.display());
+    }
+    if args.write_only {
+        println!("run each node with: subnode run --config {}/nodeN/subnode.toml", args.dir.display());
+        return Ok(());
+    }
+    let nodes = found(&args.dir)?;
+    let program = std::env::current_exe()?;
+    let mut running = Vec::new();
+    for node in &nodes {
+        let log = std::fs::File::create(node.join("log"))?;
+        let mut command = Command::new(&program);
+        command.arg("run").arg("--config").arg(node.join("subnode.toml")).stdin(std::process::Stdio::null());
+        // In a group of its own: Ctrl-C is for this process, which stops the nodes in turn.
+        command.stdout(log.try_clone()?).stderr(log).process_group(0).kill_on_drop(true);
+        running.push(command.spawn()?);
+    }
+    for index in 0..nodes.len() {
+        println!("node{}: http://127.0.0.1:{}  log {}", index + 1, usize::from(args.port) + index, nodes[index].join("log").display());
+    }
+    let ended = shutdown.run_until_cancelled(watch(&nodes, &mut running)).await;
+    for child in &mut running {
+        stop(child).await;
+    }
+    ended.unwrap_or(Ok(()))
+}
+
+/// Directories of nodes that are there.
+fn found(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let nodes: Vec<_> =
+        (1..).map(|number| dir.join(format!("node{number}"))).take_while(|node| node.join("subnode.toml").exists()).collect();
+    if nodes.is_empty() {
+        bail!("{} has no node1/subnode.toml", dir.display());
+    }
+    Ok(nodes)
+}
+
+async fn stop(child: &mut Child) {
+    if let Some(id) = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?))
+        && let Err(error) = rustix::process::kill_process(id, rustix::process::Signal::TERM)
+    {
+        tracing::debug!(%error, "a node has ended by itself");
+    }
+    drop(child.wait().await);
+}
+
+/// Shows how far the nodes are, until one ends.
+async fn watch(nodes: &[PathBuf], running: &mut [Child]) -> anyhow::Result<()> {
+    let live = std::io::stdout().is_terminal();
+    loop {
+        tokio::time::sleep(SHOWN_EVERY).await;
+        for (child, node) in running.iter_mut().zip(nodes) {
+            if let Some(status) = child.try_wait()? {
+                bail!("{} ended: {status}; {} says why", node.display(), node.join("log").display());
+            }
+        }
+        if live {
+            let sockets: Vec<_> = nodes.iter().map(|node| node.join("data/subnode.sock")).collect();
+            let line = tokio::task::spawn_blocking(move || line(&sockets)).await?;
+            print!("\r\x1b[K{line}");
+            std::io::Write::flush(&mut std::io::stdout())?;
+        }
+    }
+}
+
+/// The height of each chain on each node.
+fn line(sockets: &[PathBuf]) -> String {
+    let lists: Vec<Option<Value>> = sockets
+        .iter()
+        .map(|socket| {
+            let args = NodeArgs { socket: Some(socket.clone()), config: PathBuf::new(), json: false };
+            Client::connect(&args).and_then(|mut client| client.call("chain_list", &json!({}))).ok()
+        })
+        .collect();
+    let names = lists
+        .iter()
+        .flatten()
+        .find_map(|list| Some(list.as_array()?.iter().filter_map(|chain| chain["name"].as_str()).map(str::to_owned).collect::<Vec<_>>()));
+    let of = |name: String| {
+        let height = |list: &Option<Value>| {
+            let chain = list.as_ref()?.as_array()?.iter().find(|chain| chain["name"] == name.as_str())?;
+            Some(chain["stats"]["height"].as_u64()?.to_string())
+        };
+        let heights: Vec<_> = lists.iter().map(|list| height(list).unwrap_or_else(|| "-".into())).collect();
+        format!("{name} {}", heights.join("/"))
+    };
+    names.unwrap_or_default().into_iter().map(of).collect::<Vec<_>>().join("  ")
+}
+
+fn write(args: &TestnetArgs) -> anyhow::Result<()> {
+    let mut members = Vec::new();
+    for index in 0..args.nodes {
+        let dir = args.dir.join(format!("node{}", index + 1));
+        std::fs::create_dir_all(&dir)?;
+        members.push((key::new(&dir.join("node.key"))?, address(args.port, index)?));
+    }
+    for chain in 0..args.chains {
+        std::fs::write(args.dir.join(format!("chain{}.json", chain + 1)), genesis(args, chain, &members)?)?;
+    }
+    for index in 0..args.nodes {
+        let text = configuration(args, index, &members)?;
+        std::fs::write(args.dir.join(format!("node{}/subnode.toml", index + 1)), text)?;
+    }
+    Ok(())
+}
+
+fn address(port: u16, index: u16) -> anyhow::Result<SocketAddr> {
+    let port = port.checked_add(index).with_context(|| format!("no port is left after {port} for node {}", index + 1))?;
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+fn genesis(args: &TestnetArgs, chain: u16, members: &[(NodeId, SocketAddr)]) -> anyhow::Result<Vec<u8>> {
+    let funded = accounts(DEFAULT_MNEMONIC, ACCOUNTS)?;
+    let members: Vec<_> = members.iter().map(|(node, _)| json!({ "key": format!("0x{node}"), "power": 1 })).collect();
+    if args.runtime == "kv" {
+        // Whoever has the key of these bytes may change the committee: on a network of one's own, all who read this.
+        let owner = subnode_network::NodeKey::from_secret([1; 32])?.id();
+        return Ok(json!({ "owner": format!("0x{owner}"), "committee": members }).to_string().into_bytes());
+    }
+    let balance: U256 = parse_ether(ETHER)?;
+    let genesis = DevGenesis {
+        chain_id: DevGenesis::DEFAULT_CHAIN_ID + u64::from(chain),
+        hardfork: Hardfork::default(),
+        balances: funded.iter().map(|account| (account.address, balance)).collect(),
+        gas_limit: DevGenesis::DEFAULT_GAS_LIMIT,
+        base_fee: DevGenesis::DEFAULT_BASE_FEE,
+        timestamp: SystemTime::now().duration_since(UNIX_EPOCH).context("the machine's clock is before 1970")?.as_secs(),
+        extension: json!({ "committee": { "owner": funded[0].address, "members": members } }),
+    };
+    Ok(genesis.to_json())
+}
+
+fn configuration(args: &TestnetArgs, index: u16, members: &[(NodeId, SocketAddr)]) -> anyhow::Result<String> {
+    let listen = address(args.port, index)?;
+    let mut text = format!(
+        "data-dir = \"data\"\n\n[rpc]\nlisten = \"{listen}\"\n\n[network]\nlisten = \"{listen}\"\nname = \"testnet\"\nkey = \"node.key\"\n\n[network.peers]\n"
+    );
+    for (position, (node, address)) in members.iter().enumerate() {
+        if position != usize::from(index) {
+            writeln!(text, "{node} = \"{address}\"")?;
+        }
+    }
+    for chain in 1..=args.chains {
+        write!(
+            text,
+            "\n[[chain]]\nname = \"chain{chain}\"\nruntime = \"{}\"\nconsensus = \"bft\"\ngenesis = \"../chain{chain}.json\"\nsealing = \"{}\"\n",
+            args.runtime, args.sealing
+        )?;
+    }
+    Ok(text)
+}

@@ -1,0 +1,85 @@
+//! The real network, as chains use it.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use subnode_chain::{Boxed, Inbox, Joined, Network, PeerEvent, Peers};
+use subnode_network::{ChainKey, Incoming, Membership};
+use subnode_types::{NodeId, Purpose};
+
+/// How a node takes part in a network.
+#[derive(Clone)]
+pub struct Peering {
+    /// The network.
+    pub network: Arc<dyn Network>,
+    /// The secret of the node's key, which votes for it.
+    pub secret: [u8; 32],
+}
+
+/// One QUIC endpoint for all chains, and where other nodes are.
+pub struct Overlay {
+    network: subnode_network::Network,
+    addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
+}
+
+impl Overlay {
+    /// Of an open endpoint. Nodes without an address are not called, but may call.
+    #[must_use]
+    pub fn new(network: subnode_network::Network, addresses: BTreeMap<NodeId, SocketAddr>) -> Self {
+        Self { network, addresses: Arc::new(addresses) }
+    }
+}
+
+fn located(addresses: &BTreeMap<NodeId, SocketAddr>, members: &[NodeId]) -> BTreeMap<NodeId, Option<SocketAddr>> {
+    members.iter().map(|member| (*member, addresses.get(member).copied())).collect()
+}
+
+impl Network for Overlay {
+    fn join(&self, chain: [u8; 32], members: &[NodeId], bytes_per_second: u64) -> Result<Joined, String> {
+        let members = located(&self.addresses, members);
+        let (membership, inbox) = self.network.join(ChainKey(chain), members, bytes_per_second).map_err(|error| error.to_string())?;
+        let peers = Arc::new(Neighbours { membership, addresses: self.addresses.clone() });
+        Ok(Joined { peers, inbox: Box::new(Mailbox(inbox)) })
+    }
+}
+
+struct Neighbours {
+    membership: Membership,
+    addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
+}
+
+impl Peers for Neighbours {
+    fn set_members(&self, members: &[NodeId]) {
+        self.membership.set_members(located(&self.addresses, members));
+    }
+
+    fn connected(&self) -> Vec<NodeId> {
+        self.membership.connected()
+    }
+
+    fn broadcast(&self, purpose: Purpose, frame: Bytes) {
+        if let Err(error) = self.membership.broadcast(purpose, &frame) {
+            tracing::warn!(%error, ?purpose, "a frame was not sent");
+        }
+    }
+
+    fn ask(&self, to: NodeId, question: Bytes) -> Boxed<'_, Result<Bytes, String>> {
+        Box::pin(async move { self.membership.request(to, Purpose::Blocks, question).await.map_err(|error| error.to_string()) })
+    }
+}
+
+struct Mailbox(subnode_network::Inbox);
+
+impl Inbox for Mailbox {
+    fn next(&mut self) -> Boxed<'_, Option<PeerEvent>> {
+        Box::pin(async move {
+            Some(match self.0.next().await? {
+                Incoming::Frame(received) => PeerEvent::Frame { from: received.from, purpose: received.purpose, frame: received.frame },
+                Incoming::Request(mut request) => {
+                    let frame = std::mem::take(&mut request.frame);
+                    PeerEvent::Question { frame, answer: Box::new(|answer| request.answer(answer)) }
+                }
+            })
+        })
+    }
+}

@@ -1,0 +1,114 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use subnode_sandbox::Signer;
+use subnode_types::{NodeId, Position};
+
+use crate::Guard;
+
+/// Before everything that is signed: no vote is a signature of anything else.
+const DOMAIN: &[u8] = b"subnode vote 1\0";
+
+/// Signs and checks the votes of one chain.
+///
+/// A signature may leave this host once [`Self::unsaved`] is durable, and not before.
+pub struct Voter {
+    key: Option<SigningKey>,
+    chain: [u8; 32],
+    guarded: Mutex<Guarded>,
+}
+
+struct Guarded {
+    guard: Guard,
+    unsaved: bool,
+    /// Signatures that were refused since this was last asked.
+    refused: u64,
+}
+
+impl Voter {
+    /// A voter for the chain with this key among all of a network. Without a secret it only checks.
+    #[must_use]
+    pub fn new(secret: Option<[u8; 32]>, chain: [u8; 32], guard: Guard) -> Self {
+        let key = secret.map(|secret| SigningKey::from_bytes(&secret));
+        Self { key, chain, guarded: Mutex::new(Guarded { guard, unsaved: false, refused: 0 }) }
+    }
+
+    fn guarded(&self) -> MutexGuard<'_, Guarded> {
+        self.guarded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn message(&self, at: Position, text: &[u8]) -> Vec<u8> {
+        [DOMAIN, &self.chain, &at.height.to_be_bytes(), &at.round.to_be_bytes(), &[at.step], text].concat()
+    }
+
+    /// The guard to make durable, if it has changed since this was last asked.
+    #[must_use]
+    pub fn unsaved(&self) -> Option<Vec<u8>> {
+        let mut guarded = self.guarded();
+        std::mem::take(&mut guarded.unsaved).then(|| guarded.guard.encode())
+    }
+
+    /// The guard as it is.
+    #[must_use]
+    pub fn guard(&self) -> Vec<u8> {
+        let mut guarded = self.guarded();
+        guarded.unsaved = false;
+        guarded.guard.encode()
+    }
+
+    /// How many signatures were refused since this was last asked.
+    #[must_use]
+    pub fn take_refused(&self) -> u64 {
+        std::mem::take(&mut self.guarded().refused)
+    }
+
+    /// Forgets what was signed for blocks before this height, which are committed.
+    pub fn forget_before(&self, height: u64) {
+        self.guarded().guard.forget_before(height);
+    }
+}
+
+impl Signer for Voter {
+    fn key(&self) -> Option<NodeId> {
+        self.key.as_ref().map(|key| NodeId(key.verifying_key().to_bytes()))
+    }
+
+    fn sign(&self, at: Position, text: &[u8]) -> Option<[u8; 64]> {
+        let key = self.key.as_ref()?;
+        let mut guarded = self.guarded();
+        let Some(new) = guarded.guard.sign(at, text) else {
+            guarded.refused += 1;
+            return None;
+        };
+        guarded.unsaved |= new;
+        Some(key.sign(&self.message(at, text)).to_bytes())
+    }
+
+    fn verify(&self, key: NodeId, at: Position, text: &[u8], signature: &[u8; 64]) -> bool {
+        let signature = Signature::from_bytes(signature);
+        VerifyingKey::from_bytes(&key.0).is_ok_and(|key| key.verify_strict(&self.message(at, text), &signature).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_are_of_one_chain_and_position() {
+        let (first, second) = (Voter::new(Some([1; 32]), [7; 32], Guard::default()), Voter::new(None, [8; 32], Guard::default()));
+        let at = Position { height: 1, round: 2, step: 3 };
+        let key = first.key().expect("a key");
+        let signature = first.sign(at, b"yes").expect("the first");
+        assert!(first.verify(key, at, b"yes", &signature));
+        assert!(!first.verify(key, at, b"no", &signature));
+        assert!(!first.verify(key, Position { step: 4, ..at }, b"yes", &signature));
+        assert!(!second.verify(key, at, b"yes", &signature), "another chain");
+        assert_eq!((second.key(), second.sign(at, b"yes")), (None, None));
+        assert_eq!((first.sign(at, b"no"), first.take_refused()), (None, 1));
+        let saved = first.unsaved().expect("a change");
+        assert_eq!(first.unsaved(), None);
+        let restarted = Voter::new(Some([1; 32]), [7; 32], Guard::decode(&saved).expect("encoded"));
+        assert_eq!((restarted.sign(at, b"no"), restarted.sign(at, b"yes")), (None, Some(signature)));
+    }
+}

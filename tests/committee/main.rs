@@ -1,0 +1,215 @@
+//! Four nodes in processes of their own run three chains together, over QUIC on loopback, while clients write to them: one is killed, one is
+//! cut off, and the committee changes by a transaction.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod net;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use alloy::primitives::{Address, address, hex, keccak256};
+use serde_json::{Value, json};
+use subnode_tests::{http::Client, transfer::Sender};
+
+use crate::net::Net;
+
+const NODES: usize = 4;
+const CHAINS: usize = 3;
+/// `subnode testnet` numbers its chains from here.
+const FIRST_CHAIN_ID: u64 = 31_337;
+/// Where a chain's committee is.
+const COMMITTEE: Address = address!("00000000000000000000000000000000005b0de0");
+/// A node waits three seconds for a proposal, then a second each for votes, and twice that much where two turns in a row are missed.
+const VIEW_CHANGE: Duration = Duration::from_secs(11);
+/// Anything that does not happen within this does not happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Transactions that a node has answered with a receipt: the block each is in.
+type Acknowledged = Mutex<BTreeMap<String, Value>>;
+
+fn client(net: &Net, node: usize, chain: usize) -> Option<Client> {
+    Some(Client::connect(net.address(node)?).ok()?.at(&format!("/chain/chain{}", chain + 1)))
+}
+
+fn height(net: &Net, node: usize, chain: usize) -> Option<u64> {
+    let number = client(net, node, chain)?.call("eth_blockNumber", &json!([])).ok()?;
+    u64::from_str_radix(number.as_str()?.trim_start_matches("0x"), 16).ok()
+}
+
+/// Waits until it is so.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !so() {
+        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        // Polling is a client's only way; the condition, not the time, decides.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The chain has so many more blocks on a node than now.
+fn goes_on(net: &Net, node: usize, chain: usize, blocks: u64) {
+    let from = height(net, node, chain).unwrap();
+    until(&format!("{blocks} blocks of chain {chain} on node {node} after {from}"), || {
+        height(net, node, chain).is_some_and(|height| height >= from + blocks)
+    });
+}
+
+/// One account's transfers on one chain, through whichever node answers, until told to stop.
+fn load(net: &Net, chain: usize, account: usize, acknowledged: &Acknowledged, stop: &AtomicBool) {
+    let mut sender = Sender::on(FIRST_CHAIN_ID + chain as u64, account);
+    let mut turn = account;
+    while !stop.load(Ordering::Relaxed) {
+        let signed = sender.sign(Address::repeat_byte(7), 21_000, Vec::new()).unwrap();
+        let hash = json!(hex::encode_prefixed(keccak256(hex::decode(&signed).unwrap())));
+        // Until a receipt is there: a node that is killed takes what waited in its pool along.
+        'sent: while !stop.load(Ordering::Relaxed) {
+            turn = (turn + 1) % NODES;
+            let Some(mut client) = client(net, turn, chain) else { continue };
+            drop(client.call("eth_sendRawTransaction", &json!([signed])));
+            for _ in 0..60 {
+                match client.call("eth_getTransactionReceipt", &json!([hash])) {
+                    Ok(Value::Null) => std::thread::sleep(Duration::from_millis(50)),
+                    Ok(receipt) => {
+                        acknowledged.lock().unwrap().insert(hash.as_str().unwrap().to_owned(), receipt["blockHash"].clone());
+                        break 'sent;
+                    }
+                    Err(_) => continue 'sent,
+                }
+            }
+        }
+    }
+}
+
+/// The longest that a chain stood still on a node that was there all the while.
+fn longest_pause(net: &Net, chain: usize, stop: &AtomicBool) -> Duration {
+    let (mut last, mut since, mut longest) = (0, Instant::now(), Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) {
+        if let Some(now) = height(net, 0, chain)
+            && now > last
+        {
+            if last > 0 {
+                longest = longest.max(since.elapsed());
+            }
+            (last, since) = (now, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    longest
+}
+
+/// All nodes have the same blocks, and every transaction that any of them has acknowledged.
+fn agree(net: &Net, acknowledged: &[Acknowledged]) {
+    for (chain, acknowledged) in acknowledged.iter().enumerate() {
+        let least = (0..NODES).map(|node| height(net, node, chain).unwrap()).min().unwrap();
+        let mut clients: Vec<_> = (0..NODES).map(|node| client(net, node, chain).unwrap()).collect();
+        for number in 1..=least {
+            let hashes: Vec<_> = clients
+                .iter_mut()
+                .map(|client| client.call("eth_getBlockByNumber", &json!([format!("{number:#x}"), false])).unwrap()["hash"].clone())
+                .collect();
+            assert!(hashes.iter().all(|hash| hash.is_string() && *hash == hashes[0]), "chain {chain}, block {number}: {hashes:?}");
+        }
+        let acknowledged = acknowledged.lock().unwrap();
+        assert!(acknowledged.len() > 10, "chain {chain} had {} transactions", acknowledged.len());
+        for (hash, block) in acknowledged.iter() {
+            for client in &mut clients {
+                let receipt = client.call("eth_getTransactionReceipt", &json!([hash])).unwrap();
+                assert_eq!(receipt["blockHash"], *block, "chain {chain}: {hash} is lost or elsewhere");
+            }
+        }
+    }
+}
+
+/// Sets a member's power by the contract's owner, on one chain.
+fn set_power(net: &Net, chain: usize, key: &str, power: u64) {
+    let mut owner = Sender::on(FIRST_CHAIN_ID + chain as u64, 0);
+    let mut client = client(net, 0, chain).unwrap();
+    let account = json!([alloy::hex::encode_prefixed(owner.address()), "latest"]);
+    let nonce = client.call("eth_getTransactionCount", &account).unwrap();
+    owner.nonce = u64::from_str_radix(nonce.as_str().unwrap().trim_start_matches("0x"), 16).unwrap();
+    let mut call = keccak256("setMember(bytes32,uint64)")[..4].to_vec();
+    call.extend(hex::decode(key).unwrap());
+    call.extend([0; 24]);
+    call.extend(power.to_be_bytes());
+    let hash = owner.call(&mut client, COMMITTEE, 100_000, call).unwrap();
+    until("the committee's transaction is in a block", || {
+        let receipt = client.call("eth_getTransactionReceipt", &json!([hash])).unwrap();
+        assert!(receipt.is_null() || receipt["status"] == "0x1", "{receipt}");
+        !receipt.is_null()
+    });
+}
+
+#[test]
+fn four_nodes_run_three_chains_through_a_kill_a_cut_and_a_change_of_committee() {
+    let net = Net::new(NODES, CHAINS);
+    for node in 0..NODES {
+        net.start(node);
+    }
+    let net = &net;
+    let acknowledged: Vec<Acknowledged> = (0..CHAINS).map(|_| Mutex::default()).collect();
+    let stop = AtomicBool::new(false);
+    let pauses = std::thread::scope(|scope| {
+        for (chain, acknowledged) in acknowledged.iter().enumerate() {
+            for account in 1..3 {
+                let stop = &stop;
+                scope.spawn(move || load(net, chain, account, acknowledged, stop));
+            }
+        }
+        let watches: Vec<_> = (0..CHAINS)
+            .map(|chain| {
+                scope.spawn({
+                    let stop = &stop;
+                    move || longest_pause(net, chain, stop)
+                })
+            })
+            .collect();
+        let faults = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            (0..CHAINS).for_each(|chain| goes_on(net, 0, chain, 4));
+
+            // One is killed. The others go on, and it catches up when it is back.
+            net.kill(3);
+            (0..CHAINS).for_each(|chain| goes_on(net, 0, chain, 5));
+            net.start(3);
+            for chain in 0..CHAINS {
+                let reached = height(net, 0, chain).unwrap();
+                until("the killed node catches up", || height(net, 3, chain).is_some_and(|height| height >= reached));
+            }
+
+            // One is cut off: the others do not hear it, nor it them.
+            net.cut(2, true);
+            (0..CHAINS).for_each(|chain| goes_on(net, 0, chain, 5));
+            net.cut(2, false);
+            for chain in 0..CHAINS {
+                let reached = height(net, 0, chain).unwrap();
+                until("the node that was cut off catches up", || height(net, 2, chain).is_some_and(|height| height >= reached));
+            }
+
+            // The committee of one chain changes: the one that leaves is not missed, and follows.
+            set_power(net, 1, &net.key(3), 0);
+            goes_on(net, 0, 1, 3);
+            net.kill(3);
+            goes_on(net, 0, 1, 8);
+            net.start(3);
+            set_power(net, 1, &net.key(3), 2);
+            goes_on(net, 3, 1, 4);
+        }));
+        stop.store(true, Ordering::Relaxed);
+        if let Err(panic) = faults {
+            eprintln!("{}", net.logs());
+            std::panic::resume_unwind(panic);
+        }
+        watches.into_iter().map(|watch| watch.join().unwrap()).collect::<Vec<_>>()
+    });
+    for chain in 0..CHAINS {
+        let reached = height(net, 0, chain).unwrap();
+        (0..NODES).for_each(|node| until("all nodes are there", || height(net, node, chain).is_some_and(|height| height >= reached)));
+    }
+    agree(net, &acknowledged);
+    assert!(pauses.iter().all(|pause| *pause < VIEW_CHANGE), "chains stood still for {pauses:?}");
+}

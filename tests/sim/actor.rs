@@ -1,0 +1,198 @@
+//! Members that break the rules. Each runs the honest code, and its words are changed on their way.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use malachite_types::NilOrVal;
+use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
+use subnode_bft::{
+    context::{BlockId, Height, Key, Proposal, Signature, Vote},
+    message::{Certificate, Message, decode, encode},
+    signing::{of_proposal, of_vote},
+};
+use subnode_chain_core::{
+    Manifest,
+    wire::{self, Asked, Notice, Question, Whole},
+};
+use subnode_sandbox::Signer;
+use subnode_signer::{Guard, Voter};
+use subnode_types::{NodeId, Position, Purpose};
+
+/// How a member is bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Says one thing to some and another to others.
+    Equivocator,
+    /// Tells half of the others nothing, and gives nobody a block.
+    Withholder,
+    /// Says everything many times, among nonsense, votes of outsiders, and votes for times that never come.
+    Flooder,
+    /// Forgets what it signed whenever it is started.
+    Amnesiac,
+    /// Shows majorities that there were not.
+    ForgedCertificates,
+    /// Proposes what is no block.
+    InvalidProposer,
+    /// Says that it is far ahead, and has anything but the blocks that it is asked for.
+    LyingSyncPeer,
+}
+
+/// A bad member.
+pub(crate) struct Actor {
+    pub kind: Kind,
+    pub node: NodeId,
+    secret: [u8; 32],
+    chain: [u8; 32],
+    random: StdRng,
+    /// What it proposes that is no block, by id.
+    junk: BTreeMap<[u8; 32], Vec<u8>>,
+    /// Certificates that it has seen go by, of any block.
+    certificates: Vec<Vec<u8>>,
+}
+
+impl Actor {
+    pub(crate) fn new(kind: Kind, node: NodeId, secret: [u8; 32], seed: u64) -> Self {
+        let random = StdRng::seed_from_u64(seed ^ 0xbad);
+        Self { kind, node, secret, chain: [0; 32], random, junk: BTreeMap::new(), certificates: Vec::new() }
+    }
+
+    /// Hears which chain this is.
+    pub(crate) fn set_chain(&mut self, chain: [u8; 32]) {
+        self.chain = chain;
+    }
+
+    fn signature(&self, secret: [u8; 32], (at, text): (subnode_sdk::consensus::Position, Vec<u8>)) -> Signature {
+        // It remembers nothing, so it signs anything.
+        let at = Position { height: at.height, round: at.round, step: at.step };
+        let signature = Voter::new(Some(secret), self.chain, Guard::default()).sign(at, &text).expect("a first signature");
+        Signature::from_bytes(&signature).expect("64 bytes")
+    }
+
+    fn vote(&self, vote: Vote) -> Bytes {
+        let signature = self.signature(self.secret, of_vote(&vote));
+        encode(&Message::Vote(vote, signature)).into()
+    }
+
+    fn proposal(&self, proposal: Proposal) -> Bytes {
+        let signature = self.signature(self.secret, of_proposal(&proposal));
+        encode(&Message::Proposal(proposal, signature)).into()
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.random.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    fn id(&mut self) -> BlockId {
+        let mut id = [0; 32];
+        self.random.fill_bytes(&mut id);
+        BlockId(id)
+    }
+
+    /// What it says to `to` in place of a frame.
+    pub(crate) fn say(&mut self, to: NodeId, purpose: Purpose, frame: &Bytes) -> Vec<(Purpose, Bytes)> {
+        let honest = vec![(purpose, frame.clone())];
+        let half = to.0[31] % 2 == 0;
+        let message = (purpose == Purpose::Consensus).then(|| decode::<Message>(frame)).flatten();
+        match (self.kind, message) {
+            (Kind::Equivocator, Some(Message::Vote(mut vote, _))) if half => {
+                vote.block = match vote.block {
+                    NilOrVal::Val(_) => NilOrVal::Nil,
+                    NilOrVal::Nil => NilOrVal::Val(self.id()),
+                };
+                vec![(purpose, self.vote(vote)), (purpose, frame.clone())]
+            }
+            (Kind::Equivocator, Some(Message::Proposal(mut proposal, _))) if half => {
+                proposal.block = self.id();
+                vec![(purpose, self.proposal(proposal))]
+            }
+            (Kind::Withholder, _) if half => Vec::new(),
+            (Kind::Flooder, _) => self.flood(purpose, frame),
+            (Kind::ForgedCertificates, Some(Message::Vote(vote, signature))) => {
+                let block = self.id();
+                let key = Key(self.node.0);
+                // Its own vote as that of everyone, and many times.
+                let signatures: Vec<_> = (0..7).map(|i| (if i < 4 { key } else { Key([i; 32]) }, signature)).collect();
+                let polka = Message::Polka { height: vote.height, round: vote.round, block, signatures };
+                let stranger = Vote { precommit: true, block: NilOrVal::Val(block), voter: Key(to.0), ..vote.clone() };
+                let votes = vec![(vote.clone(), signature), (stranger.clone(), signature), (stranger, signature)];
+                let round = Message::Round { height: vote.height, round: vote.round + 1, skip: true, votes };
+                vec![(purpose, encode(&polka).into()), (purpose, encode(&round).into()), (purpose, frame.clone())]
+            }
+            (Kind::InvalidProposer, Some(Message::Proposal(mut proposal, _))) => {
+                let block = self.bytes(300);
+                let Ok(manifest) = Manifest::of(&block, [9; 32]) else { return honest };
+                proposal.block = BlockId(manifest.id());
+                self.junk.insert(manifest.id(), block);
+                vec![(purpose, self.proposal(proposal))]
+            }
+            (Kind::LyingSyncPeer, _) if purpose == Purpose::Blocks => {
+                let ahead = self.random.random_range(1..1_000_000);
+                vec![(purpose, wire::encode(&Notice::Head(ahead)).into())]
+            }
+            _ => honest,
+        }
+    }
+
+    fn flood(&mut self, purpose: Purpose, frame: &Bytes) -> Vec<(Purpose, Bytes)> {
+        let mut frames = vec![(purpose, frame.clone()); 5];
+        frames.push((purpose, frame.slice(..frame.len() / 2)));
+        for purpose in [Purpose::Consensus, Purpose::Transactions, Purpose::Blocks] {
+            let length = self.random.random_range(0..2_000);
+            frames.push((purpose, self.bytes(length).into()));
+        }
+        let (block, round) = (self.id(), self.random.random());
+        let height = Height(self.random.random_range(0..20));
+        let mut vote = Vote { precommit: self.random.random(), height, round, block: NilOrVal::Val(block), voter: Key(self.node.0) };
+        frames.push((Purpose::Consensus, self.vote(vote.clone())));
+        vote.round %= 2_000;
+        frames.push((Purpose::Consensus, self.vote(vote.clone())));
+        // An outsider's, whose signature is good.
+        let outsider = [self.random.random(); 32];
+        vote.voter = Key(Voter::new(Some(outsider), self.chain, Guard::default()).key().expect("a key").0);
+        let signature = self.signature(outsider, of_vote(&vote));
+        frames.push((Purpose::Consensus, encode(&Message::Vote(vote, signature)).into()));
+        frames
+    }
+
+    /// What it answers; none leaves that to the honest code, and the inner none is no answer.
+    pub(crate) fn answer(&mut self, question: &Bytes) -> Option<Option<Bytes>> {
+        let Question { block, part } = wire::decode(question)?;
+        let whole = |block: Vec<u8>, certificate: Vec<u8>| {
+            let manifest = Manifest::of(&block, [9; 32]).ok()?;
+            Some(Bytes::from(wire::encode(&Whole { manifest, certificate, first: block })))
+        };
+        match (self.kind, block) {
+            (Kind::Withholder, _) => Some(None),
+            (Kind::InvalidProposer, Asked::Candidate(id)) => self.junk.get(&id).map(|block| whole(block.clone(), Vec::new())),
+            (Kind::LyingSyncPeer, _) if part.is_some() => Some(Some(self.bytes(100).into())),
+            (Kind::LyingSyncPeer, _) => {
+                let (block, certificate) = (self.bytes(100), self.bytes(200));
+                Some(if self.random.random() { whole(block, certificate) } else { Some(block.into()) })
+            }
+            (Kind::ForgedCertificates, Asked::Decided(_)) => {
+                let block = self.bytes(100);
+                // A good one of another block, or one with its own vote many times.
+                let certificate = if let Some(other) = self.certificates.first().filter(|_| self.random.random()) {
+                    other.clone()
+                } else {
+                    let id = BlockId(Manifest::of(&block, [9; 32]).ok()?.id());
+                    let vote = Vote { precommit: true, height: Height(1), round: 0, block: NilOrVal::Val(id), voter: Key(self.node.0) };
+                    let signature = self.signature(self.secret, of_vote(&vote));
+                    encode(&Certificate { round: 0, signatures: vec![(Key(self.node.0), signature); 7] })
+                };
+                Some(whole(block, certificate))
+            }
+            _ => None,
+        }
+    }
+
+    /// Overhears an answer of another node's.
+    pub(crate) fn overhear(&mut self, answer: &Bytes) {
+        if let Some(whole) = wire::decode::<Whole>(answer).filter(|whole| !whole.certificate.is_empty()) {
+            self.certificates.truncate(8);
+            self.certificates.insert(0, whole.certificate);
+        }
+    }
+}
