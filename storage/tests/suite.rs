@@ -54,6 +54,27 @@ fn a_past_height_reads_as_it_was() {
 }
 
 #[test]
+fn a_log_is_counted_and_kept_through_a_revert() {
+    each(|store| {
+        let chain = open(store, "a", Retention::Archive);
+        let log = |key: &[u8], value: Option<&[u8]>| Write { table: Table::Log, key: key.to_vec(), value: value.map(<[u8]>::to_vec) };
+        commit(&chain, 0, vec![state(b"x", Some(b"0"))]);
+        commit(&chain, 1, vec![state(b"x", Some(b"1"))]);
+        let (version, before) = (chain.version(), chain.live_bytes());
+        wait(chain.log(vec![log(b"signed", Some(b"vote")), log(b"gone", Some(b"entry"))])).unwrap();
+        assert_eq!((chain.version(), chain.live_bytes() > before), (version, true), "no version, but bytes");
+        commit(&chain, 2, vec![state(b"x", Some(b"2")), log(b"gone", None)]);
+        wait(chain.revert_to(1)).unwrap();
+        let view = chain.view();
+        assert_eq!(view.get(Table::State, b"x").unwrap(), Some(b"0".to_vec()));
+        assert_eq!(view.get(Table::Log, b"signed").unwrap(), Some(b"vote".to_vec()), "what was signed stays signed");
+        assert_eq!(view.get(Table::Log, b"gone").unwrap(), None, "what a block did with the log is not undone");
+        chain.set_limit_bytes(chain.live_bytes());
+        assert!(matches!(wait(chain.log(vec![log(b"more", Some(&[0; 100]))])), Err(StoreError::SliceFull { .. })));
+    });
+}
+
+#[test]
 fn a_revert_restores_every_table_and_voids_views() {
     each(|store| {
         let chain = open(store, "a", Retention::Archive);

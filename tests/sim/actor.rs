@@ -93,7 +93,7 @@ impl Actor {
     /// What it says to `to` in place of a frame.
     pub(crate) fn say(&mut self, to: NodeId, purpose: Purpose, frame: &Bytes) -> Vec<(Purpose, Bytes)> {
         let honest = vec![(purpose, frame.clone())];
-        let half = to.0[31] % 2 == 0;
+        let half = to.0[31].is_multiple_of(2);
         let message = (purpose == Purpose::Consensus).then(|| decode::<Message>(frame)).flatten();
         match (self.kind, message) {
             (Kind::Equivocator, Some(Message::Vote(mut vote, _))) if half => {

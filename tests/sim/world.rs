@@ -10,7 +10,7 @@ use std::{
 };
 
 use ed25519_dalek::{Signer, SigningKey};
-use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use rand::{Rng, RngCore, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::json;
 use subnode_chain::{Chain, ChainParts, Reply, TimeSource};
 use subnode_devnet::default_options;
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long faults last, in simulated time.
-const TROUBLED: Duration = Duration::from_secs(12);
+const TROUBLED: Duration = Duration::from_secs(8);
 /// How soon all nodes must go on once the network is well: some rounds of the longest timeouts there were.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(120);
 /// Blocks each node must commit then.
@@ -112,6 +112,13 @@ struct Node {
     shown: u64,
 }
 
+impl Node {
+    /// How often it saw a member break the rules, since it was started.
+    fn evidence(&self) -> u64 {
+        self.chain.as_ref().map_or(0, |chain| chain.stats().evidence)
+    }
+}
+
 /// A run.
 pub(crate) struct World {
     plan: Plan,
@@ -179,7 +186,8 @@ impl World {
             network: Some(self.links.port(node.id)),
             vote_secret: Some(node.secret),
         };
-        let seed = std::array::from_fn(|i| (self.seed as u8).wrapping_add((index * 7 + i) as u8));
+        let mut seed = [0; 32];
+        StdRng::seed_from_u64(self.seed.wrapping_mul(8).wrapping_add(index as u64)).fill_bytes(&mut seed);
         let time = TimeSource::Since(node.clock_ms, self.started);
         let mut options = subnode_chain::ChainOptions { seed: Some(seed), ..default_options(Sealing::Instant, time) };
         // Real time is not what passes here.
@@ -251,7 +259,7 @@ impl World {
         let name = format!("key {}", sequence % 5);
         let owner = self.client.verifying_key();
         let value = sequence.to_string();
-        let head = [owner.as_bytes(), &sequence.to_be_bytes()[..], &[name.len() as u8], name.as_bytes(), value.as_bytes()].concat();
+        let head = [owner.as_bytes(), &sequence.to_be_bytes()[..], &[u8::try_from(name.len()).unwrap()], name.as_bytes(), value.as_bytes()].concat();
         let transaction = [&head[..], &self.client.sign(&head).to_bytes()].concat();
         let params = json!([hex(&transaction)]).to_string();
         // It may be there already.
@@ -321,6 +329,9 @@ impl World {
             if let Some(reason) = self.ended().await {
                 return Err(reason);
             }
+        }
+        if self.plan.bad == Some(Kind::Equivocator) && self.nodes[1..].iter().all(|node| node.evidence() == 0) {
+            return Err("nobody has seen that a member says two things".into());
         }
         self.same_state()
     }

@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn members(powers: &[u64]) -> Vec<Validator> {
-        powers.iter().enumerate().map(|(i, power)| Validator { node: NodeId([i as u8; 32]), power: *power }).collect()
+        (0_u8..).zip(powers).map(|(i, power)| Validator { node: NodeId([i; 32]), power: *power }).collect()
     }
 
     #[test]

@@ -1,16 +1,27 @@
 //! One chain's life: transactions in, blocks out, questions answered.
 //!
-//! A [`Chain`] is a handle to three tasks: the *actor* drives the consensus module and commits blocks, *admission* checks
+//! A [`Chain`] is a handle to its tasks: the *actor* drives the consensus module and commits blocks, *admission* checks
 //! transactions in batches, and the *notifier* tells subscribers. Queries run beside them, on instances of their own, and
-//! never wait for a block.
+//! never wait for a block. Among other nodes ([`Network`]) there are two more: the *post* takes what they send and answers what they
+//! ask, and one *follows* them, getting the blocks that this node lacks.
 //!
 //! ```text
 //! client ─ query ─▶ instance ─ answer ─▶ client
 //!             └ action ─▶ admission ─▶ pool ─ ready ─▶ actor ◀─ effects ─ consensus module
 //!                                        └── draw ──▶ build ─▶ commit ─▶ notifier ─▶ subscribers
+//!
+//! node ─ frame ─▶ post ─ message ─▶ actor ─ obtain ─▶ fetch ─ block ─▶ execute ─ judged ─▶ consensus module
+//!                   └ height ─▶ follow ─ fetch ─▶ block, certificate ─▶ actor ─▶ check, execute, commit
 //! ```
 //!
-//! Not here: JSON and sockets (`rpc`), other chains (`node`), how tables are kept (`storage`).
+//! | from other nodes | bound |
+//! |---|---|
+//! | consensus messages that wait | 256; then their senders wait |
+//! | transactions, notices | as many as fit the mailboxes; the rest is dropped, and comes again |
+//! | blocks fetched or held at once | 16, none unasked; each takes memory of the chain's |
+//! | a module's log between two blocks | 64 MiB |
+//!
+//! Not here: JSON and sockets (`rpc`, `network`), other chains (`node`), how tables are kept (`storage`).
 
 mod actor;
 mod admission;

@@ -79,6 +79,8 @@ pub struct ChainStats {
     pub queries_refused: u64,
     /// Calls that ended by the modules' doing.
     pub guest_faults: u64,
+    /// Times that a member of the committee was seen to break the rules.
+    pub evidence: u64,
     /// Calls that ended by this host's.
     pub host_faults: u64,
     /// Open subscriptions.
@@ -116,6 +118,7 @@ impl ChainStats {
             queries: count(&counters.queries),
             queries_refused: count(&counters.queries_refused),
             guest_faults: count(&counters.guest_faults),
+            evidence: count(&counters.evidence),
             host_faults: count(&counters.host_faults),
             subscriptions: shared.subscriptions.len(),
         }

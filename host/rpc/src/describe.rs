@@ -54,6 +54,7 @@ pub(crate) fn chain(info: &ChainInfo) -> Value {
             "queries": stats.queries,
             "queriesRefused": stats.queries_refused,
             "guestFaults": stats.guest_faults,
+            "evidence": stats.evidence,
             "hostFaults": stats.host_faults,
             "subscriptions": stats.subscriptions,
         });

@@ -51,8 +51,8 @@ pub async fn run(args: TestnetArgs) -> anyhow::Result<()> {
         command.stdout(log.try_clone()?).stderr(log).process_group(0).kill_on_drop(true);
         running.push(command.spawn()?);
     }
-    for index in 0..nodes.len() {
-        println!("node{}: http://127.0.0.1:{}  log {}", index + 1, usize::from(args.port) + index, nodes[index].join("log").display());
+    for (index, node) in nodes.iter().enumerate() {
+        println!("node{}: http://127.0.0.1:{}  log {}", index + 1, usize::from(args.port) + index, node.join("log").display());
     }
     let ended = shutdown.run_until_cancelled(watch(&nodes, &mut running)).await;
     for child in &mut running {
