@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-const MODULES: [&str; 4] = ["bft", "evm", "kv", "solo"];
+const MODULES: [&str; 5] = ["authority", "bft", "evm", "kv", "solo"];
 /// Copies and comparisons in single instructions. Not wide-arithmetic, though the engine takes it: LLVM before 23 reads the upper
 /// half of a 128-bit result before it is computed (llvm-project 199910), which shows as wrong sums.
 const TARGET_FEATURES: &str = "-Ctarget-feature=+simd128,+bulk-memory";
@@ -19,7 +19,7 @@ fn main() {
     // Relative, so that a target folder that two checkouts share watches the sources of the one being built.
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=../../wit");
-    for entry in ["Cargo.toml", "Cargo.lock", "bft", "evm", "keccak", "kv", "sdk", "solo"] {
+    for entry in ["Cargo.toml", "Cargo.lock", "authority", "bft", "evm", "keccak", "kv", "sdk", "solo"] {
         println!("cargo::rerun-if-changed=../../guest-modules/{entry}");
     }
 

@@ -75,6 +75,11 @@ fn committees_agree_whatever_network_disks_and_crashes_do() {
     run_all(seeds(), Plan::of);
 }
 
+#[test]
+fn members_that_trust_each_other_agree_as_well() {
+    run_all(0..200, |seed| Plan { consensus: "authority", ..Plan::of(seed) });
+}
+
 /// Beside each kind of bad member, fewer runs: they are longer.
 fn beside(kind: Kind) {
     run_all(0..40, move |seed| Plan::beside(kind, seed));

@@ -48,7 +48,9 @@ pub(crate) struct Plan {
     pub skew_ms: u64,
     pub sealing: &'static str,
     /// How the first member breaks the rules.
-    pub bad: Option<Kind>,
+    pub(crate) bad: Option<Kind>,
+    /// The consensus module.
+    pub(crate) consensus: &'static str,
 }
 
 impl Plan {
@@ -70,6 +72,7 @@ impl Plan {
             skew_ms: *[0, 500, 10_000].get(random.random_range(0..3)).unwrap(),
             sealing: ["interval 200 timeout 600", "instant timeout 600", "interval 1000 timeout 900"][random.random_range(0..3)],
             bad: None,
+            consensus: "bft",
         }
     }
 
@@ -80,13 +83,14 @@ impl Plan {
     }
 }
 
-/// The modules, compiled once for all runs.
-fn modules() -> &'static (Module, Module) {
-    static MODULES: OnceLock<(Module, Module)> = OnceLock::new();
+/// The runtime and the consensus modules, compiled once for all runs.
+fn modules() -> &'static (Module, BTreeMap<&'static str, Module>) {
+    static MODULES: OnceLock<(Module, BTreeMap<&str, Module>)> = OnceLock::new();
     MODULES.get_or_init(|| {
         let cache_dir = subnode_devnet::module_cache_dir();
         let sandbox = Sandbox::new(&SandboxOptions { instances: 256, cache_dir }).unwrap();
-        (sandbox.load(subnode_modules::KV).unwrap(), sandbox.load(subnode_modules::BFT).unwrap())
+        let load = |name: &'static str| (name, sandbox.load(subnode_modules::by_name(name).unwrap()).unwrap());
+        (load("kv").1, ["authority", "bft"].map(load).into())
     })
 }
 
@@ -172,7 +176,7 @@ impl World {
     }
 
     async fn start(&mut self, index: usize) {
-        let (runtime, consensus) = modules().clone();
+        let (runtime, consensus) = (modules().0.clone(), modules().1[self.plan.consensus].clone());
         let name: ChainName = "sim".parse().unwrap();
         let node = &mut self.nodes[index];
         let parts = ChainParts {
@@ -259,7 +263,8 @@ impl World {
         let name = format!("key {}", sequence % 5);
         let owner = self.client.verifying_key();
         let value = sequence.to_string();
-        let head = [owner.as_bytes(), &sequence.to_be_bytes()[..], &[u8::try_from(name.len()).unwrap()], name.as_bytes(), value.as_bytes()].concat();
+        let head = [owner.as_bytes(), &sequence.to_be_bytes()[..], &[u8::try_from(name.len()).unwrap()], name.as_bytes(), value.as_bytes()]
+            .concat();
         let transaction = [&head[..], &self.client.sign(&head).to_bytes()].concat();
         let params = json!([hex(&transaction)]).to_string();
         // It may be there already.

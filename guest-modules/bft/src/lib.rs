@@ -14,8 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use malachite::{Input as CoreInput, LocallyProposedValue, Params, ProposedValue, State, ThresholdParams, ValuePayload};
 use malachite_types::{Round, TimeoutKind, Validity, ValueOrigin};
-use subnode_sdk::consensus::{
-    Beginning, Committed, Consensus, Effect, Input, Judged, Sealing, Validator, Verdict, Wanted, signing as host,
+use subnode_sdk::{
+    consensus::{Beginning, Committed, Consensus, Effect, Input, Judged, Validator, Verdict, Wanted, signing as host},
+    pace::{self, Pace},
 };
 
 use crate::{
@@ -29,7 +30,6 @@ const START_TIMER: u64 = 1 << 40;
 const RETRY_TIMER: u64 = START_TIMER + 1;
 /// How long a block that could not be built is given before it is tried again.
 const RETRY_MS: u64 = 500;
-const TIMEOUT_MS: u64 = 3_000;
 /// Messages of one member that wait for the next height: a proposal, and votes of two rounds.
 const WAITING_PER_MEMBER: usize = 5;
 /// Messages that are known by heart, so that each is checked once.
@@ -48,10 +48,7 @@ struct Member {
     desk: Desk,
     /// Nobody's where this node has no vote.
     key: Key,
-    sealing: Sealing,
-    ready: u32,
-    /// When the height that is worked on began; none while the next one waits.
-    began_ms: Option<u64>,
+    pace: Pace,
     next: Next,
     /// Blocks of this height that this host has executed, and whether they are valid.
     judged: BTreeMap<BlockId, bool>,
@@ -60,35 +57,11 @@ struct Member {
     seen: BTreeSet<Vec<u8>>,
 }
 
-fn parse(config: &[u8]) -> Result<(Sealing, u64), String> {
-    let text = std::str::from_utf8(config).map_err(|_| "not text".to_owned())?;
-    let milliseconds = |name: &str, text: Option<&str>| match text.and_then(|text| text.parse().ok()) {
-        Some(ms) if ms > 0 => Ok(ms),
-        _ => Err(format!("{name} {}: give milliseconds, 1 or more", text.unwrap_or_default())),
-    };
-    let mut words = text.split_whitespace();
-    let (mut sealing, mut timeout_ms) = (Sealing::Instant, TIMEOUT_MS);
-    while let Some(word) = words.next() {
-        match word {
-            "instant" => sealing = Sealing::Instant,
-            "interval" => sealing = Sealing::Interval(milliseconds(word, words.next())?),
-            "timeout" => timeout_ms = milliseconds(word, words.next())?,
-            _ => return Err(format!("{text:?}: use instant or interval MILLISECONDS, and timeout MILLISECONDS")),
-        }
-    }
-    Ok((sealing, timeout_ms))
-}
-
 fn committee(members: &[Validator]) -> Result<Committee, String> {
     Committee::new(members).ok_or_else(|| "a member's key has 32 bytes".into())
 }
 
 impl Member {
-    /// Whether the next height waits for its time.
-    fn idle(&self) -> bool {
-        self.began_ms.is_none()
-    }
-
     /// Has the core work on an input, and on all that follows from it.
     fn process(&mut self, input: CoreInput<Bft>) {
         let mut inputs = vec![input];
@@ -131,21 +104,13 @@ impl Member {
 
     /// Begins the next height if its time has come and there is something to do.
     fn go_on(&mut self, now_ms: u64) {
-        if !self.idle() || self.next.committee.is_empty() {
-            return;
-        }
-        let wanted = match self.sealing {
-            Sealing::Interval(_) => true,
-            Sealing::Instant => self.ready > 0 || !self.next.waiting.is_empty(),
-            Sealing::Manual => false,
-        };
-        if wanted {
+        if self.pace.may_begin(!self.next.waiting.is_empty()) && !self.next.committee.is_empty() {
             self.begin(now_ms);
         }
     }
 
     fn begin(&mut self, now_ms: u64) {
-        self.began_ms = Some(now_ms);
+        self.pace.begin(now_ms);
         self.judged.clear();
         self.enter();
         let waiting = std::mem::take(&mut self.next.waiting);
@@ -194,25 +159,21 @@ impl Member {
     /// A block is the head: its height is done with, however that came.
     fn committed(&mut self, now_ms: u64, committed: Committed) {
         let Ok(committee) = committee(&committed.committee) else { return };
-        self.ready = committed.ready;
-        let began_ms = self.began_ms.take();
+        let wait_ms = self.pace.end(now_ms, committed.ready);
         self.desk.clear();
         self.next = Next { height: committed.block.height + 1, committee, waiting: BTreeMap::new() };
-        match (self.sealing, began_ms) {
-            (Sealing::Interval(ms), Some(began_ms)) => {
-                let wait_ms = began_ms.saturating_add(ms).saturating_sub(now_ms);
-                self.desk.effects.push(Effect::SetTimer((START_TIMER, wait_ms)));
-            }
-            (Sealing::Interval(_) | Sealing::Instant | Sealing::Manual, _) => self.go_on(now_ms),
+        match wait_ms {
+            Some(wait_ms) => self.desk.effects.push(Effect::SetTimer((START_TIMER, wait_ms))),
+            None => self.go_on(now_ms),
         }
     }
 
     fn receive(&mut self, now_ms: u64, bytes: Vec<u8>) {
         let Some(message) = decode::<Message>(&bytes) else { return };
-        if self.idle() {
+        if self.pace.idle() {
             if message.height() == self.next.height {
                 self.wait(message);
-                if matches!(self.sealing, Sealing::Instant) {
+                if self.pace.is_instant() {
                     self.go_on(now_ms);
                 }
             }
@@ -239,7 +200,7 @@ impl Member {
         if log.is_empty() || self.next.committee.is_empty() {
             return;
         }
-        self.began_ms = Some(0);
+        self.pace.begin(0);
         self.enter();
         let height = Height(self.next.height);
         let entries: Vec<Entry> = log.iter().filter_map(|entry| decode(entry)).collect();
@@ -272,7 +233,7 @@ fn judged_value(proposal: &Proposal, valid: bool) -> CoreInput<Bft> {
 
 impl Consensus for Member {
     fn start(beginning: Beginning) -> Result<(Self, Vec<Effect>), String> {
-        let (sealing, timeout_ms) = parse(&beginning.config)?;
+        let (sealing, timeout_ms) = pace::parse(&beginning.config)?;
         let committee = committee(&beginning.committee)?;
         if committee.is_empty() {
             return Err("nobody decides on this chain's blocks: name a committee in its genesis".into());
@@ -286,16 +247,14 @@ impl Consensus for Member {
             state: None,
             desk: Desk::new(timeout_ms, key),
             key,
-            sealing,
-            ready: beginning.ready,
-            began_ms: None,
+            pace: Pace::new(sealing, beginning.ready),
             next: Next { height: beginning.head.height + 1, committee, waiting: BTreeMap::new() },
             judged: judged.collect(),
             proposals: Vec::new(),
             seen: BTreeSet::new(),
         };
         member.replay(beginning.log);
-        if member.idle() {
+        if member.pace.idle() {
             member.desk.effects.push(Effect::SetTimer((START_TIMER, 0)));
         }
         let effects = std::mem::take(&mut member.desk.effects);
@@ -305,15 +264,15 @@ impl Consensus for Member {
     fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Effect> {
         match input {
             Input::Ready(count) => {
-                self.ready = count;
-                if matches!(self.sealing, Sealing::Instant) {
+                self.pace.set_ready(count);
+                if self.pace.is_instant() {
                     self.go_on(now_ms);
                 }
             }
             Input::Timer(START_TIMER) => self.go_on(now_ms),
             Input::Timer(RETRY_TIMER) => self.build(),
             // One of the height that is done with ran out meanwhile.
-            Input::Timer(_) if self.idle() => {}
+            Input::Timer(_) if self.pace.idle() => {}
             Input::Timer(number) => {
                 self.desk.ran_out(number);
                 if let Some(timeout) = timeout(number) {
@@ -328,12 +287,12 @@ impl Consensus for Member {
             Input::BuildFailed => self.desk.effects.push(Effect::SetTimer((RETRY_TIMER, RETRY_MS))),
             Input::Committed(committed) => self.committed(now_ms, committed),
             Input::Seal => {
-                if self.idle() && !self.next.committee.is_empty() {
+                if self.pace.idle() && !self.next.committee.is_empty() {
                     self.begin(now_ms);
                 }
             }
             Input::SetSealing(sealing) => {
-                self.sealing = sealing;
+                self.pace.set_sealing(sealing);
                 self.go_on(now_ms);
             }
             Input::Message(bytes) => self.receive(now_ms, bytes),

@@ -3,6 +3,9 @@
 //! A consensus module implements [`consensus::Consensus`] and names it in [`consensus!`]; the crate is a `cdylib` built for
 //! wasm32-wasip2. The contract itself is in wit/, and `guest-modules/README.md` walks through a module.
 //!
+//! [`pace`] is for modules that have a committee: when it begins its next block.
+//!
 //! Not here: anything of one protocol.
 
 pub mod consensus;
+pub mod pace;

@@ -1,7 +1,7 @@
 //! Drives the consensus module: what it is told, what it asks for. The only writer of a chain's store.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -46,6 +46,8 @@ pub(crate) struct Actor {
     /// The last that was built here, until it is shared.
     pub(crate) built: Option<BlockId>,
     pub(crate) fetches: JoinSet<Fetched>,
+    /// What was fetched or is, for the next block.
+    pub(crate) wanted: BTreeSet<BlockId>,
     pub(crate) log: ConsensusLog,
     /// How many transactions a build may draw. Halved by each build that faults, so that a transaction that
     /// makes the runtime fault is found and dropped.
@@ -135,6 +137,7 @@ impl Actor {
             candidates: BTreeMap::new(),
             built: None,
             fetches: JoinSet::new(),
+            wanted: BTreeSet::new(),
             log: ConsensusLog::default(),
             draw_max: usize::MAX,
             snapshots: Snapshots::default(),
@@ -185,7 +188,10 @@ impl Actor {
                 Some(fetched) = self.fetches.join_next(), if !paused => if let Ok(fetched) = fetched {
                     self.fetched(fetched).await;
                 },
-                Some(frame) = self.frames.recv(), if !paused => self.input(Input::Message(frame.to_vec())).await,
+                // Of a chain that is paused they are lost: whoever sends them must not wait, nor what comes behind them.
+                Some(frame) = self.frames.recv() => if !paused {
+                    self.input(Input::Message(frame.to_vec())).await;
+                },
                 () = shared.ready.notified(), if !paused => {
                     let ready = shared.pool.ready();
                     if ready > 0 {

@@ -26,8 +26,9 @@ const ENTRY_BYTES_MAX: usize = 256 << 10;
 const LOG_BYTES_MAX: usize = 64 << 20;
 /// Entries since the last block.
 const ENTRIES_MAX: usize = 1 << 20;
-/// Candidates at once: those of a few rounds. Each takes memory and storage of the chain's.
-const CANDIDATES_MAX: usize = 16;
+/// Candidates at once: those of the rounds that a committee may need in a bad hour. Each takes memory and storage of the chain's. None is
+/// dropped to make room: one that members are bound to must stay somewhere.
+const CANDIDATES_MAX: usize = 64;
 
 /// A block that others decided.
 pub(crate) struct Decided {
@@ -130,13 +131,16 @@ impl Actor {
         if refused > 0 {
             tracing::error!(chain = %self.shared.name, refused, "the consensus module asked for signatures beside earlier ones: refused");
         }
-        if !writes.is_empty() || rest.iter().any(|effect| matches!(effect, Effect::Share(_))) {
-            for id in std::mem::take(&mut self.log.unwritten) {
-                if let Some(candidate) = self.candidates.get(&id) {
-                    writes.push(write(kept_key(&id), Some(candidate.offered.block.clone())));
-                    self.log.kept.insert(id);
-                }
+        if writes.is_empty() && !rest.iter().any(|effect| matches!(effect, Effect::Share(_))) {
+            return Ok(rest);
+        }
+        for id in std::mem::take(&mut self.log.unwritten) {
+            if let Some(candidate) = self.candidates.get(&id) {
+                writes.push(write(kept_key(&id), Some(candidate.offered.block.clone())));
+                self.log.kept.insert(id);
             }
+        }
+        if !writes.is_empty() {
             self.shared.store.log(writes).await.map_err(|error| error.to_string())?;
         }
         Ok(rest)
@@ -167,7 +171,11 @@ impl Actor {
     pub(crate) fn obtain(&mut self, wanted: &Wanted) {
         let Some(id) = block_id(&wanted.id) else { return };
         let Some(peers) = self.shared.peers.clone() else { return };
-        if self.candidates.contains_key(&id) || self.fetches.len() + self.candidates.len() >= CANDIDATES_MAX {
+        if self.candidates.contains_key(&id) || !self.wanted.insert(id) {
+            return;
+        }
+        if self.fetches.len() + self.candidates.len() >= CANDIDATES_MAX {
+            tracing::warn!(chain = %self.shared.name, "{CANDIDATES_MAX} blocks are proposed for one height: no more are taken");
             return;
         }
         let first = wanted.member.as_slice().try_into().ok().map(NodeId);
@@ -176,8 +184,11 @@ impl Actor {
 
     /// Executes a block that others sent, and tells the module what this host makes of it.
     pub(crate) async fn fetched(&mut self, fetched: Fetched) {
-        if let Some(judged) = self.judge(fetched.manifest.id(), fetched.block).await {
-            self.input(Input::Judged(judged)).await;
+        let id = fetched.manifest.id();
+        match self.judge(id, fetched.block).await {
+            Some(judged) => self.input(Input::Judged(judged)).await,
+            // The module may ask for it again, and this host try again.
+            None => drop(self.wanted.remove(&id)),
         }
     }
 

@@ -18,7 +18,7 @@
 //! |---|---|
 //! | consensus messages that wait | 256; then their senders wait |
 //! | transactions, notices | as many as fit the mailboxes; the rest is dropped, and comes again |
-//! | blocks fetched or held at once | 16, none unasked; each takes memory of the chain's |
+//! | blocks fetched or held at once | 64, none unasked; each takes memory of the chain's |
 //! | a module's log between two blocks | 64 MiB |
 //!
 //! Not here: JSON and sockets (`rpc`, `network`), other chains (`node`), how tables are kept (`storage`).

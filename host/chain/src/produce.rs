@@ -109,6 +109,7 @@ impl Actor {
         self.built = None;
         self.fetches.abort_all();
         self.fetches = JoinSet::new();
+        self.wanted.clear();
         let counters = &self.shared.counters;
         counters.blocks.fetch_add(1, Ordering::Relaxed);
         counters.transactions.fetch_add(transactions, Ordering::Relaxed);

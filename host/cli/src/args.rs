@@ -16,6 +16,7 @@ use subnode_types::{ByteSize, ChainName, Parts, Sealing};
     after_help = "Examples:\n  \
     subnode dev                                a dev chain on http://127.0.0.1:8545\n  \
     subnode dev --chains 3 --block-time 1      three chains, a block each second\n  \
+    subnode testnet --dir net                  four nodes that run a chain together\n  \
     subnode config example > subnode.toml      a commented configuration\n  \
     subnode run --config subnode.toml          a durable node\n  \
     subnode chain create demo --genesis g.json   a further chain on it\n  \

@@ -194,7 +194,10 @@ fn modules_have_a_hash_and_a_world() {
         assert!(listed.contains(&format!("{hash}  {name}")), "{listed}");
         assert!(success(&["module", "hash", "--json", name]).contains(hash));
         let checked = success(&["module", "check", text(&file)]);
-        assert!(checked.contains(hash) && checked.contains(if ["bft", "solo"].contains(&name) { "consensus" } else { "runtime" }), "{checked}");
+        assert!(
+            checked.contains(hash) && checked.contains(if ["authority", "bft", "solo"].contains(&name) { "consensus" } else { "runtime" }),
+            "{checked}"
+        );
     }
     let no_module = dir.path().join("none");
     fs::write(&no_module, b"none").unwrap();
@@ -264,4 +267,39 @@ fn the_doctor_measures_what_this_machine_carries() {
 
     let said = failure(&["doctor", "--data-dir", text(&dir.path().join("nowhere"))]);
     assert!(said.contains("nowhere"), "{said}");
+}
+
+#[test]
+fn a_key_is_made_once_and_read_by_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("node.key");
+    let id = success(&["key", "new", text(&file)]);
+    assert!(id.trim().len() == 64 && id.trim().bytes().all(|digit| digit.is_ascii_hexdigit()), "{id}");
+    assert_eq!(success(&["key", "show", text(&file)]), id);
+    assert_eq!(success(&["key", "show", "--json", text(&file)]), format!("{{\"node\":\"{}\"}}\n", id.trim()));
+    assert!(failure(&["key", "new", text(&file)]).contains("never written over"));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(failure(&["key", "show", text(&file)]).contains("can be read by others (mode 640)"));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&file, "secret").unwrap();
+    assert!(failure(&["key", "show", text(&file)]).contains("holds no key"));
+    assert!(failure(&["key", "show", text(&dir.path().join("none"))]).contains("subnode key new"));
+}
+
+#[test]
+fn a_testnet_is_written_with_configurations_that_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let net = dir.path().join("net");
+    for runtime in ["evm", "kv"] {
+        let dir = net.join(runtime);
+        let said = success(&["testnet", "--write-only", "--dir", text(&dir), "--nodes", "3", "--chains", "2", "--runtime", runtime]);
+        assert!(said.contains("subnode run --config"), "{said}");
+        for node in ["node1", "node2", "node3"] {
+            success(&["config", "check", text(&dir.join(node).join("subnode.toml"))]);
+        }
+    }
+    assert!(failure(&["testnet", "--write-only", "--dir", text(&net.join("far")), "--port", "65535"]).contains("no port is left"));
+    assert!(failure(&["testnet", "--write-only", "--dir", text(&net.join("none")), "--nodes", "0"]).contains("--nodes"));
 }

@@ -2,6 +2,8 @@
 //!
 //! The same sources give the same bytes in any folder, so a module's hash names it everywhere.
 
+/// Consensus of members that trust each other: more than half decides.
+pub const AUTHORITY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/authority.wasm"));
 /// Byzantine fault-tolerant consensus of a committee: Malachite's core.
 pub const BFT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bft.wasm"));
 /// Ethereum: revm behind the `runtime` world.
@@ -12,7 +14,7 @@ pub const KV: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kv.wasm"));
 pub const SOLO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/solo.wasm"));
 
 /// The embedded modules by name.
-pub const ALL: [(&str, &[u8]); 4] = [("bft", BFT), ("evm", EVM), ("kv", KV), ("solo", SOLO)];
+pub const ALL: [(&str, &[u8]); 5] = [("authority", AUTHORITY), ("bft", BFT), ("evm", EVM), ("kv", KV), ("solo", SOLO)];
 
 /// The embedded module of this name.
 #[must_use]

@@ -222,8 +222,8 @@ fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Re
         if subnode_modules::by_name(name).is_some() {
             return Ok(name.to_owned());
         }
-        let component =
-            std::fs::read(name).with_context(|| format!("module {name:?} is neither embedded (bft, evm, kv, solo) nor a file"))?;
+        let component = std::fs::read(name)
+            .with_context(|| format!("module {name:?} is neither embedded (authority, bft, evm, kv, solo) nor a file"))?;
         Ok(modules.add(&component)?)
     };
     let asked =

@@ -124,11 +124,12 @@ fn line(sockets: &[PathBuf]) -> String {
 }
 
 fn write(args: &TestnetArgs) -> anyhow::Result<()> {
+    let addresses: Vec<_> = (0..args.nodes).map(|index| address(args.port, index)).collect::<anyhow::Result<_>>()?;
     let mut members = Vec::new();
-    for index in 0..args.nodes {
+    for (index, address) in addresses.into_iter().enumerate() {
         let dir = args.dir.join(format!("node{}", index + 1));
         std::fs::create_dir_all(&dir)?;
-        members.push((key::new(&dir.join("node.key"))?, address(args.port, index)?));
+        members.push((key::new(&dir.join("node.key"))?, address));
     }
     for chain in 0..args.chains {
         std::fs::write(args.dir.join(format!("chain{}.json", chain + 1)), genesis(args, chain, &members)?)?;
