@@ -1,4 +1,5 @@
 //! What Malachite's core asks for, done or handed to the host.
+#![allow(clippy::result_large_err, reason = "the core's own error")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

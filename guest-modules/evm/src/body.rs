@@ -31,10 +31,6 @@ impl Body {
         self.transactions.push(Included { bytes: bytes.to_vec(), hash, nonce });
     }
 
-    pub fn count(&self) -> u32 {
-        self.transactions.len() as u32
-    }
-
     /// The transactions root.
     pub fn root(&self) -> B256 {
         list_root(&self.transactions, |included, out| out.extend_from_slice(&included.bytes), host::keccak256_many)
