@@ -13,8 +13,8 @@ use ed25519_dalek::{Signer, SigningKey};
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::json;
 use subnode_chain::{Chain, ChainParts, Reply, TimeSource};
-use subnode_devnet::default_options;
-use subnode_sandbox::{Accounts, Module, Sandbox, SandboxOptions, Signature, Tenant};
+use subnode_devnet::{Signers, default_options};
+use subnode_sandbox::{Module, Sandbox, SandboxOptions, Tenant};
 use subnode_storage::{Entry, MemoryStore, Retention, Store, Table, Write};
 use subnode_types::{ChainName, NodeId, Sealing};
 use tokio::time::Instant;
@@ -92,18 +92,6 @@ fn modules() -> &'static (Module, BTreeMap<&'static str, Module>) {
         let load = |name: &'static str| (name, sandbox.load(subnode_modules::by_name(name).unwrap()).unwrap());
         (load("kv").1, ["authority", "bft"].map(load).into())
     })
-}
-
-struct NoAccounts;
-
-impl Accounts for NoAccounts {
-    fn names(&self) -> Vec<Vec<u8>> {
-        Vec::new()
-    }
-
-    fn sign(&self, _name: &[u8], _digest: &[u8; 32]) -> Option<Signature> {
-        None
-    }
 }
 
 struct Node {
@@ -186,7 +174,7 @@ impl World {
             store: node.store.open(&name, Retention::Last(16)).unwrap(),
             spec: self.spec.clone(),
             consensus_config: self.plan.sealing.into(),
-            accounts: Arc::new(NoAccounts),
+            accounts: Arc::new(Signers::default()),
             network: Some(self.links.port(node.id)),
             vote_secret: Some(node.secret),
         };

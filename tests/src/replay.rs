@@ -4,9 +4,10 @@ use std::{
     time::Duration,
 };
 
+use subnode_devnet::Signers;
 use subnode_sandbox::{
-    Accounts, Attributes, Built, CallError, ChainStatus, Entry, HostFault, Invalid, Lent, Limits, Module, Occupancy, Outcome, PoolReader,
-    Pooled, QueryLent, RuntimeGuest, Signature, StateReader, Table, Tenant, Unavailable, border,
+    Attributes, Built, CallError, ChainStatus, Entry, HostFault, Invalid, Lent, Limits, Module, Occupancy, Outcome, PoolReader, Pooled,
+    QueryLent, RuntimeGuest, StateReader, Table, Tenant, Unavailable, border,
 };
 use subnode_types::{BlockRef, Sealing};
 
@@ -102,7 +103,7 @@ impl Replay {
             version: "test".into(),
             controls: false,
         };
-        let query = QueryLent { accounts: Arc::new(NoAccounts), status, cursor: Box::new(|_| None) };
+        let query = QueryLent { accounts: Arc::new(Signers::default()), status, cursor: Box::new(|_| None) };
         let lent = Lent { query: Some(query), ..self.lent(None) };
         let answer = self.guest().await?.query(&self.head, method, params.as_bytes(), lent).await?;
         Ok(answer.map(|answer| String::from_utf8_lossy(&answer.json.unwrap_or_default()).into_owned()).map_err(|error| error.message))
@@ -197,17 +198,5 @@ impl PoolReader for Queue {
 
     fn since(&self, mark: u64, _limit: usize) -> (Vec<Vec<u8>>, u64) {
         (Vec::new(), mark)
-    }
-}
-
-struct NoAccounts;
-
-impl Accounts for NoAccounts {
-    fn names(&self) -> Vec<Vec<u8>> {
-        Vec::new()
-    }
-
-    fn sign(&self, _name: &[u8], _digest: &[u8; 32]) -> Option<Signature> {
-        None
     }
 }
