@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    Batch, Export, StoreError, Table, View, Write,
+    Batch, Export, Stage, StoreError, Table, View, Write,
     changes::Changes,
     history::{Before, Undo},
     key::{self, KEY_BYTES_MAX},
@@ -331,6 +331,58 @@ impl ChainStore {
         })?;
         changes.delete(row, Some(record.len()));
         Ok(())
+    }
+
+    /// Begins to gather the state that `of` stands for, to take this chain's place, or goes on with it. The chain goes on meanwhile.
+    ///
+    /// # Errors
+    /// Where disk or database fail.
+    pub fn stage(&self, of: [u8; 32]) -> Result<Stage, StoreError> {
+        Stage::open(self.rows(), of)
+    }
+
+    /// What the state stands for that is being gathered, if one is.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn staged(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        Stage::begun(self.rows())
+    }
+
+    /// Has a gathered state take this chain's place, as of a head, with these rows beside it. All that the chain had is gone, its log and its
+    /// past too, and this store with it: open it anew.
+    ///
+    /// # Errors
+    /// Where the state is incomplete or passes the chain's slice, or disk or database fail: nothing has changed then.
+    ///
+    /// # Panics
+    /// Where a write is to the state, or its key is too long: a bug of the caller.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe, as [`Self::commit`].
+    pub async fn adopt(&self, stage: Stage, head: Head, writes: Vec<Write>) -> Result<(), StoreError> {
+        let first = 1_u64;
+        let mut changes = Changes::default();
+        let height = Write { table: Table::Meta, key: height_key(head.height), value: Some(first.to_be_bytes().to_vec()) };
+        for Write { table, key: table_key, value } in writes.into_iter().chain([height]) {
+            assert!(
+                table != Table::State && (1..=KEY_BYTES_MAX).contains(&table_key.len()),
+                "a row of {table:?}, {} bytes",
+                table_key.len()
+            );
+            changes.set(key::latest(table, &table_key), value, None);
+        }
+        let mut after = Position { version: first, oldest: first, live_bytes: 0, head: Some(head) };
+        let head_row = key::latest(Table::Meta, HEAD_KEY);
+        changes.put(head_row.clone(), encode_position(&after), None);
+        after.live_bytes = changes.live_after(stage.live_bytes());
+        self.check_room(self.live_bytes(), after.live_bytes)?;
+        let mut ops = changes.into_ops();
+        ops.push((head_row, Some(encode_position(&after))));
+        ops.push(stage.completion()?);
+        stage.rows.write(ops).await?;
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.rows.give_way()
     }
 
     /// Drops up to `versions` of the past that the retention does not keep. Whether there is more to drop.

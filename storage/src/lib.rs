@@ -18,6 +18,10 @@
 //! [`ChainStore::commit`] resolves once the batch is on disk (synced) and visible to readers; batches of chains that commit at
 //! the same moment share one synced write. A kill at any instant leaves whole batches only. The memory backend keeps nothing.
 //!
+//! # State from elsewhere
+//! [`StateStream`] reads the state at a version as a stream of bytes, and [`Stage`] gathers one beside a chain. [`ChainStore::adopt`] puts it in
+//! the chain's place.
+//!
 //! Not here: what a block is, what keys mean, when to prune. Invariant: this crate never interprets a value it was given.
 
 mod archive;
@@ -30,7 +34,9 @@ mod key;
 mod memory;
 mod rocks;
 mod rows;
+mod stage;
 mod store;
+mod stream;
 mod view;
 
 pub use archive::{ArchiveError, ArchiveReader, Export, Frame, FrameKind, Import};
@@ -40,5 +46,7 @@ pub use error::{OpenError, StoreError};
 pub use key::{KEY_BYTES_MAX, Table};
 pub use memory::MemoryStore;
 pub use rocks::{RocksOptions, RocksStore};
+pub use stage::Stage;
 pub use store::{Store, StoreUsage};
+pub use stream::{Place, StateStream};
 pub use view::{Entry, View};

@@ -36,6 +36,8 @@ type Sorted = BTreeMap<Box<[u8]>, Box<[u8]>>;
 #[derive(Default)]
 struct MemoryRows {
     rows: Arc<RwLock<Sorted>>,
+    /// What is gathered to take its place.
+    beside: Mutex<Option<Arc<MemoryRows>>>,
     latency: Option<Latency>,
 }
 
@@ -141,6 +143,28 @@ impl Rows for MemoryRows {
             apply(&rows, ops);
             Ok(())
         })
+    }
+
+    fn beside(&self) -> Result<Arc<dyn Rows>, StoreError> {
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = beside.get_or_insert_with(|| Arc::new(Self { latency: self.latency.clone(), ..Self::default() }));
+        Ok(rows.clone())
+    }
+
+    fn known_beside(&self) -> Option<Arc<dyn Rows>> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner).clone().map(|rows| rows as Arc<dyn Rows>)
+    }
+
+    fn drop_beside(&self) -> Result<(), StoreError> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(())
+    }
+
+    fn give_way(&self) -> Result<(), StoreError> {
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(StoreError::Closed)?;
+        let rows = std::mem::take(&mut *beside.rows.write().unwrap_or_else(PoisonError::into_inner));
+        *self.rows.write().unwrap_or_else(PoisonError::into_inner) = rows;
+        Ok(())
     }
 
     fn dump(&self) -> Result<Box<dyn Dump>, StoreError> {

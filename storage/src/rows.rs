@@ -1,4 +1,4 @@
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::StoreError;
 
@@ -18,6 +18,18 @@ pub(crate) trait Rows: Send + Sync {
 
     /// Writes all of `ops` or nothing, within `patience` of now. Work begins at once; the future only waits.
     fn write_within(&self, ops: Vec<Op>, patience: Duration) -> Written;
+
+    /// An empty keyspace of the same chain beside this one, or the one that was made before. It survives the process where this one does.
+    fn beside(&self) -> Result<Arc<dyn Rows>, StoreError>;
+
+    /// The same, where it was made before.
+    fn known_beside(&self) -> Option<Arc<dyn Rows>>;
+
+    /// Forgets the keyspace beside this one.
+    fn drop_beside(&self) -> Result<(), StoreError>;
+
+    /// Puts the keyspace beside this one in its place, in one durable instant. What this one has is gone.
+    fn give_way(&self) -> Result<(), StoreError>;
 
     /// All rows as of now.
     fn dump(&self) -> Result<Box<dyn Dump>, StoreError>;

@@ -1,6 +1,6 @@
 //! Reads at one version.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{ChainStore, StoreError, Table, history::Undo, key};
 
@@ -146,24 +146,27 @@ impl View {
         if table != Table::State || self.store.begun() == self.version {
             return Ok((latest, horizon));
         }
-        let mut keys: BTreeSet<Vec<u8>> = latest.into_iter().map(|entry| entry.key).collect();
+        // As in `read`: latest first, and of history the first version after this view's has the last word.
+        let mut rows: BTreeMap<Vec<u8>, Option<Vec<u8>>> = latest.into_iter().map(|entry| (entry.key, Some(entry.value))).collect();
+        let mut settled: Option<Vec<u8>> = None;
+        let mut broken = None;
         let history_end = end.map_or_else(key::history_end, key::history_start);
-        self.store.rows().scan(&key::history_start(start), &history_end, &mut |row, _| {
+        self.store.rows().scan(&key::history_start(start), &history_end, &mut |row, before| {
             let Some((table_key, version)) = key::parse_history(row) else { return true };
             if horizon.as_ref().is_some_and(|horizon| table_key > *horizon) {
                 return false;
             }
-            if version > self.version {
-                keys.insert(table_key);
+            if version > self.version && settled.as_ref() != Some(&table_key) {
+                match Undo::decode_value(before) {
+                    Ok(before) => drop(rows.insert(table_key.clone(), before)),
+                    Err(error) => broken = Some(error),
+                }
+                settled = Some(table_key);
             }
-            true
+            broken.is_none()
         })?;
-        let mut entries = Vec::new();
-        for table_key in keys {
-            if let Some(value) = self.get(Table::State, &table_key)? {
-                entries.push(Entry { key: table_key, value });
-            }
-        }
+        broken.map_or(Ok(()), Err)?;
+        let entries = rows.into_iter().filter_map(|(key, value)| Some(Entry { key, value: value? })).collect();
         Ok((entries, horizon))
     }
 

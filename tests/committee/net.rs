@@ -14,6 +14,9 @@ use rand::Rng;
 use subnode_tests::process::{Run, binary};
 use tempfile::TempDir;
 
+/// Heights between states that others can catch up by: few enough that a test leaves a node behind.
+pub(crate) const CHECKPOINT_EVERY: u64 = 8;
+
 /// A network of nodes that can be started, killed and cut off.
 pub(crate) struct Net {
     dir: TempDir,
@@ -56,7 +59,7 @@ impl Net {
         let dir = tempfile::tempdir().unwrap();
         let port = free_ports(u16::try_from(nodes).unwrap());
         let written = Command::new(binary().unwrap())
-            .args(["testnet", "--write-only", "--sealing", "500ms", "--dir"])
+            .args(["testnet", "--write-only", "--sealing", "500ms", "--checkpoint-every", &CHECKPOINT_EVERY.to_string(), "--dir"])
             .arg(dir.path())
             .args(["--nodes", &nodes.to_string(), "--chains", &chains.to_string(), "--port", &port.to_string()])
             .output()

@@ -1,4 +1,4 @@
-//! Members that break the rules. Each runs the honest code, and its words are changed on their way.
+//! Members that break the rules of `bft`. Each runs the honest code, and its words are changed on their way.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,17 @@ use malachite_types::NilOrVal;
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
 use subnode_bft::{
     context::{BlockId, Height, Key, Proposal, Signature, Vote},
-    message::{Certificate, Message, decode, encode},
+    message::{Certificate, Message},
     signing::{of_proposal, of_vote},
 };
 use subnode_chain_core::{
     Manifest,
-    wire::{self, Asked, Notice, Question, Whole},
+    wire::{self, Asked, Question, Whole},
 };
 use subnode_sandbox::Signer;
+use subnode_sdk::codec::{decode, encode};
 use subnode_signer::{Guard, Voter};
+use subnode_simulator::{Member, Tamper};
 use subnode_types::{NodeId, Position, Purpose};
 
 /// How a member is bad.
@@ -23,24 +25,18 @@ use subnode_types::{NodeId, Position, Purpose};
 pub(crate) enum Kind {
     /// Says one thing to some and another to others.
     Equivocator,
-    /// Tells half of the others nothing, and gives nobody a block.
-    Withholder,
     /// Says everything many times, among nonsense, votes of outsiders, and votes for times that never come.
     Flooder,
-    /// Forgets what it signed whenever it is started.
-    Amnesiac,
     /// Shows majorities that there were not.
     ForgedCertificates,
     /// Proposes what is no block.
     InvalidProposer,
-    /// Says that it is far ahead, and has anything but the blocks that it is asked for.
-    LyingSyncPeer,
 }
 
 /// A bad member.
 pub(crate) struct Actor {
-    pub kind: Kind,
-    pub node: NodeId,
+    kind: Kind,
+    node: NodeId,
     secret: [u8; 32],
     chain: [u8; 32],
     random: StdRng,
@@ -51,14 +47,9 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    pub(crate) fn new(kind: Kind, node: NodeId, secret: [u8; 32], seed: u64) -> Self {
+    pub(crate) fn new(kind: Kind, Member { node, secret, seed }: Member) -> Self {
         let random = StdRng::seed_from_u64(seed ^ 0xbad);
         Self { kind, node, secret, chain: [0; 32], random, junk: BTreeMap::new(), certificates: Vec::new() }
-    }
-
-    /// Hears which chain this is.
-    pub(crate) fn set_chain(&mut self, chain: [u8; 32]) {
-        self.chain = chain;
     }
 
     fn signature(&self, secret: [u8; 32], (at, text): (subnode_sdk::consensus::Position, Vec<u8>)) -> Signature {
@@ -90,51 +81,6 @@ impl Actor {
         BlockId(id)
     }
 
-    /// What it says to `to` in place of a frame.
-    pub(crate) fn say(&mut self, to: NodeId, purpose: Purpose, frame: &Bytes) -> Vec<(Purpose, Bytes)> {
-        let honest = vec![(purpose, frame.clone())];
-        let half = to.0[31].is_multiple_of(2);
-        let message = (purpose == Purpose::Consensus).then(|| decode::<Message>(frame)).flatten();
-        match (self.kind, message) {
-            (Kind::Equivocator, Some(Message::Vote(mut vote, _))) if half => {
-                vote.block = match vote.block {
-                    NilOrVal::Val(_) => NilOrVal::Nil,
-                    NilOrVal::Nil => NilOrVal::Val(self.id()),
-                };
-                vec![(purpose, self.vote(vote)), (purpose, frame.clone())]
-            }
-            (Kind::Equivocator, Some(Message::Proposal(mut proposal, _))) if half => {
-                proposal.block = self.id();
-                vec![(purpose, self.proposal(proposal))]
-            }
-            (Kind::Withholder, _) if half => Vec::new(),
-            (Kind::Flooder, _) => self.flood(purpose, frame),
-            (Kind::ForgedCertificates, Some(Message::Vote(vote, signature))) => {
-                let block = self.id();
-                let key = Key(self.node.0);
-                // Its own vote as that of everyone, and many times.
-                let signatures: Vec<_> = (0..7).map(|i| (if i < 4 { key } else { Key([i; 32]) }, signature)).collect();
-                let polka = Message::Polka { height: vote.height, round: vote.round, block, signatures };
-                let stranger = Vote { precommit: true, block: NilOrVal::Val(block), voter: Key(to.0), ..vote.clone() };
-                let votes = vec![(vote.clone(), signature), (stranger.clone(), signature), (stranger, signature)];
-                let round = Message::Round { height: vote.height, round: vote.round + 1, skip: true, votes };
-                vec![(purpose, encode(&polka).into()), (purpose, encode(&round).into()), (purpose, frame.clone())]
-            }
-            (Kind::InvalidProposer, Some(Message::Proposal(mut proposal, _))) => {
-                let block = self.bytes(300);
-                let Ok(manifest) = Manifest::of(&block, [9; 32]) else { return honest };
-                proposal.block = BlockId(manifest.id());
-                self.junk.insert(manifest.id(), block);
-                vec![(purpose, self.proposal(proposal))]
-            }
-            (Kind::LyingSyncPeer, _) if purpose == Purpose::Blocks => {
-                let ahead = self.random.random_range(1..1_000_000);
-                vec![(purpose, wire::encode(&Notice::Head(ahead)).into())]
-            }
-            _ => honest,
-        }
-    }
-
     fn flood(&mut self, purpose: Purpose, frame: &Bytes) -> Vec<(Purpose, Bytes)> {
         let mut frames = vec![(purpose, frame.clone()); 5];
         frames.push((purpose, frame.slice(..frame.len() / 2)));
@@ -155,23 +101,63 @@ impl Actor {
         frames.push((Purpose::Consensus, encode(&Message::Vote(vote, signature)).into()));
         frames
     }
+}
 
-    /// What it answers; none leaves that to the honest code, and the inner none is no answer.
-    pub(crate) fn answer(&mut self, question: &Bytes) -> Option<Option<Bytes>> {
-        let Question { block, part } = wire::decode(question)?;
+impl Tamper for Actor {
+    fn joined(&mut self, chain: [u8; 32]) {
+        self.chain = chain;
+    }
+
+    fn say(&mut self, to: NodeId, purpose: Purpose, frame: &Bytes) -> Vec<(Purpose, Bytes)> {
+        let honest = vec![(purpose, frame.clone())];
+        let half = to.0[31].is_multiple_of(2);
+        let message = (purpose == Purpose::Consensus).then(|| decode::<Message>(frame)).flatten();
+        match (self.kind, message) {
+            (Kind::Equivocator, Some(Message::Vote(mut vote, _))) if half => {
+                vote.block = match vote.block {
+                    NilOrVal::Val(_) => NilOrVal::Nil,
+                    NilOrVal::Nil => NilOrVal::Val(self.id()),
+                };
+                vec![(purpose, self.vote(vote)), (purpose, frame.clone())]
+            }
+            (Kind::Equivocator, Some(Message::Proposal(mut proposal, _))) if half => {
+                proposal.block = self.id();
+                vec![(purpose, self.proposal(proposal))]
+            }
+            (Kind::Flooder, _) => self.flood(purpose, frame),
+            (Kind::ForgedCertificates, Some(Message::Vote(vote, signature))) => {
+                let block = self.id();
+                let key = Key(self.node.0);
+                // Its own vote as that of everyone, and many times.
+                let signatures: Vec<_> = (0..7).map(|i| (if i < 4 { key } else { Key([i; 32]) }, signature)).collect();
+                let polka = Message::Polka { height: vote.height, round: vote.round, block, signatures };
+                let stranger = Vote { precommit: true, block: NilOrVal::Val(block), voter: Key(to.0), ..vote.clone() };
+                let votes = vec![(vote.clone(), signature), (stranger.clone(), signature), (stranger, signature)];
+                let round = Message::Round { height: vote.height, round: vote.round + 1, skip: true, votes };
+                vec![(purpose, encode(&polka).into()), (purpose, encode(&round).into()), (purpose, frame.clone())]
+            }
+            (Kind::InvalidProposer, Some(Message::Proposal(mut proposal, _))) => {
+                let block = self.bytes(300);
+                let Ok(manifest) = Manifest::of(&block, [9; 32]) else { return honest };
+                proposal.block = BlockId(manifest.id());
+                self.junk.insert(manifest.id(), block);
+                vec![(purpose, self.proposal(proposal))]
+            }
+            _ => honest,
+        }
+    }
+
+    fn answer(&mut self, question: &Bytes) -> Option<Option<Bytes>> {
+        let question: Question = wire::decode(question)?;
         let whole = |block: Vec<u8>, certificate: Vec<u8>| {
             let manifest = Manifest::of(&block, [9; 32]).ok()?;
             Some(Bytes::from(wire::encode(&Whole { manifest, certificate, first: block })))
         };
-        match (self.kind, block) {
-            (Kind::Withholder, _) => Some(None),
-            (Kind::InvalidProposer, Asked::Candidate(id)) => self.junk.get(&id).map(|block| whole(block.clone(), Vec::new())),
-            (Kind::LyingSyncPeer, _) if part.is_some() => Some(Some(self.bytes(100).into())),
-            (Kind::LyingSyncPeer, _) => {
-                let (block, certificate) = (self.bytes(100), self.bytes(200));
-                Some(if self.random.random() { whole(block, certificate) } else { Some(block.into()) })
+        match (self.kind, question) {
+            (Kind::InvalidProposer, Question::Block(Asked::Candidate(id)) | Question::Part(Asked::Candidate(id), _)) => {
+                self.junk.get(&id).map(|block| whole(block.clone(), Vec::new()))
             }
-            (Kind::ForgedCertificates, Asked::Decided(_)) => {
+            (Kind::ForgedCertificates, Question::Block(Asked::Decided(_))) => {
                 let block = self.bytes(100);
                 // A good one of another block, or one with its own vote many times.
                 let certificate = if let Some(other) = self.certificates.first().filter(|_| self.random.random()) {
@@ -188,8 +174,7 @@ impl Actor {
         }
     }
 
-    /// Overhears an answer of another node's.
-    pub(crate) fn overhear(&mut self, answer: &Bytes) {
+    fn overhear(&mut self, answer: &Bytes) {
         if let Some(whole) = wire::decode::<Whole>(answer).filter(|whole| !whole.certificate.is_empty()) {
             self.certificates.truncate(8);
             self.certificates.insert(0, whole.certificate);

@@ -1,30 +1,29 @@
-//! The chain, its modules and their agreement under a seeded clock, network and disk. What differs from production is the transport, the
-//! store's backend and the clock; the rest is the same code.
+//! The chain, its modules and their agreement under a seeded clock, network and disk (`subnode-simulator`).
 //!
 //! `SUBNODE_SIM_SEEDS=1000..2000` runs those seeds; a failing one is printed, and replays exactly. With `SUBNODE_SIM_TRACE` set, all that
 //! happens is printed: run a single seed then.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod actor;
-mod link;
-mod world;
 
 use std::{
     ops::Range,
-    panic::AssertUnwindSafe,
     sync::{
-        Mutex,
+        OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use crate::{
-    actor::Kind,
-    world::{Plan, World},
-};
+use subnode_sandbox::{Module, Sandbox, SandboxOptions};
+use subnode_simulator::{Bad, LyingSyncPeer, Member, Modules, Plan, Report, Tamper, Withholder, run, run_all};
+
+use crate::actor::{Actor, Kind};
 
 /// Seeds of the default run.
 const SEEDS: Range<u64> = 0..1_000;
+
+/// Of so many seeds, one is run beside each kind of bad member.
+const BESIDE: u64 = 25;
 
 fn seeds() -> Range<u64> {
     let Ok(text) = std::env::var("SUBNODE_SIM_SEEDS") else { return SEEDS };
@@ -33,97 +32,107 @@ fn seeds() -> Range<u64> {
     first..last.parse().unwrap_or(first + 1)
 }
 
-/// What a seed comes to.
-fn run(seed: u64, plan: Plan) -> Result<u64, String> {
-    if std::env::var_os("SUBNODE_SIM_TRACE").is_some() {
-        // Another thread may have set it.
-        drop(tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().try_init());
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let ended = runtime.block_on(async { World::new(seed, plan).run().await });
-    drop(runtime);
-    ended
+/// A part of them, for runs that are longer or of which there are many kinds.
+fn seeds_of(part: u64) -> Range<u64> {
+    let all = seeds();
+    all.start..all.start + ((all.end - all.start) / part).max(1)
+}
+
+/// Modules compiled once for all runs.
+fn modules(consensus: &str) -> Modules {
+    static LOADED: OnceLock<[Module; 3]> = OnceLock::new();
+    let [kv, bft, authority] = LOADED.get_or_init(|| {
+        let cache_dir = subnode_devnet::module_cache_dir();
+        let sandbox = Sandbox::new(&SandboxOptions { instances: 256, cache_dir }).unwrap();
+        ["kv", "bft", "authority"].map(|name| sandbox.load(subnode_modules::by_name(name).unwrap()).unwrap())
+    });
+    let consensus = if consensus == "bft" { bft } else { authority };
+    Modules { runtime: kv.clone(), consensus: consensus.clone() }
 }
 
 /// Runs seeds on all cores; panics with those that fail.
-fn run_all(seeds: Range<u64>, plan: impl Fn(u64) -> Plan + Sync) {
-    let next = AtomicU64::new(seeds.start);
-    let failed = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().unwrap().get() {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || failed.lock().unwrap().len() >= 3 {
-                        break;
-                    }
-                    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(seed, plan(seed))))
-                        .unwrap_or_else(|panic| Err(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "panic".into())));
-                    if let Err(reason) = ended {
-                        failed.lock().unwrap().push(format!("seed {seed}: {reason}; replay it with SUBNODE_SIM_SEEDS={seed}"));
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().unwrap();
+fn all(seeds: Range<u64>, plan: impl Fn(u64) -> Plan + Sync, done: impl Fn(u64, &Report) + Sync) {
+    if std::env::var_os("SUBNODE_SIM_TRACE").is_some() {
+        // Another test may have set it.
+        drop(tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().try_init());
+    }
+    let failed = run_all(seeds, plan, done);
+    let failed: Vec<_> =
+        failed.iter().map(|(seed, reason)| format!("seed {seed}: {reason}; replay it with SUBNODE_SIM_SEEDS={seed}")).collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 #[test]
 fn committees_agree_whatever_network_disks_and_crashes_do() {
-    run_all(seeds(), Plan::of);
+    let renewed = AtomicU64::new(0);
+    let range = seeds();
+    let many = range.end - range.start >= 1_000;
+    let count = |_, report: &Report| {
+        renewed.fetch_add(report.renewed, Ordering::Relaxed);
+    };
+    all(range, |seed| Plan::of(seed, modules("bft")), count);
+    assert!(!many || renewed.into_inner() > 20, "hardly a node took the state of a later block");
 }
 
 #[test]
 fn members_that_trust_each_other_agree_as_well() {
-    run_all(0..200, |seed| Plan { consensus: "authority", ..Plan::of(seed) });
+    all(seeds_of(5), |seed| Plan::of(seed, modules("authority")), |_, _| {});
 }
 
-/// Beside each kind of bad member, fewer runs: they are longer.
-fn beside(kind: Kind) {
-    run_all(0..40, move |seed| Plan::beside(kind, seed));
+/// Beside a bad member.
+fn beside(bad: Bad, done: impl Fn(u64, &Report) + Sync) {
+    all(seeds_of(BESIDE), move |seed| Plan::beside(bad, seed, modules("bft")), done);
 }
 
 #[test]
-fn an_equivocator_splits_nobody() {
-    beside(Kind::Equivocator);
+fn an_equivocator_splits_nobody_and_is_found_out() {
+    let seen = AtomicU64::new(0);
+    beside(Bad::Tampers(|member| Box::new(Actor::new(Kind::Equivocator, member))), |_, report| {
+        seen.fetch_add(report.evidence.min(1), Ordering::Relaxed);
+    });
+    let runs = seeds_of(BESIDE);
+    assert!(seen.into_inner() == runs.end - runs.start, "in some runs nobody has seen that a member says two things");
+}
+
+#[test]
+fn twins_split_nobody() {
+    beside(Bad::Twins, |_, _| {});
 }
 
 #[test]
 fn a_withholder_stops_nobody() {
-    beside(Kind::Withholder);
+    beside(Bad::Tampers(|_| Box::new(Withholder)), |_, _| {});
 }
 
 #[test]
 fn a_flooder_drowns_nobody() {
-    beside(Kind::Flooder);
+    beside(Bad::Tampers(|member| Box::new(Actor::new(Kind::Flooder, member))), |_, _| {});
 }
 
 #[test]
 fn an_amnesiac_misleads_nobody() {
-    beside(Kind::Amnesiac);
+    beside(Bad::Forgets, |_, _| {});
 }
 
 #[test]
 fn forged_certificates_convince_nobody() {
-    beside(Kind::ForgedCertificates);
+    beside(Bad::Tampers(|member| Box::new(Actor::new(Kind::ForgedCertificates, member))), |_, _| {});
 }
 
 #[test]
 fn an_invalid_proposer_is_passed_over() {
-    beside(Kind::InvalidProposer);
+    beside(Bad::Tampers(|member| Box::new(Actor::new(Kind::InvalidProposer, member))), |_, _| {});
 }
 
 #[test]
 fn a_lying_sync_peer_misleads_nobody() {
-    beside(Kind::LyingSyncPeer);
+    beside(Bad::Tampers(|member| Box::new(LyingSyncPeer::new(member))), |_, _| {});
 }
 
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..4 {
-        let traces = [run(seed, Plan::of(seed)), run(seed, Plan::of(seed))];
+        let traces = [(); 2].map(|()| run(seed, Plan::of(seed, modules("bft"))));
         assert!(traces[0].is_ok(), "{traces:?}");
         assert_eq!(traces[0], traces[1], "seed {seed}");
     }

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use subnode_sdk::{
+    codec::{decode, encode},
     consensus::{Beginning, Committed, Consensus, Decision, Effect, Input, Judged, Position, Validator, Verdict, Wanted, signing},
     pace::{self, Pace},
 };
@@ -59,15 +60,6 @@ const RETRY_MS: u64 = 500;
 const VIEWS_AHEAD: u32 = 1_000;
 /// Messages of the next height that wait.
 const EARLY_MAX: usize = 256;
-
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    // Nothing here can fail to be written to memory.
-    postcard::to_stdvec(value).unwrap_or_default()
-}
-
-fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    postcard::take_from_bytes(bytes).ok().filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
-}
 
 /// Where something is said, and what of it is signed. A member says at most one thing of each kind in a view, in this order.
 fn signed(height: u64, view: u32, said: &Said) -> (Position, Vec<u8>) {

@@ -8,11 +8,14 @@ use malachite_types::{
     CertificateError, CommitCertificate, PolkaCertificate, RoundCertificate, SignedMessage, SigningProvider, SigningProviderExt,
     ThresholdParams, Timeout, TimeoutKind, ValidatorSet as _,
 };
-use subnode_sdk::consensus::{self as sdk, Decision};
+use subnode_sdk::{
+    codec::encode,
+    consensus::{self as sdk, Decision},
+};
 
 use crate::{
     context::{Bft, BlockId, Committee, Key, Proposal, Signature},
-    message::{Certificate, Entry, Message, encode, timer},
+    message::{Certificate, Entry, Message, timer},
     signing::Host,
 };
 

@@ -12,9 +12,10 @@ pub mod signing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use malachite::{Input as CoreInput, LocallyProposedValue, Params, ProposedValue, State, ThresholdParams, ValuePayload};
-use malachite_types::{Round, TimeoutKind, Validity, ValueOrigin};
+use malachite::{Input as CoreInput, LocallyProposedValue, Params, State, ThresholdParams, ValuePayload};
+use malachite_types::{Round, TimeoutKind};
 use subnode_sdk::{
+    codec::decode,
     consensus::{Beginning, Committed, Consensus, Effect, Input, Judged, Validator, Verdict, Wanted, signing as host},
     pace::{self, Pace},
 };
@@ -22,7 +23,7 @@ use subnode_sdk::{
 use crate::{
     context::{Bft, BlockId, Committee, Height, Key, Proposal},
     desk::{Desk, check_commit, is_genuine},
-    message::{Certificate, Entry, Message, decode, timeout},
+    message::{Certificate, Entry, Message, judged, timeout},
 };
 
 /// Timers beside the core's, whose numbers are of 34 bits.
@@ -89,7 +90,7 @@ impl Member {
             let wanted = Wanted { id: proposal.block.0.to_vec(), member: proposal.proposer.0.to_vec() };
             self.desk.effects.push(Effect::Obtain(wanted));
         }
-        let value = known.map(|valid| judged_value(&proposal, valid));
+        let value = known.map(|valid| judged(&proposal, valid));
         self.proposals.push(proposal);
         value
     }
@@ -98,7 +99,7 @@ impl Member {
     fn judge(&mut self, id: BlockId, valid: bool) {
         self.judged.insert(id, valid);
         let values: Vec<_> =
-            self.proposals.iter().filter(|proposal| proposal.block == id).map(|proposal| judged_value(proposal, valid)).collect();
+            self.proposals.iter().filter(|proposal| proposal.block == id).map(|proposal| judged(proposal, valid)).collect();
         values.into_iter().for_each(|value| self.process(value));
     }
 
@@ -216,19 +217,6 @@ impl Member {
         self.desk.logged.clear();
         self.build();
     }
-}
-
-/// A proposal whose block is judged.
-fn judged_value(proposal: &Proposal, valid: bool) -> CoreInput<Bft> {
-    let value = ProposedValue {
-        height: proposal.height,
-        round: Round::new(proposal.round),
-        valid_round: context::round(proposal.proven_round),
-        proposer: proposal.proposer,
-        value: proposal.block,
-        validity: Validity::from_bool(valid),
-    };
-    CoreInput::ProposedValue(value, ValueOrigin::Consensus)
 }
 
 impl Consensus for Member {

@@ -1,11 +1,11 @@
-//! What members send each other, and what a member logs. The decoder takes any bytes.
+//! What members send each other, and what a member logs.
 
 use malachite::{LivenessMsg, ProposedValue, SignedConsensusMsg, WalEntry};
 use malachite_types::{
     CommitCertificate, CommitSignature, PolkaCertificate, PolkaSignature, Round, RoundCertificate, RoundCertificateType, RoundSignature,
     SignedMessage, Timeout, TimeoutKind, Validity, VoteType,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use crate::context::{Bft, BlockId, Height, Key, Proposal, Signature, Vote, round};
 
@@ -43,16 +43,6 @@ pub enum Entry {
 pub struct Certificate {
     pub round: u32,
     pub signatures: Vec<(Key, Signature)>,
-}
-
-pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    // Nothing here can fail to be written to memory.
-    postcard::to_stdvec(value).unwrap_or_default()
-}
-
-/// None where the bytes are no such value, or more follow.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    postcard::take_from_bytes(bytes).ok().filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
 }
 
 impl Message {
@@ -175,19 +165,24 @@ impl Entry {
         Some(match self {
             Self::Message(message) => message.into_input(),
             Self::Timeout { kind, round } => malachite::Input::TimeoutElapsed(timeout(u64::from(round) << 2 | u64::from(kind & 3))?),
-            Self::Judged { round: of, proven_round, proposer, block, valid } => malachite::Input::ProposedValue(
-                ProposedValue {
-                    height,
-                    round: Round::new(of),
-                    valid_round: round(proven_round),
-                    proposer,
-                    value: block,
-                    validity: Validity::from_bool(valid),
-                },
-                malachite_types::ValueOrigin::Consensus,
-            ),
+            Self::Judged { round, proven_round, proposer, block, valid } => {
+                judged(&Proposal { height, round, block, proven_round, proposer }, valid)
+            }
         })
     }
+}
+
+/// A proposal whose block is judged.
+pub fn judged(proposal: &Proposal, valid: bool) -> malachite::Input<Bft> {
+    let value = ProposedValue {
+        height: proposal.height,
+        round: Round::new(proposal.round),
+        valid_round: round(proposal.proven_round),
+        proposer: proposal.proposer,
+        value: proposal.block,
+        validity: Validity::from_bool(valid),
+    };
+    malachite::Input::ProposedValue(value, malachite_types::ValueOrigin::Consensus)
 }
 
 impl Certificate {

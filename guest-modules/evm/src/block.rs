@@ -117,7 +117,7 @@ fn built(header: &Header, body: Body, state: Vec<Change>, receipts: &[ReceiptRow
     Built { block, outcome: outcome(hash, header, &places, state, receipts) }
 }
 
-fn outcome(hash: B256, header: &Header, places: &[Listed], state: Vec<Change>, receipts: &[ReceiptRow]) -> Outcome {
+fn outcome(hash: B256, header: &Header, places: &[Listed], mut state: Vec<Change>, receipts: &[ReceiptRow]) -> Outcome {
     let number = header.number;
     let mut rows = Vec::with_capacity(receipts.len() + 2);
     rows.push(index::header_change(hash, header));
@@ -127,10 +127,12 @@ fn outcome(hash: B256, header: &Header, places: &[Listed], state: Vec<Change>, r
         rows.push(Place { number, index: position, offset: listed.offset, len: listed.len }.change(listed.hash));
         progress.insert(receipt.sender, listed.nonce + 1);
     }
+    let committee = committee::change(number, &state);
+    state.push(index::recent_change(hash, header));
     Outcome {
         block: BlockRef { height: number, id: hash.to_vec(), timestamp_ms: header.timestamp.saturating_mul(1000) },
         transactions: places.len() as u32,
-        committee: committee::change(number, &state),
+        committee,
         state,
         index: rows,
         progress: progress.into_iter().map(|(sender, next_sequence)| Progress { sender: sender.to_vec(), next_sequence }).collect(),

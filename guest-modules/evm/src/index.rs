@@ -1,4 +1,5 @@
-//! Look-ups the runtime derives from blocks, as rows of the index table.
+//! Look-ups the runtime derives from blocks, as rows of the index table; and headers of the last 256 blocks, in the state, where executing a
+//! block may read them: `H`, number modulo 256 (1 byte) → number, block hash, header.
 //!
 //! | key | value |
 //! |---|---|
@@ -108,14 +109,44 @@ pub fn header_change(hash: B256, header: &Header) -> Change {
 }
 
 pub fn header(number: u64) -> Option<(B256, Header)> {
-    let row = host::get(Table::Index, &header_key(number))?;
+    match host::get(Table::Index, &header_key(number)) {
+        Some(row) => decode_header(&row),
+        // This node may have come by the state without the blocks before.
+        None => recent_header(number),
+    }
+}
+
+fn decode_header(row: &[u8]) -> Option<(B256, Header)> {
     let (hash, mut rlp) = row.split_at_checked(32)?;
     Some((B256::from_slice(hash), Header::decode(&mut rlp).ok()?))
 }
 
-/// The header of a block that must be there: without it the store is broken, and this traps.
+fn recent_key(number: u64) -> [u8; 2] {
+    [b'H', number as u8]
+}
+
+/// The row of the state that has the header for the next 256 blocks.
+pub fn recent_change(hash: B256, header: &Header) -> Change {
+    let mut value = [header.number.to_be_bytes().as_slice(), hash.as_slice()].concat();
+    header.encode(&mut value);
+    Change { key: recent_key(header.number).to_vec(), value: Some(value) }
+}
+
+/// The header of one of the last 256 blocks.
+fn recent_header(number: u64) -> Option<(B256, Header)> {
+    let row = host::get(Table::State, &recent_key(number))?;
+    decode_header(row.strip_prefix(&number.to_be_bytes())?)
+}
+
+/// The hash of one of the last 256 blocks.
+pub fn recent_hash(number: u64) -> Option<B256> {
+    let row = state::get_part(Table::State, &recent_key(number), 0, 40)?;
+    B256::try_from(row.strip_prefix(&number.to_be_bytes())?).ok()
+}
+
+/// The header of the head or of the block before, which must be there: without it the store is broken, and this traps.
 pub fn expect_header(number: u64) -> (B256, Header) {
-    header(number).unwrap_or_else(|| panic!("header {number} is missing"))
+    recent_header(number).unwrap_or_else(|| panic!("header {number} is missing"))
 }
 
 pub fn block_hash(number: u64) -> Option<B256> {

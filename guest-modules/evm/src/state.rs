@@ -251,7 +251,7 @@ impl Database for State {
         if let Some(hash) = self.block_hashes.get(&number) {
             return Ok(*hash);
         }
-        Ok(index::block_hash(number).unwrap_or_default())
+        Ok(index::recent_hash(number).unwrap_or_default())
     }
 }
 

@@ -11,23 +11,11 @@
 //! State: `k key` to owner ‖ value, `s owner` to next sequence. Methods: `kv_get [key]`, `kv_sequence [owner]`, `kv_send [transaction]`,
 //! `kv_height []`, all values in hexadecimal.
 
-mod bindings {
-    //! The `runtime` world, from wit/.
-    #![allow(clippy::too_many_arguments, reason = "generated")]
-
-    wit_bindgen::generate!({ world: "runtime", path: "../../wit", generate_all });
-}
-
 use std::collections::BTreeMap;
 
-use bindings::{
-    Guest,
-    subnode::chain::{
-        crypto,
-        execution::{Action, Admission, Answer, Attributes, Built, CommitteeChange, Invalid, Occurrence, Outcome, Progress, RpcError},
-        pool, state,
-        types::{BlockRef, Change, Table, Validator},
-    },
+use subnode_sdk::runtime::{
+    Action, Admission, Answer, Attributes, BlockRef, Built, Change, CommitteeChange, Invalid, Outcome, Progress, RpcError, Runtime, Table,
+    Validator, crypto, pool, state,
 };
 
 const BLOCK_BYTES_MAX: usize = 1 << 20;
@@ -191,7 +179,7 @@ fn to_hex(bytes: &[u8]) -> Vec<u8> {
 
 struct Kv;
 
-impl Guest for Kv {
+impl Runtime for Kv {
     fn genesis(spec: Vec<u8>) -> Result<Built, String> {
         let parsed: Spec =
             if spec.is_empty() { Spec::default() } else { serde_json::from_slice(&spec).map_err(|error| error.to_string())? };
@@ -322,10 +310,6 @@ impl Guest for Kv {
         };
         Ok(Answer { json: Some(json), action: None })
     }
-
-    fn notify(_head: BlockRef, _filter: Vec<u8>, _occurrence: Occurrence) -> Vec<Vec<u8>> {
-        Vec::new()
-    }
 }
 
-bindings::export!(Kv with_types_in bindings);
+subnode_sdk::runtime!(Kv);

@@ -1,18 +1,22 @@
-//! The pure core of a chain: the pool, the chain's clock and timers, its committees, what its nodes tell each other about blocks.
+//! The pure core of a chain: the pool, the chain's clock and timers, its committees, what its nodes tell each other about blocks and states.
 //!
 //! Everything takes time and input as arguments; this crate names no runtime, no clock and no randomness (clippy.toml sees to it).
 //!
 //! Not here: calling modules, committing, answering clients (`chain`).
 
+pub mod checkpoint;
 mod clock;
 mod committee;
 mod manifest;
 mod pool;
+mod summary;
 mod timers;
 pub mod wire;
 
+pub use checkpoint::{CHECKPOINT_EVERY, Checkpoints};
 pub use clock::ChainClock;
 pub use committee::{CommitteeError, Committees};
 pub use manifest::{BLOCK_BYTES_MAX, BlockTooLong, Manifest, PART_BYTES};
 pub use pool::{Draw, OVERHEAD_BYTES, Pool, PoolError, PoolLimits, Transaction};
+pub use summary::{Link, Summary, Turn};
 pub use timers::Timers;

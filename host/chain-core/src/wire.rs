@@ -1,4 +1,4 @@
-//! What nodes of a chain tell and ask each other about blocks, beside their consensus.
+//! What nodes of a chain tell and ask each other about blocks and states, beside their consensus.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,13 +11,22 @@ pub enum Notice {
     Head(u64),
 }
 
-/// A question about a block.
+/// A question to one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
-    /// Which block.
-    pub block: Asked,
-    /// One of its parts, answered by its bytes; else all that [`Whole`] has.
-    pub part: Option<u32>,
+pub enum Question {
+    /// About a block: answered by [`Whole`].
+    Block(Asked),
+    /// A part of a block: answered by its bytes.
+    Part(Asked, u32),
+    /// What it takes to believe the newest state that has a root: answered by a list of [`Link`](crate::Link)s after this height, in order. It has the blocks
+    /// that changed who decides, up to the length of a frame; and last, if it is whole, the block of that state and the one that vouches for it.
+    Links(u64),
+    /// The state at a height: answered by its [`Outline`](crate::checkpoint::Outline).
+    Outline(u64),
+    /// The hashes of a group of its pieces, 32 bytes each.
+    Group(u64, u32),
+    /// A piece of it.
+    Piece(u64, u64),
 }
 
 /// Which block is asked for.
@@ -61,7 +70,7 @@ mod tests {
 
     #[test]
     fn messages_round_trip() {
-        let question = Question { block: Asked::Decided(7), part: Some(3) };
+        let question = Question::Part(Asked::Decided(7), 3);
         assert_eq!(decode(&encode(&question)), Some(question));
         assert_eq!(decode::<Question>(&[encode(&question), vec![0]].concat()), None, "something follows");
         assert_eq!(decode(&encode(&Notice::Head(u64::MAX))), Some(Notice::Head(u64::MAX)));

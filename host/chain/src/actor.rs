@@ -13,14 +13,16 @@ use subnode_sandbox::{
     Attributes, CallError, Candidate as Proposal, ConsensusGuest, Effect, Input, Lent, Limits, Module, RuntimeGuest, Signer, Tenant,
 };
 use subnode_signer::{Guard, Voter};
-use subnode_types::{Purpose, Validator};
+use subnode_types::Purpose;
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    OpenError,
+    Ended, OpenError,
     agreement::ConsensusLog,
-    blocks::{BlockId, Candidate},
+    blocks::{Basis, BlockId, Candidate},
+    checker::Checker,
+    checkpoints::Roots,
     controls::Snapshots,
     fetch::Fetched,
     lend::ViewReader,
@@ -49,6 +51,7 @@ pub(crate) struct Actor {
     /// What was fetched or is, for the next block.
     pub(crate) wanted: BTreeSet<BlockId>,
     pub(crate) log: ConsensusLog,
+    pub(crate) roots: Roots,
     /// How many transactions a build may draw. Halved by each build that faults, so that a transaction that
     /// makes the runtime fault is found and dropped.
     pub(crate) draw_max: usize,
@@ -58,15 +61,15 @@ pub(crate) struct Actor {
     pub(crate) due: Option<Instant>,
     /// Why the chain cannot go on: it ends, and its owner decides what then.
     pub(crate) failure: Option<String>,
+    /// The height of the state that took the place of the chain's: it ends, and is opened anew.
+    pub(crate) renewed: Option<u64>,
 }
 
 /// The consensus module of a chain: the instance that runs it, and what further ones are made of.
 pub(crate) struct Consensus {
-    pub(crate) module: Module,
     pub(crate) config: Vec<u8>,
     guest: ConsensusGuest,
-    /// For certificates. It is never started.
-    checker: Option<ConsensusGuest>,
+    pub(crate) checker: Checker,
 }
 
 impl Consensus {
@@ -79,28 +82,7 @@ impl Consensus {
     ) -> Result<Self, OpenError> {
         let guest = ConsensusGuest::new(&module, tenant, limits, voter).await;
         let guest = guest.map_err(|error| OpenError::Module { which: "consensus", error })??;
-        Ok(Self { module, config, guest, checker: None })
-    }
-
-    /// Whether a certificate shows that a committee decided on a block.
-    pub(crate) async fn check(
-        &mut self,
-        shared: &Shared,
-        committee: &[Validator],
-        height: u64,
-        id: &BlockId,
-        certificate: &[u8],
-    ) -> Result<Result<(), String>, CallError> {
-        let mut checker = match self.checker.take() {
-            Some(checker) => checker,
-            None => {
-                let made = ConsensusGuest::new(&self.module, &shared.tenant, shared.options.query, shared.voter.clone()).await;
-                made.unwrap_or_else(|error| Err(subnode_sandbox::HostFault::Instance(error.to_string()).into()))?
-            }
-        };
-        let checked = checker.check(committee, height, id, certificate).await?;
-        self.checker = Some(checker);
-        Ok(checked)
+        Ok(Self { checker: Checker::new(module), config, guest })
     }
 }
 
@@ -114,7 +96,8 @@ pub(crate) async fn try_modules(shared: &Shared, runtime: &Module, consensus: &M
     let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(shared.pool.for_build(0, Arc::default())), query: None };
     let built = guest.build(&head, &Attributes { timestamp_ms, seed: vec![0; 32] }, lent).await?;
     let built = built.map_err(|invalid| OpenError::Spec(format!("no block can be built on the head: {}", invalid.reason)))?;
-    Candidate::new(&shared.tenant, Some(&head), &shared.committees(), built.block, built.outcome).map_err(CallError::from)?;
+    let basis = Basis { parent: Some(&head), committees: &shared.committees(), checkpoint: None };
+    Candidate::new(&shared.tenant, basis, built.block, built.outcome).map_err(CallError::from)?;
     // It is only tried: it signs nothing.
     let voter = Arc::new(Voter::new(None, [0; 32], Guard::default()));
     let mut tried = Consensus::new(consensus.clone(), config.to_vec(), &shared.tenant, options.query, voter).await?;
@@ -139,16 +122,22 @@ impl Actor {
             fetches: JoinSet::new(),
             wanted: BTreeSet::new(),
             log: ConsensusLog::default(),
+            roots: Roots::default(),
             draw_max: usize::MAX,
             snapshots: Snapshots::default(),
             random,
             due: None,
             failure: None,
+            renewed: None,
         }
     }
 
     /// Starts the consensus module at the head.
     pub(crate) async fn start(&mut self) -> Result<(), OpenError> {
+        let shared = self.shared.clone();
+        if let Some(last) = shared.rule.and_then(|rule| rule.last(shared.head().height)) {
+            self.find_root(last);
+        }
         let kept = self.load_kept().await?;
         let log = self.log.load(&self.shared.store)?;
         let beginning = self.consensus.beginning(&self.shared, log, kept);
@@ -161,10 +150,13 @@ impl Actor {
     ///
     /// # Errors
     /// Where the consensus module fails: the chain cannot go on with this instance of it.
-    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), String> {
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), Ended> {
         loop {
+            if let Some(height) = self.renewed {
+                return Err(Ended::Renewed(height));
+            }
             if let Some(failure) = self.failure.take() {
-                return Err(failure);
+                return Err(Ended::Failed(failure));
             }
             let paused = self.shared.paused.load(Ordering::Relaxed);
             let shared = self.shared.clone();
@@ -188,6 +180,7 @@ impl Actor {
                 Some(fetched) = self.fetches.join_next(), if !paused => if let Ok(fetched) = fetched {
                     self.fetched(fetched).await;
                 },
+                (height, found) = self.roots.next() => self.root_found(height, found).await,
                 // Of a chain that is paused they are lost: whoever sends them must not wait, nor what comes behind them.
                 Some(frame) = self.frames.recv() => if !paused {
                     self.input(Input::Message(frame.to_vec())).await;

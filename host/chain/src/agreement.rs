@@ -12,9 +12,11 @@ use tokio::sync::oneshot;
 use crate::{
     OpenError,
     actor::{Actor, Consensus, block_id},
-    blocks::{BlockId, Candidate},
+    blocks::{self, BlockId, Candidate},
+    checkpoints::Found,
     fetch::{self, Fetched},
     shared::Shared,
+    state_sync::Gathered,
 };
 
 /// Rows of the log: entries by number, candidates by id, and what was signed.
@@ -194,14 +196,13 @@ impl Actor {
 
     /// Executes a candidate of others, and holds it if it is valid. None where this host can say nothing of it.
     async fn judge(&mut self, id: BlockId, block: Vec<u8>) -> Option<Judged> {
-        let verdict = match self.execute(block).await {
-            Ok(Ok(candidate)) if candidate.id == id => {
+        let verdict = match self.execute_as(id, block).await {
+            Ok(Ok(candidate)) => {
                 self.shared.offer(id, candidate.offered.clone());
                 self.candidates.insert(id, candidate);
                 self.log.unwritten.insert(id);
                 BlockVerdict::Valid
             }
-            Ok(Ok(_)) => BlockVerdict::Invalid("it does something else here than its id says".into()),
             Ok(Err(reason)) => BlockVerdict::Invalid(reason),
             Err(fault) => {
                 self.shared.counters.fault(&fault);
@@ -226,12 +227,7 @@ impl Actor {
         }
         let id = manifest.id();
         let committee = self.shared.committee();
-        let checked = if committee.is_empty() {
-            Ok(Err("nobody decides on this chain's blocks but its sequencer".into()))
-        } else {
-            self.consensus.check(&self.shared.clone(), &committee, height, &id, &certificate).await
-        };
-        let refused = match checked {
+        let refused = match self.consensus.checker.check(&self.shared, &committee, height, &id, &certificate).await {
             Ok(Ok(())) => None,
             Ok(Err(reason)) => Some(reason),
             Err(fault) => {
@@ -245,10 +241,8 @@ impl Actor {
         }
         let candidate = match self.candidates.remove(&id) {
             Some(candidate) => Ok(candidate),
-            None => match self.execute(block).await {
-                Ok(Ok(candidate)) if candidate.id == id => Ok(candidate),
-                Ok(Ok(_)) => Err("it does something else here than on the nodes that decided it".into()),
-                Ok(Err(reason)) => Err(format!("it is invalid here: {reason}")),
+            None => match self.execute_as(id, block).await {
+                Ok(executed) => executed,
                 Err(fault) => {
                     self.shared.counters.fault(&fault);
                     tracing::warn!(chain = %self.shared.name, %fault, height, "a decided block could not be executed; it is tried again");
@@ -269,6 +263,42 @@ impl Actor {
             // Not the sender's fault: the committee has spoken, and this node cannot follow.
             Err(reason) => self.fail(format!("the committee decided block {height}, which cannot be committed here: {reason}")),
         }
+    }
+
+    /// Begins to find the root of the state at a height.
+    pub(crate) fn find_root(&mut self, height: u64) {
+        if let Err(error) = self.roots.begin(&self.shared, height) {
+            tracing::warn!(chain = %self.shared.name, %error, height, "the root of the state is looked for later");
+        }
+    }
+
+    /// Keeps a root that was found.
+    pub(crate) async fn root_found(&mut self, height: u64, found: Result<Found, StoreError>) {
+        let Some(rule) = self.shared.rule else { return };
+        let kept = match found {
+            Ok(found) => self.roots.keep(&self.shared.store, rule, height, found).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            self.roots.failed(height);
+            tracing::warn!(chain = %self.shared.name, %error, height, "the root of the state is looked for again");
+        }
+    }
+
+    /// Puts a state that was gathered in the place of this chain's. What this node signed stays signed.
+    pub(crate) async fn renew(&mut self, mut gathered: Gathered) -> Result<(), String> {
+        let height = gathered.link.summary.height;
+        let (shared, voter) = (&self.shared, &self.shared.voter);
+        let renewed = async {
+            let (head, mut writes) = blocks::renewal(&shared.store, &mut gathered, shared.rule)?;
+            if voter.key().is_some() {
+                writes.push(write(GUARD_KEY.to_vec(), Some(voter.guard())));
+            }
+            shared.store.adopt(gathered.stage, head, writes).await
+        };
+        renewed.await.map_err(|error| error.to_string())?;
+        self.renewed = Some(height);
+        Ok(())
     }
 
     /// Reports that a member of the committee broke the rules.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use subnode_chain_core::{BlockTooLong, CommitteeError, Committees, Manifest};
+use subnode_chain_core::{BlockTooLong, Checkpoints, CommitteeError, Committees, Manifest, Summary, Turn, wire};
 use subnode_sandbox::{Built, CallError, Change, GuestFault, Lease, Lent, ModuleHash, Outcome, RuntimeGuest, Tenant, border};
 use subnode_storage::{Batch, ChainStore, Head, StoreError, Table, Write};
 use subnode_types::{BlockRef, ChainName};
 
-use crate::{ChainOptions, ChainParts, OpenError, lend::ViewReader};
+use crate::{ChainOptions, ChainParts, OpenError, lend::ViewReader, state_sync::Gathered};
 
 /// Ids that runtimes give to blocks: the contract's bounds.
 const ID_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
@@ -17,6 +17,10 @@ const SPEC_KEY: &[u8] = b"spec";
 const GENESIS_KEY: &[u8] = b"genesis";
 /// Who decides which block.
 const COMMITTEES_KEY: &[u8] = b"committees";
+/// Heights between two states that get a root; none where no state gets one.
+const CHECKPOINTS_KEY: &[u8] = b"checkpoints";
+/// Before a height: the summary of its block, where other nodes may need it without the block.
+const SUMMARY_PREFIX: &[u8] = b"summary";
 /// Before a height: what shows that its block was decided.
 const CERTIFICATE_PREFIX: &[u8] = b"certificate";
 
@@ -36,7 +40,17 @@ pub(crate) struct Candidate {
     pub(crate) id: BlockId,
     pub(crate) offered: Arc<Offered>,
     pub(crate) outcome: Outcome,
+    pub(crate) summary: Summary,
     pub(crate) committees: Option<Committees>,
+}
+
+/// What a block is made on.
+pub(crate) struct Basis<'a> {
+    /// None for genesis.
+    pub(crate) parent: Option<&'a BlockRef>,
+    pub(crate) committees: &'a Committees,
+    /// What it has to vouch for.
+    pub(crate) checkpoint: Option<[u8; 32]>,
 }
 
 /// A runtime returned what cannot be a block.
@@ -66,14 +80,9 @@ impl From<NoBlock> for CallError {
 }
 
 impl Candidate {
-    /// Of a block on a parent, and what it does.
-    pub(crate) fn new(
-        tenant: &Tenant,
-        parent: Option<&BlockRef>,
-        committees: &Committees,
-        block: Vec<u8>,
-        outcome: Outcome,
-    ) -> Result<Self, NoBlock> {
+    /// Of a block and what it does.
+    pub(crate) fn new(tenant: &Tenant, basis: Basis<'_>, block: Vec<u8>, outcome: Outcome) -> Result<Self, NoBlock> {
+        let Basis { parent, committees, checkpoint } = basis;
         let height = outcome.block.height;
         if let Some(parent) = parent.filter(|parent| height != parent.height + 1) {
             return Err(NoBlock::Height(height, parent.height));
@@ -81,20 +90,30 @@ impl Candidate {
         if !ID_BYTES.contains(&outcome.block.id.len()) {
             return Err(NoBlock::Id(outcome.block.id.len()));
         }
-        let committees = match &outcome.committee {
-            None => None,
+        let (committees, turn) = match &outcome.committee {
+            None => (None, None),
             Some(change) => {
                 let mut changed = committees.clone();
                 changed.forget_before(height + 1);
                 let members = border::members(&change.members).ok_or(NoBlock::MemberKey)?;
+                let turn = Turn::new(change.from_height, &members);
                 changed.change(height, change.from_height, members)?;
-                Some(changed)
+                (Some(changed), Some(turn))
             }
         };
-        let manifest = Manifest::of(&block, digest(&outcome))?;
+        let summary = Summary {
+            height,
+            id: outcome.block.id.clone(),
+            timestamp_ms: outcome.block.timestamp_ms,
+            transactions: outcome.transactions,
+            changes: digest(&outcome),
+            committee: turn,
+            checkpoint,
+        };
+        let manifest = Manifest::of(&block, summary.digest())?;
         let memory = tenant.lease(block.len() as u64)?;
         let offered = Arc::new(Offered { manifest, block, _memory: Some(memory) });
-        Ok(Self { id: offered.manifest.id(), offered, outcome, committees })
+        Ok(Self { id: offered.manifest.id(), offered, outcome, summary, committees })
     }
 
     pub(crate) fn head(&self) -> BlockRef {
@@ -109,17 +128,13 @@ impl Offered {
     }
 }
 
-/// A digest of all that a block does, but for what the block itself says.
+/// A digest of all that a block changes.
 pub(crate) fn digest(outcome: &Outcome) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());
         hash.update(bytes);
     };
-    for number in [outcome.block.height, outcome.block.timestamp_ms, u64::from(outcome.transactions)] {
-        add(&number.to_be_bytes());
-    }
-    add(&outcome.block.id);
     for changes in [&outcome.state, &outcome.index] {
         add(&(changes.len() as u64).to_be_bytes());
         for change in changes {
@@ -133,13 +148,6 @@ pub(crate) fn digest(outcome: &Outcome) -> [u8; 32] {
     for progress in &outcome.progress {
         add(&progress.sender);
         add(&progress.next_sequence.to_be_bytes());
-    }
-    if let Some(change) = &outcome.committee {
-        add(&change.from_height.to_be_bytes());
-        for member in &change.members {
-            add(&member.key);
-            add(&member.power.to_be_bytes());
-        }
     }
     hash.finalize().into()
 }
@@ -161,23 +169,66 @@ fn certificate_key(height: u64) -> Vec<u8> {
     [CERTIFICATE_PREFIX, &height.to_be_bytes()].concat()
 }
 
-/// What is written of a decided block. An empty certificate is none.
-pub(crate) fn batch(candidate: Candidate, certificate: Vec<u8>) -> Batch {
-    let head = candidate.head();
-    let height = head.height.to_be_bytes().to_vec();
-    let outcome = candidate.outcome;
-    let mut all: Vec<Write> = writes(Table::State, outcome.state).chain(writes(Table::Index, outcome.index)).collect();
-    let mut put = |table, key, value| all.push(Write { table, key, value: Some(value) });
-    put(Table::Block, head.id.clone(), height.clone());
-    put(Table::Block, height, candidate.offered.block.clone());
+fn summary_key(height: u64) -> Vec<u8> {
+    [SUMMARY_PREFIX, &height.to_be_bytes()].concat()
+}
+
+/// Rows of a decided block, beside what it changes. An empty certificate is none.
+fn block_rows(
+    summary: &Summary,
+    block: Vec<u8>,
+    certificate: &[u8],
+    committees: Option<&Committees>,
+    rule: Option<Checkpoints>,
+) -> Vec<Write> {
+    let mut rows = Vec::new();
+    let mut put = |table, key, value| rows.push(Write { table, key, value: Some(value) });
+    let height = summary.height.to_be_bytes().to_vec();
+    put(Table::Block, summary.id.clone(), height.clone());
+    put(Table::Block, height, block);
     if !certificate.is_empty() {
-        let shown = [candidate.offered.manifest.outcome().as_slice(), &certificate].concat();
-        put(Table::Meta, certificate_key(head.height), shown);
+        put(Table::Meta, certificate_key(summary.height), [summary.digest().as_slice(), certificate].concat());
     }
-    if let Some(committees) = &candidate.committees {
+    if let Some(committees) = committees {
         put(Table::Meta, COMMITTEES_KEY.to_vec(), committees.encode());
     }
+    if summary.committee.is_some() || rule.is_some_and(|rule| rule.is_at(summary.height)) {
+        put(Table::Meta, summary_key(summary.height), wire::encode(summary));
+    }
+    rows
+}
+
+/// What is written of a decided block.
+pub(crate) fn batch(candidate: Candidate, certificate: &[u8], rule: Option<Checkpoints>) -> Batch {
+    let head = candidate.head();
+    let Candidate { offered, outcome, summary, committees, .. } = candidate;
+    let mut all: Vec<Write> = writes(Table::State, outcome.state).chain(writes(Table::Index, outcome.index)).collect();
+    all.extend(block_rows(&summary, offered.block.clone(), certificate, committees.as_ref(), rule));
     Batch { head: encode_head(&head), writes: all }
+}
+
+/// What is written beside a state that came from elsewhere: its block, and what this chain knew of itself before.
+pub(crate) fn renewal(
+    store: &Arc<ChainStore>,
+    gathered: &mut Gathered,
+    rule: Option<Checkpoints>,
+) -> Result<(Head, Vec<Write>), StoreError> {
+    let Gathered { link, block, committees, .. } = gathered;
+    let summary = &link.summary;
+    let mut all = block_rows(summary, std::mem::take(block), &link.certificate, Some(committees), rule);
+    for key in [SPEC_KEY, GENESIS_KEY, CHECKPOINTS_KEY] {
+        let value = store.view().get(Table::Meta, key)?;
+        all.push(Write { table: Table::Meta, key: key.to_vec(), value });
+    }
+    let head = BlockRef { height: summary.height, id: summary.id.clone(), timestamp_ms: summary.timestamp_ms };
+    Ok((encode_head(&head), all))
+}
+
+/// Summaries that are kept, of heights from `start` to before `end`.
+pub(crate) fn summaries(store: &Arc<ChainStore>, start: u64, end: u64, limit: usize) -> Result<Vec<Summary>, StoreError> {
+    let rows = store.view().scan(Table::Meta, &summary_key(start), Some(&summary_key(end)), limit)?;
+    let decoded = rows.iter().map(|row| wire::decode(&row.value).ok_or_else(|| StoreError::Corrupt("a summary does not decode".into())));
+    decoded.collect()
 }
 
 /// A decided block with its certificate, if it is here and has one.
@@ -197,6 +248,7 @@ pub(crate) struct Origin {
     pub(crate) committees: Committees,
     /// The chain among all of a network; none where it was made before there were any.
     pub(crate) key: Option<[u8; 32]>,
+    pub(crate) rule: Option<Checkpoints>,
 }
 
 /// The chain's head and committees, after creating the chain if its store is empty.
@@ -214,7 +266,8 @@ pub(crate) async fn load_or_create(parts: &ChainParts, options: &ChainOptions) -
     let committees = load_committees(&parts.store)?;
     let genesis = view.get(Table::Meta, GENESIS_KEY)?;
     let key = genesis.map(|genesis| chain_key(parts.tenant.chain(), &genesis));
-    Ok(Origin { head: decode_head(&head)?, committees, key })
+    let every = view.get(Table::Meta, CHECKPOINTS_KEY)?.and_then(|row| row.try_into().ok()).map_or(0, u64::from_be_bytes);
+    Ok(Origin { head: decode_head(&head)?, committees, key, rule: Checkpoints::new(every) })
 }
 
 pub(crate) fn load_committees(store: &Arc<ChainStore>) -> Result<Committees, StoreError> {
@@ -234,12 +287,18 @@ async fn create(parts: &ChainParts, options: &ChainOptions) -> Result<(), OpenEr
     let mut guest = guest.map_err(|error| OpenError::Module { which: "runtime", error })??;
     let lent = Lent { state: Box::new(ViewReader(parts.store.view())), pool: None, query: None };
     let Built { block, outcome } = guest.genesis(&parts.spec, lent).await?.map_err(OpenError::Spec)?;
-    let genesis = Candidate::new(&parts.tenant, None, &Committees::default(), block, outcome).map_err(CallError::from)?;
+    // Part of what genesis stands for: nodes that take different states' roots are on different chains.
+    let every = if outcome.committee.is_some() { options.checkpoint_every } else { 0 };
+    let mut checkpoint = [0; 32];
+    checkpoint[24..].copy_from_slice(&every.to_be_bytes());
+    let basis = Basis { parent: None, committees: &Committees::default(), checkpoint: (every > 0).then_some(checkpoint) };
+    let genesis = Candidate::new(&parts.tenant, basis, block, outcome).map_err(CallError::from)?;
     let id = genesis.id;
-    let mut batch = batch(genesis, Vec::new());
+    let mut batch = batch(genesis, &[], None);
     let mut put =
         |key: &[u8], value: &[u8]| batch.writes.push(Write { table: Table::Meta, key: key.to_vec(), value: Some(value.to_vec()) });
     put(SPEC_KEY, ModuleHash::of(&parts.spec).as_bytes());
     put(GENESIS_KEY, &id);
+    put(CHECKPOINTS_KEY, &every.to_be_bytes());
     Ok(parts.store.commit(batch).await?)
 }

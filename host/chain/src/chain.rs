@@ -23,6 +23,7 @@ use crate::{
     agreement::GUARD_KEY,
     bandwidth::Bandwidth,
     blocks,
+    checker::Checker,
     cursor::Cursors,
     follow,
     lend::SharedPool,
@@ -30,7 +31,7 @@ use crate::{
     notifier,
     peers::{Joined, Network},
     post, query,
-    shared::Shared,
+    shared::{Shared, StateSync},
     stats::{ChainStats, Counters},
     subscription::Subscriptions,
 };
@@ -82,6 +83,8 @@ pub struct ChainOptions {
     pub bandwidth_bytes: u64,
     /// An instance with more memory than this is dropped after its call instead of kept for the next.
     pub idle_memory_bytes: usize,
+    /// Heights between two states that get a root, where a chain with a committee is created: what other nodes catch up by. 0 for none.
+    pub checkpoint_every: u64,
     /// Seeds the randomness of the blocks built here; none takes it from the machine.
     pub seed: Option<[u8; 32]>,
     /// What clients are told this program is.
@@ -90,6 +93,15 @@ pub struct ChainOptions {
 
 /// Notices of other nodes' heights that wait; more are dropped, and come again.
 const NOTICES: usize = 1024;
+
+/// Why a chain has ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// One of its tasks failed, for this reason.
+    Failed(String),
+    /// Its tables were replaced by a state that others vouch for, at this height: open them anew.
+    Renewed(u64),
+}
 
 /// A running chain. Cheap to clone; it runs until [`Chain::stop`], or until the last handle is dropped.
 #[derive(Clone)]
@@ -102,7 +114,7 @@ struct Inner {
     shutdown: CancellationToken,
     crash: CancellationToken,
     tasks: TaskTracker,
-    ended: watch::Receiver<Option<String>>,
+    ended: watch::Receiver<Option<Ended>>,
 }
 
 impl Drop for Inner {
@@ -158,12 +170,16 @@ impl Chain {
             peers: peers.clone(),
             voter: voter.clone(),
             committees: RwLock::new(origin.committees),
+            rule: origin.rule,
+            state_sync: StateSync::default(),
             offered: Mutex::default(),
             head: RwLock::new(origin.head),
             clock: Mutex::default(),
             idle: Mutex::default(),
             next_subscription: AtomicU64::new(1),
         });
+        shared.retain(shared.store.retention());
+        let checker = Checker::new(parts.consensus.clone());
         let consensus = Consensus::new(parts.consensus, parts.consensus_config, &parts.tenant, shared.options.query, voter).await?;
         let (frames, framed) = mpsc::channel(actor::FRAMES);
         let mut actor = Actor::new(shared.clone(), consensus, messages, framed);
@@ -180,7 +196,7 @@ impl Chain {
         if let (Some(peers), Some(inbox)) = (peers, inbox) {
             let (notices, noticed) = mpsc::channel(NOTICES);
             spawn(&mut parts_of_it, &shutdown, "the post", post::run(shared.clone(), inbox, frames, notices));
-            spawn(&mut parts_of_it, &shutdown, "catching up", follow::run(shared.clone(), peers, noticed));
+            spawn(&mut parts_of_it, &shutdown, "catching up", follow::run(shared.clone(), peers, checker, noticed));
         }
         let (end, ended) = watch::channel(None);
         let crash = CancellationToken::new();
@@ -205,8 +221,8 @@ impl Chain {
         self.shared().head()
     }
 
-    /// Resolves once the chain has ended by itself, with the reason: one of its tasks failed. A chain that is stopped does not.
-    pub async fn failed(&self) -> String {
+    /// Resolves once the chain has ended by itself. A chain that is stopped does not.
+    pub async fn ended(&self) -> Ended {
         let mut ended = self.inner.ended.clone();
         loop {
             if let Some(reason) = ended.borrow_and_update().clone() {
@@ -232,7 +248,7 @@ impl Chain {
     /// # Errors
     /// Where disk or database fail.
     pub async fn set_retention(&self, retention: Retention) -> Result<(), RpcError> {
-        self.shared().store.set_retention(retention);
+        self.shared().retain(retention);
         query::call(self.shared(), |done| Message::Prune { done }).await
     }
 
@@ -301,21 +317,21 @@ fn join(
 
 /// Starts a part of a chain that ends with it.
 fn spawn(
-    tasks: &mut JoinSet<Result<(), String>>,
+    tasks: &mut JoinSet<Result<(), Ended>>,
     shutdown: &CancellationToken,
     what: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
 ) {
     let stop = shutdown.clone();
-    tasks.spawn(async move { stop.run_until_cancelled(task).await.map_or(Ok(()), |()| Err(format!("{what} ended"))) });
+    tasks.spawn(async move { stop.run_until_cancelled(task).await.map_or(Ok(()), |()| Err(Ended::Failed(format!("{what} ended")))) });
 }
 
 /// Waits for the tasks of a chain. When one ends before the chain is stopped, the others are stopped too.
 async fn watch_over(
     shared: Arc<Shared>,
-    mut tasks: JoinSet<Result<(), String>>,
+    mut tasks: JoinSet<Result<(), Ended>>,
     shutdown: CancellationToken,
-    end: watch::Sender<Option<String>>,
+    end: watch::Sender<Option<Ended>>,
 ) {
     let mut reason = None;
     while let Some(ended) = tasks.join_next().await {
@@ -323,10 +339,10 @@ async fn watch_over(
             Ok(Ok(())) => None,
             Ok(Err(failure)) => Some(failure),
             // A bug of ours, kept to this chain.
-            Err(panic) => Some(format!("a task of the chain failed: {panic}")),
+            Err(panic) => Some(Ended::Failed(format!("a task of the chain failed: {panic}"))),
         };
         if !shutdown.is_cancelled() {
-            reason = failure.or(Some("a task of the chain ended".into()));
+            reason = failure.or_else(|| Some(Ended::Failed("a task of the chain ended".into())));
             shutdown.cancel();
         }
     }

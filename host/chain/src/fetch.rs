@@ -9,7 +9,7 @@ use subnode_chain_core::{
     wire::{self, Asked, Question, Whole},
 };
 use subnode_sandbox::Tenant;
-use subnode_types::NodeId;
+use subnode_types::{NodeId, Purpose};
 use tokio::task::JoinSet;
 
 use crate::peers::Peers;
@@ -46,8 +46,8 @@ pub(crate) async fn persistently(peers: Arc<dyn Peers>, tenant: Tenant, asked: A
 /// Asks these nodes, in their order.
 pub(crate) async fn fetch(peers: &Arc<dyn Peers>, tenant: &Tenant, asked: Asked, nodes: &[NodeId]) -> Option<Fetched> {
     for node in nodes {
-        let question = wire::encode(&Question { block: asked, part: None });
-        let Ok(answer) = peers.ask(*node, question.into()).await else { continue };
+        let question = wire::encode(&Question::Block(asked));
+        let Ok(answer) = peers.ask(*node, Purpose::Blocks, question.into()).await else { continue };
         let Some(whole) = wire::decode::<Whole>(&answer).filter(|whole| is_answer(whole, asked)) else {
             tracing::warn!(peer = %node, "a node answered with what is not the block it was asked for");
             continue;
@@ -110,10 +110,9 @@ async fn rest(
 }
 
 async fn part(peers: &dyn Peers, asked: Asked, manifest: &Manifest, index: usize, nodes: &[NodeId]) -> Option<Bytes> {
-    let question = Question { block: asked, part: Some(u32::try_from(index).ok()?) };
-    let question = Bytes::from(wire::encode(&question));
+    let question = Bytes::from(wire::encode(&Question::Part(asked, u32::try_from(index).ok()?)));
     for node in nodes {
-        match peers.ask(*node, question.clone()).await {
+        match peers.ask(*node, Purpose::Blocks, question.clone()).await {
             Ok(part) if manifest.has_part(index, &part) => return Some(part),
             Ok(_) => tracing::warn!(peer = %node, "a node sent a part that is not the block's"),
             Err(_) => {}

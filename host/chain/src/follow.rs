@@ -4,79 +4,139 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use subnode_chain_core::wire::{Asked, Notice};
 use subnode_types::NodeId;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::{
     agreement::Decided,
+    checker::Checker,
     fetch::{self, Fetched},
     message::Message,
     peers::Peers,
     shared::Shared,
+    state_sync,
 };
 
 /// How often a node says how far it is, whatever happens: what it said before may be lost.
 const ANNOUNCED_EVERY: Duration = Duration::from_secs(1);
 /// How long a node that is one block behind waits for its own consensus to come to it.
 const GRACE: Duration = Duration::from_millis(300);
+/// Intervals of states that a node has to be behind: the newest state that is vouched for is up to two behind the head.
+const BEHIND: u64 = 3;
 /// Nodes whose heights are remembered.
 const NODES_MAX: usize = 512;
 
+/// How long a node waits before it tries to get a state again.
+const STATE_AGAIN: Duration = Duration::from_secs(10);
+
+/// Gets what this node lacks.
+struct Follower {
+    shared: Arc<Shared>,
+    peers: Arc<dyn Peers>,
+    checker: Checker,
+    heads: BTreeMap<NodeId, u64>,
+    /// When a state may be tried next.
+    state_at: Instant,
+}
+
 /// Gets missing blocks, until the chain ends.
-pub(crate) async fn run(shared: Arc<Shared>, peers: Arc<dyn Peers>, mut notices: mpsc::Receiver<(NodeId, Notice)>) {
-    let mut heads: BTreeMap<NodeId, u64> = BTreeMap::new();
+pub(crate) async fn run(shared: Arc<Shared>, peers: Arc<dyn Peers>, checker: Checker, mut notices: mpsc::Receiver<(NodeId, Notice)>) {
+    let mut follower = Follower { shared, peers, checker, heads: BTreeMap::new(), state_at: Instant::now() };
     let mut announce = tokio::time::interval(ANNOUNCED_EVERY);
     announce.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             notice = notices.recv() => match notice {
-                Some((from, Notice::Head(height))) if heads.len() < NODES_MAX || heads.contains_key(&from) => {
-                    heads.insert(from, height);
-                }
-                Some(_) => {}
+                Some((from, Notice::Head(height))) => follower.heard(from, height),
                 None => return,
             },
-            _ = announce.tick() => {
-                let connected = peers.connected();
-                heads.retain(|node, _| connected.contains(node));
-                shared.announce();
-            }
+            _ = announce.tick() => follower.announce(),
         }
-        catch_up(&shared, &peers, &mut heads).await;
+        follower.take_state().await;
+        follower.catch_up().await;
     }
 }
 
-/// Gets blocks while others have any that this node lacks.
-async fn catch_up(shared: &Arc<Shared>, peers: &Arc<dyn Peers>, heads: &mut BTreeMap<NodeId, u64>) {
-    loop {
-        let height = shared.head().height + 1;
-        let Some(furthest) = heads.values().max().copied().filter(|furthest| *furthest >= height) else { return };
-        if furthest == height {
-            // All of them are about to commit it.
-            let mut commits = shared.commits.subscribe();
-            if tokio::time::timeout(GRACE, commits.changed()).await.is_ok_and(|changed| changed.is_ok()) {
-                continue;
+impl Follower {
+    fn heard(&mut self, from: NodeId, height: u64) {
+        if self.heads.len() < NODES_MAX || self.heads.contains_key(&from) {
+            self.heads.insert(from, height);
+        }
+    }
+
+    fn announce(&mut self) {
+        let connected = self.peers.connected();
+        self.heads.retain(|node, _| connected.contains(node));
+        self.shared.announce();
+    }
+
+    /// Nodes that have a height.
+    fn ahead(&self, height: u64) -> Vec<NodeId> {
+        self.heads.iter().filter(|(_, head)| **head >= height).map(|(node, _)| *node).collect()
+    }
+
+    /// Gets blocks while others have any that this node lacks.
+    async fn catch_up(&mut self) {
+        let shared = self.shared.clone();
+        loop {
+            let height = shared.head().height + 1;
+            let nodes = self.ahead(height);
+            if nodes.is_empty() {
+                return;
+            }
+            if self.ahead(height + 1).is_empty() {
+                // All of them are about to commit it.
+                let mut commits = shared.commits.subscribe();
+                if tokio::time::timeout(GRACE, commits.changed()).await.is_ok_and(|changed| changed.is_ok()) {
+                    continue;
+                }
+            }
+            let Some(fetched) = fetch::fetch(&self.peers, &shared.tenant, Asked::Decided(height), &nodes).await else {
+                // They say so again if it is so.
+                self.heads.retain(|node, _| !nodes.contains(node));
+                return;
+            };
+            let Fetched { manifest, block, certificate, from } = fetched;
+            let (done, answered) = oneshot::channel();
+            let decided = Decided { height, manifest, block, certificate, done };
+            if shared.mailbox.send(Message::Decided(decided)).await.is_err() {
+                return;
+            }
+            match answered.await {
+                Ok(Ok(())) => {}
+                Ok(Err(reason)) => {
+                    tracing::warn!(chain = %shared.name, peer = %from, height, reason, "a block from another node is refused");
+                    self.heads.remove(&from);
+                }
+                Err(_) => return,
             }
         }
-        let nodes: Vec<_> = heads.iter().filter(|(_, head)| **head >= height).map(|(node, _)| *node).collect();
-        let Some(fetched) = fetch::fetch(peers, &shared.tenant, Asked::Decided(height), &nodes).await else {
-            // They say so again if it is so.
-            heads.retain(|node, _| !nodes.contains(node));
-            return;
-        };
-        let Fetched { manifest, block, certificate, from } = fetched;
-        let (done, answered) = oneshot::channel();
-        let decided = Decided { height, manifest, block, certificate, done };
-        if shared.mailbox.send(Message::Decided(decided)).await.is_err() {
+    }
+
+    /// Gets the state of a later block where this node is too far behind to get all the blocks before it.
+    async fn take_state(&mut self) {
+        let shared = self.shared.clone();
+        let Some(rule) = shared.rule else { return };
+        let head = shared.head().height;
+        let nodes = self.ahead(head.saturating_add(rule.every().saturating_mul(BEHIND)));
+        if nodes.is_empty() || Instant::now() < self.state_at {
             return;
         }
-        match answered.await {
-            Ok(Ok(())) => {}
-            Ok(Err(reason)) => {
-                tracing::warn!(chain = %shared.name, peer = %from, height, reason, "a block from another node is refused");
-                heads.remove(&from);
+        match state_sync::gather(&shared, &self.peers, &mut self.checker, rule, &nodes, head + rule.every()).await {
+            Ok(Some(gathered)) => {
+                let (done, answered) = oneshot::channel();
+                let sent = shared.mailbox.send(Message::Renew { gathered: Box::new(gathered), done }).await;
+                // The chain ends with it, unless this host cannot take it.
+                if let (Ok(()), Ok(Err(reason))) = (sent, answered.await) {
+                    tracing::error!(chain = %shared.name, reason, "a state that was gathered could not be taken");
+                }
             }
-            Err(_) => return,
+            Ok(None) => {}
+            Err(reason) => tracing::warn!(chain = %shared.name, reason, "no state came of it; blocks will do meanwhile"),
         }
+        self.state_at = Instant::now() + STATE_AGAIN;
     }
 }

@@ -20,6 +20,7 @@
 //! | transactions, notices | as many as fit the mailboxes; the rest is dropped, and comes again |
 //! | blocks fetched or held at once | 64, none unasked; each takes memory of the chain's |
 //! | a module's log between two blocks | 64 MiB |
+//! | pieces of a state fetched at once | 16, of 512 KiB |
 //!
 //! Not here: JSON and sockets (`rpc`, `network`), other chains (`node`), how tables are kept (`storage`).
 
@@ -29,6 +30,8 @@ mod agreement;
 mod bandwidth;
 mod blocks;
 mod chain;
+mod checker;
+mod checkpoints;
 mod controls;
 mod cursor;
 mod error;
@@ -42,17 +45,18 @@ mod post;
 mod produce;
 mod query;
 mod shared;
+mod state_sync;
 mod stats;
 mod subscription;
 mod time;
 
 pub use bandwidth::Bandwidth;
-pub use chain::{Chain, ChainOptions, ChainParts};
+pub use chain::{Chain, ChainOptions, ChainParts, Ended};
 pub use error::{OpenError, RpcError};
 pub use peers::{Boxed, Inbox, Joined, Network, PeerEvent, Peers};
 pub use query::{Begun, Reply, Session};
 pub use stats::ChainStats;
-pub use subnode_chain_core::PoolLimits;
+pub use subnode_chain_core::{CHECKPOINT_EVERY, PoolLimits};
 pub use subnode_sandbox::charged;
 pub use subscription::Notification;
 pub use time::TimeSource;

@@ -4,7 +4,7 @@ use subnode_sandbox::{Change, Sealed};
 use subnode_types::Sealing;
 use tokio::sync::oneshot;
 
-use crate::{RpcError, agreement::Decided};
+use crate::{RpcError, agreement::Decided, state_sync::Gathered};
 
 /// Requests that wait; further ones make their sender wait.
 pub(crate) const MAILBOX: usize = 256;
@@ -48,4 +48,9 @@ pub(crate) enum Message {
     },
     /// Commit a block that others decided.
     Decided(Decided),
+    /// Put a state that was gathered in the place of the chain's, which ends it: it is opened anew there. Answered with why it was not.
+    Renew {
+        gathered: Box<Gathered>,
+        done: oneshot::Sender<Result<(), String>>,
+    },
 }

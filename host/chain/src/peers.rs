@@ -33,8 +33,8 @@ pub trait Peers: Send + Sync {
     fn connected(&self) -> Vec<NodeId>;
     /// Sends a frame to all that are connected. It may be lost.
     fn broadcast(&self, purpose: Purpose, frame: Bytes);
-    /// Asks a node about a block.
-    fn ask(&self, to: NodeId, question: Bytes) -> Boxed<'_, Result<Bytes, String>>;
+    /// Asks a node.
+    fn ask(&self, to: NodeId, purpose: Purpose, question: Bytes) -> Boxed<'_, Result<Bytes, String>>;
 }
 
 /// What other nodes send.
@@ -54,7 +54,7 @@ pub enum PeerEvent {
         /// What.
         frame: Bytes,
     },
-    /// A question about a block. One that is not answered is refused.
+    /// A question. One that is not answered is refused.
     Question {
         /// What.
         frame: Bytes,

@@ -7,12 +7,14 @@ use subnode_chain_core::{
     PART_BYTES,
     wire::{self, Asked, Notice, Question, Whole},
 };
+use subnode_storage::StoreError;
 use subnode_types::{NodeId, Purpose};
 use tokio::sync::mpsc;
 
 use crate::{
     admission::{Origin, Submission},
-    blocks,
+    blocks::{self, Offered},
+    checkpoints,
     peers::{Inbox, PeerEvent},
     shared::Shared,
 };
@@ -58,26 +60,35 @@ pub(crate) async fn run(
     }
 }
 
-fn answer_to(shared: &Shared, Question { block, part }: Question) -> Option<Bytes> {
-    let (offered, certificate) = match block {
-        Asked::Candidate(id) => (shared.offered(&id)?, Vec::new()),
-        Asked::Decided(height) => {
-            let (offered, certificate) = blocks::decided(&shared.store, height)
-                .inspect_err(|error| tracing::error!(chain = %shared.name, %error, "a block could not be read for another node"))
-                .ok()??;
-            (Arc::new(offered), certificate)
-        }
-    };
-    match part {
-        None => {
+fn answer_to(shared: &Shared, question: Question) -> Option<Bytes> {
+    let answer = find(shared, question);
+    answer.inspect_err(|error| tracing::warn!(chain = %shared.name, %error, ?question, "another node asks for what cannot be read")).ok()?
+}
+
+fn find(shared: &Shared, question: Question) -> Result<Option<Bytes>, StoreError> {
+    let store = &shared.store;
+    Ok(match question {
+        Question::Block(asked) => block(shared, asked)?.map(|(offered, certificate)| {
             let first = offered.block.chunks(PART_BYTES).next().unwrap_or_default().to_vec();
-            Some(wire::encode(&Whole { manifest: offered.manifest.clone(), certificate, first }).into())
-        }
-        Some(index) => {
-            let part = offered.block.chunks(PART_BYTES).nth(usize::try_from(index).ok()?)?;
-            Some(Bytes::copy_from_slice(part))
-        }
-    }
+            wire::encode(&Whole { manifest: offered.manifest.clone(), certificate, first }).into()
+        }),
+        Question::Part(asked, index) => block(shared, asked)?
+            .and_then(|(offered, _)| offered.block.chunks(PART_BYTES).nth(usize::try_from(index).ok()?).map(Bytes::copy_from_slice)),
+        Question::Links(after) => match shared.rule {
+            Some(rule) => Some(wire::encode(&checkpoints::links(store, rule, after)?).into()),
+            None => None,
+        },
+        Question::Outline(height) => checkpoints::outline(store, height)?.map(|outline| wire::encode(&outline).into()),
+        Question::Group(height, index) => checkpoints::group(store, height, index)?.map(Bytes::from),
+        Question::Piece(height, index) => checkpoints::piece(store, height, index)?.map(Bytes::from),
+    })
+}
+
+fn block(shared: &Shared, asked: Asked) -> Result<Option<(Arc<Offered>, Vec<u8>)>, StoreError> {
+    Ok(match asked {
+        Asked::Candidate(id) => shared.offered(&id).map(|offered| (offered, Vec::new())),
+        Asked::Decided(height) => blocks::decided(&shared.store, height)?.map(|(offered, certificate)| (Arc::new(offered), certificate)),
+    })
 }
 
 /// Sends transactions to all other nodes.

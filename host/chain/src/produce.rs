@@ -1,7 +1,7 @@
 //! Calls the runtime module for blocks, and commits them.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     actor::Actor,
-    blocks::{Candidate, batch},
+    blocks::{Basis, BlockId, Candidate, batch},
     lend::ViewReader,
     notifier::Event,
 };
@@ -24,8 +24,15 @@ const PATIENT_PART: u32 = 12;
 const PATIENCE_MAX: Duration = Duration::from_millis(80);
 
 impl Actor {
-    fn candidate(&self, parent: &BlockRef, block: Vec<u8>, outcome: Outcome) -> Result<Candidate, CallError> {
-        Ok(Candidate::new(&self.shared.tenant, Some(parent), &self.shared.committees(), block, outcome)?)
+    /// A candidate of a block on a parent: with the root of an earlier state where it has to vouch for one, which it waits for.
+    async fn candidate(&mut self, parent: &BlockRef, block: Vec<u8>, outcome: Outcome) -> Result<Candidate, CallError> {
+        let checkpoint = match self.shared.rule.and_then(|rule| Some((rule, rule.shown_at(parent.height + 1)?))) {
+            Some((rule, shown)) => Some(self.roots.root(&self.shared, rule, shown).await?),
+            None => None,
+        };
+        let committees = self.shared.committees.read().unwrap_or_else(PoisonError::into_inner);
+        let basis = Basis { parent: Some(parent), committees: &committees, checkpoint };
+        Ok(Candidate::new(&self.shared.tenant, basis, block, outcome)?)
     }
 
     /// A block on the head, from the pool.
@@ -47,7 +54,7 @@ impl Actor {
             Err(error) => Err(error),
         };
         let candidate = match built {
-            Ok(Ok(Built { block, outcome })) => self.candidate(&parent, block, outcome).map(Ok),
+            Ok(Ok(Built { block, outcome })) => self.candidate(&parent, block, outcome).await.map(Ok),
             Ok(Err(invalid)) => Ok(Err(invalid)),
             Err(fault) => Err(fault),
         };
@@ -76,14 +83,24 @@ impl Actor {
     }
 
     /// What a block of others does, or why it is invalid.
-    pub(crate) async fn execute(&mut self, block: Vec<u8>) -> Result<Result<Candidate, String>, CallError> {
+    async fn execute(&mut self, block: Vec<u8>) -> Result<Result<Candidate, String>, CallError> {
         let (view, parent) = self.shared.view();
         let lent = Lent { state: Box::new(ViewReader(view)), pool: None, query: None };
         let mut guest = self.shared.fresh_guest(self.shared.options.block, &[]).await?;
         match guest.execute(&parent, &block, lent).await? {
-            Ok(outcome) => self.candidate(&parent, block, outcome).map(Ok),
+            Ok(outcome) => self.candidate(&parent, block, outcome).await.map(Ok),
             Err(invalid) => Ok(Err(invalid.reason)),
         }
+    }
+
+    /// The same for a block of this id: one that does something else here than its id says is invalid.
+    pub(crate) async fn execute_as(&mut self, id: BlockId, block: Vec<u8>) -> Result<Result<Candidate, String>, CallError> {
+        let executed = self.execute(block).await?;
+        Ok(executed.and_then(
+            |candidate| {
+                if candidate.id == id { Ok(candidate) } else { Err("it does something else here than its id says".into()) }
+            },
+        ))
     }
 
     /// How long a block may wait to share a synced write: one that a timer asked for, a part of its interval.
@@ -102,7 +119,7 @@ impl Actor {
         let started = Instant::now();
         let transactions = u64::from(candidate.outcome.transactions);
         let patience = self.patience();
-        let mut batch = batch(candidate, certificate);
+        let mut batch = batch(candidate, &certificate, self.shared.rule);
         batch.writes.extend(self.log_after(head.height));
         charged(&self.shared.tenant, self.shared.store.commit_within(batch, patience)).await?;
         self.candidates.clear();
@@ -128,6 +145,9 @@ impl Actor {
             self.shared.tell(Event::Block(head.height));
         }
         self.shared.announce();
+        if self.shared.rule.is_some_and(|rule| rule.is_at(head.height)) {
+            self.find_root(head.height);
+        }
         Ok(border::committed(&head, self.shared.pool.ready(), &self.shared.committee()))
     }
 }

@@ -9,12 +9,12 @@ use std::{
 };
 
 use subnode_chain_core::{
-    ChainClock, Committees,
+    ChainClock, Checkpoints, Committees,
     wire::{self, Notice},
 };
 use subnode_sandbox::{Accounts, CallError, ChainStatus, HostFault, Limits, Module, QueryLent, RuntimeGuest, Shed, Tenant, border};
 use subnode_signer::Voter;
-use subnode_storage::{ChainStore, View};
+use subnode_storage::{ChainStore, Retention, View};
 use subnode_types::{BlockRef, ChainName, Purpose, Sealing, Validator};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
@@ -59,6 +59,9 @@ pub(crate) struct Shared {
     pub(crate) peers: Option<Arc<dyn Peers>>,
     pub(crate) voter: Arc<Voter>,
     pub(crate) committees: RwLock<Committees>,
+    /// Which states get roots; none of a chain without a committee.
+    pub(crate) rule: Option<Checkpoints>,
+    pub(crate) state_sync: StateSync,
     /// Candidates that others can get.
     pub(crate) offered: Mutex<BTreeMap<BlockId, Arc<Offered>>>,
     pub(crate) events: mpsc::Sender<Event>,
@@ -69,6 +72,21 @@ pub(crate) struct Shared {
     pub(crate) idle: Mutex<Vec<RuntimeGuest>>,
     pub(crate) idle_used: AtomicBool,
     pub(crate) next_subscription: AtomicU64,
+}
+
+/// How far a state is that is being gathered, in pieces.
+#[derive(Default)]
+pub(crate) struct StateSync {
+    pub(crate) here: AtomicU64,
+    /// 0 while there is none.
+    pub(crate) total: AtomicU64,
+}
+
+impl StateSync {
+    pub(crate) fn pieces(&self) -> Option<(u64, u64)> {
+        let total = self.total.load(Ordering::Relaxed);
+        (total > 0).then(|| (self.here.load(Ordering::Relaxed), total))
+    }
 }
 
 impl Shared {
@@ -116,6 +134,15 @@ impl Shared {
 
     pub(crate) fn offered(&self, id: &BlockId) -> Option<Arc<Offered>> {
         self.offers().get(id).cloned()
+    }
+
+    /// Keeps so much of the past, and as much as other nodes need to catch up.
+    pub(crate) fn retain(&self, retention: Retention) {
+        let retention = match (retention, self.rule) {
+            (Retention::Last(heights), Some(rule)) => Retention::Last(heights.max(rule.history())),
+            (other, _) => other,
+        };
+        self.store.set_retention(retention);
     }
 
     /// Tells other nodes how far this one is.

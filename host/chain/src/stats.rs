@@ -59,6 +59,8 @@ pub struct ChainStats {
     pub memory_bytes: (u64, u64),
     /// Live bytes of its tables, and the slice.
     pub storage_bytes: (u64, u64),
+    /// Pieces here and in all, while the state of a later block is got from other nodes.
+    pub state_sync: Option<(u64, u64)>,
     /// Whether its slice of storage keeps it from making blocks.
     pub full: bool,
     /// Bytes its clients sent and received.
@@ -108,6 +110,7 @@ impl ChainStats {
             usage: shared.tenant.share().usage(),
             memory_bytes: (memory.used(), memory.limit()),
             storage_bytes: (shared.store.live_bytes(), shared.store.limit_bytes()),
+            state_sync: shared.state_sync.pieces(),
             full: shared.store.full().is_some(),
             traffic_bytes: shared.bandwidth.totals(),
             pool,

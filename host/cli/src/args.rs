@@ -432,9 +432,15 @@ pub struct TestnetArgs {
     /// What the chains run: evm or kv.
     #[arg(long, default_value = "evm", value_name = "MODULE", value_parser = ["evm", "kv"])]
     pub runtime: String,
+    /// What decides on their blocks: bft, authority, or a component file.
+    #[arg(long, default_value = "bft", value_name = "MODULE")]
+    pub consensus: String,
     /// When blocks come: "instant", or a time as "1s".
     #[arg(long, default_value = "1s", value_name = "SEALING")]
     pub sealing: Sealing,
+    /// Heights between two states that a node that is behind can catch up by.
+    #[arg(long, default_value_t = subnode_chain::CHECKPOINT_EVERY, value_name = "COUNT")]
+    pub checkpoint_every: u64,
     /// Port of the first node for clients; the next ones follow. The same numbers on UDP are for the nodes.
     #[arg(long, default_value_t = 8545, value_name = "PORT")]
     pub port: u16,

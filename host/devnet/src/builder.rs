@@ -8,7 +8,7 @@ use std::{
 };
 
 use alloy::primitives::{U256, utils::parse_ether};
-use subnode_chain::{ChainOptions, PoolLimits, TimeSource};
+use subnode_chain::{CHECKPOINT_EVERY, ChainOptions, PoolLimits, TimeSource};
 use subnode_node::{ChainSetup, Node, NodeError};
 use subnode_sandbox::{Limits, Module, ModuleError, Sandbox, SandboxError, SandboxOptions};
 use subnode_storage::{MemoryStore, Retention};
@@ -59,6 +59,7 @@ pub fn default_options(sealing: Sealing, time: TimeSource) -> ChainOptions {
         queries_waiting_max: 1_024,
         bandwidth_bytes: u64::MAX,
         idle_memory_bytes: 16 << 20,
+        checkpoint_every: CHECKPOINT_EVERY,
         seed: None,
         version: concat!("subnode/", env!("CARGO_PKG_VERSION")).to_owned(),
     }

@@ -53,10 +53,14 @@ pub struct Desired {
     pub controls: bool,
     /// Bytes of its pool, within its memory.
     pub pool_bytes: u64,
+    /// Heights between two states that other nodes can catch up by, where it is created with a committee; 0 for none.
+    pub checkpoint_every: u64,
 }
 
 /// The layout of a record, so that a later release can read an earlier one's.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The one before: without the last field.
+const VERSION_1: u8 = 1;
 
 /// [`Desired`] as it is kept: `types` knows no serialization.
 #[derive(Serialize, Deserialize)]
@@ -78,6 +82,7 @@ struct Row {
     history: u64,
     controls: bool,
     pool_bytes: u64,
+    checkpoint_every: u64,
 }
 
 impl Desired {
@@ -107,6 +112,7 @@ impl Desired {
             },
             controls: self.controls,
             pool_bytes: self.pool_bytes,
+            checkpoint_every: self.checkpoint_every,
         };
         // Into memory, plain values cannot fail to be written.
         postcard::to_extend(&row, vec![VERSION]).unwrap_or_default()
@@ -115,8 +121,11 @@ impl Desired {
     /// From bytes; none where they are no record that this release knows.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (&VERSION, rest) = bytes.split_first()? else { return None };
-        let row: Row = postcard::from_bytes(rest).ok()?;
+        let row: Row = match bytes.split_first()? {
+            (&VERSION, rest) => postcard::from_bytes(rest).ok()?,
+            (&VERSION_1, rest) => postcard::from_bytes(&[rest, &[0]].concat()).ok()?,
+            _ => return None,
+        };
         Some(Self {
             id: NonZeroU64::new(row.id),
             origin: row.origin,
@@ -138,6 +147,7 @@ impl Desired {
             retention: if row.history == 0 { Retention::Archive } else { Retention::Last(row.history) },
             controls: row.controls,
             pool_bytes: row.pool_bytes,
+            checkpoint_every: row.checkpoint_every,
         })
     }
 
@@ -171,11 +181,14 @@ mod tests {
             retention: Retention::Last(9),
             controls: true,
             pool_bytes: 5,
+            checkpoint_every: 7,
         };
         assert_eq!(Desired::decode(&desired.encode()).as_ref(), Some(&desired));
         let bytes = desired.encode();
         assert_eq!(Desired::decode(&bytes[..bytes.len() - 1]), None);
         assert_eq!(Desired::decode(b""), None);
+        let before = [&[VERSION_1], &bytes[1..bytes.len() - 1]].concat();
+        assert_eq!(Desired::decode(&before), Some(Desired { checkpoint_every: 0, ..desired.clone() }));
         (desired.sealing, desired.retention) = (Sealing::Manual, Retention::Archive);
         assert_eq!(Desired::decode(&desired.encode()).as_ref(), Some(&desired));
         let born = Desired { spec: Vec::new(), wanted: Wanted::Running, ..desired.clone() };

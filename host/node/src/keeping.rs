@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use subnode_chain::{Chain, ChainOptions};
+use subnode_chain::{Chain, ChainOptions, Ended};
 
 use crate::{
     ChainSetup, NodeError, State, Supervisor, Wanted,
@@ -54,6 +54,7 @@ impl Supervisor {
                 sealing: desired.sealing,
                 controls: desired.controls,
                 bandwidth_bytes: desired.slice.bandwidth_bytes,
+                checkpoint_every: desired.checkpoint_every,
                 pool: subnode_chain::PoolLimits {
                     bytes: usize::try_from(desired.pool_bytes.min(desired.slice.memory_bytes)).unwrap_or(usize::MAX),
                     ..self.parts.options.pool
@@ -81,12 +82,21 @@ impl Supervisor {
         lock(&slot.watch).clone_from(&token);
         let (supervisor, slot) = (self.clone(), slot.clone());
         self.tasks.spawn(async move {
-            let Some(reason) = token.run_until_cancelled(chain.failed()).await else { return };
+            let Some(ended) = token.run_until_cancelled(chain.ended()).await else { return };
             drop(chain);
             let _changing = slot.changing.lock().await;
-            if !token.is_cancelled() {
-                supervisor.node.close(&slot.name).await;
-                supervisor.failed(&slot, reason);
+            if token.is_cancelled() {
+                return;
+            }
+            supervisor.node.close(&slot.name).await;
+            match ended {
+                Ended::Failed(reason) => supervisor.failed(&slot, reason),
+                Ended::Renewed(height) => {
+                    tracing::info!(chain = %slot.name, height, "opened anew on the state of a later block");
+                    if let Err(error) = Box::pin(supervisor.open(&slot)).await {
+                        supervisor.failed(&slot, error.to_string());
+                    }
+                }
             }
         });
     }

@@ -63,8 +63,8 @@ impl Peers for Neighbours {
         }
     }
 
-    fn ask(&self, to: NodeId, question: Bytes) -> Boxed<'_, Result<Bytes, String>> {
-        Box::pin(async move { self.membership.request(to, Purpose::Blocks, question).await.map_err(|error| error.to_string()) })
+    fn ask(&self, to: NodeId, purpose: Purpose, question: Bytes) -> Boxed<'_, Result<Bytes, String>> {
+        Box::pin(async move { self.membership.request(to, purpose, question).await.map_err(|error| error.to_string()) })
     }
 }
 

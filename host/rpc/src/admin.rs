@@ -29,6 +29,7 @@ use std::{io, num::NonZeroU64, os::unix::fs::PermissionsExt, path::Path, sync::A
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use subnode_chain::CHECKPOINT_EVERY;
 use subnode_node::{ChainInfo, ControlError, Desired, LogBook, Origin, Resize, SliceRequest, Supervisor, Upgrade, Wanted};
 use subnode_storage::Retention;
 use subnode_types::{ChainName, Parts, Sealing, Slice};
@@ -267,6 +268,7 @@ struct Create {
     controls: bool,
     #[serde(default)]
     pool_bytes: Option<u64>,
+    checkpoint_every: Option<u64>,
     #[serde(default)]
     stopped: bool,
     #[serde(flatten)]
@@ -299,6 +301,7 @@ impl Create {
             controls: self.controls,
             // Half of its memory at most is for what waits.
             pool_bytes: self.pool_bytes.unwrap_or(POOL_BYTES).min(slice.memory_bytes / 2),
+            checkpoint_every: self.checkpoint_every.unwrap_or(CHECKPOINT_EVERY),
         })
     }
 }

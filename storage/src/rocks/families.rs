@@ -23,6 +23,8 @@ use crate::StoreError;
 
 /// Before a chain's name in the default family.
 const ROW_PREFIX: &[u8] = b"chain/";
+/// Before the name of a chain, where a state is gathered to take its place.
+const STAGE_PREFIX: &[u8] = b"stage/";
 /// Before a number in a family's name.
 const FAMILY_PREFIX: &str = "f/";
 /// Whether a row is of a chain, or of one that is being imported.
@@ -48,6 +50,27 @@ pub(super) fn lacking(families: &[String], wanted: usize) -> Vec<String> {
 
 fn row_key(name: &ChainName) -> Vec<u8> {
     [ROW_PREFIX, name.as_str().as_bytes()].concat()
+}
+
+fn stage_key(name: &ChainName) -> Vec<u8> {
+    [STAGE_PREFIX, name.as_str().as_bytes()].concat()
+}
+
+/// The rows of a prefix, by chain.
+fn load(db: &Db, prefix: &[u8]) -> Result<BTreeMap<ChainName, Entry>, StoreError> {
+    let mut entries = BTreeMap::new();
+    let mut rows = db.raw_iterator();
+    rows.seek(prefix);
+    while let Some((key, value)) = rows.item().filter(|(key, _)| key.starts_with(prefix)) {
+        let name = std::str::from_utf8(&key[prefix.len()..]).ok().and_then(|name| name.parse::<ChainName>().ok());
+        let (Some(name), Some((entry, _))) = (name, decode(value)) else {
+            return Err(StoreError::Corrupt("a chain's row does not decode".into()));
+        };
+        entries.insert(name, entry);
+        rows.next();
+    }
+    rows.status().map_err(store_error)?;
+    Ok(entries)
 }
 
 #[derive(Clone, Debug)]
@@ -77,6 +100,8 @@ pub(super) struct Families {
 
 struct Inner {
     chains: BTreeMap<ChainName, Entry>,
+    /// What is gathered to take a chain's place.
+    staged: BTreeMap<ChainName, Entry>,
     reserve: VecDeque<u64>,
     next: u64,
 }
@@ -88,25 +113,15 @@ fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
 impl Families {
     /// Reads which chains there are. `families` are the names that RocksDB lists.
     pub(super) fn open(db: Arc<Db>, cache: rocksdb::Cache, families: &[String], reserve: usize) -> Result<Self, StoreError> {
-        let mut chains = BTreeMap::new();
-        let mut rows = db.raw_iterator();
-        rows.seek(ROW_PREFIX);
-        while let Some((key, value)) = rows.item().filter(|(key, _)| key.starts_with(ROW_PREFIX)) {
-            let name = std::str::from_utf8(&key[ROW_PREFIX.len()..]).ok().and_then(|name| name.parse::<ChainName>().ok());
-            let (Some(name), Some((entry, _))) = (name, decode(value)) else {
-                return Err(StoreError::Corrupt("a chain's row does not decode".into()));
-            };
-            chains.insert(name, entry);
-            rows.next();
-        }
-        rows.status().map_err(store_error)?;
-        drop(rows);
+        let chains = load(&db, ROW_PREFIX)?;
+        let staged = load(&db, STAGE_PREFIX)?;
         let numbers: Vec<u64> = families.iter().filter_map(|family| number(family)).collect();
-        if let Some((name, _)) = chains.iter().find(|(_, entry)| !numbers.contains(&entry.family)) {
+        if let Some((name, _)) = chains.iter().chain(&staged).find(|(_, entry)| !numbers.contains(&entry.family)) {
             return Err(StoreError::Corrupt(format!("chain {name} has no column family")));
         }
-        let used: std::collections::BTreeSet<u64> = chains.values().map(|entry| entry.family).collect();
-        let mut inner = Inner { chains, reserve: VecDeque::new(), next: numbers.iter().max().map_or(0, |last| last.saturating_add(1)) };
+        let used: std::collections::BTreeSet<u64> = chains.values().chain(staged.values()).map(|entry| entry.family).collect();
+        let mut inner =
+            Inner { chains, staged, reserve: VecDeque::new(), next: numbers.iter().max().map_or(0, |last| last.saturating_add(1)) };
         let mut chores = VecDeque::new();
         for family in numbers.into_iter().filter(|family| !used.contains(family)) {
             if is_empty(&db, family) {
@@ -147,7 +162,7 @@ impl Families {
 
     pub(super) fn count(&self) -> usize {
         let inner = lock(&self.inner);
-        inner.chains.len() + inner.reserve.len()
+        inner.chains.len() + inner.staged.len() + inner.reserve.len()
     }
 
     pub(super) fn record(&self, name: &ChainName) -> Result<Option<Vec<u8>>, StoreError> {
@@ -188,12 +203,68 @@ impl Families {
         }
     }
 
+    /// Where a state is gathered to take a chain's place.
+    pub(super) fn stage(&self, name: &ChainName) -> Result<Entry, StoreError> {
+        if let Some(entry) = self.staged(name) {
+            return Ok(entry);
+        }
+        let family = self.take()?;
+        let row = [&family.to_be_bytes()[..], &[PARTIAL]].concat();
+        if let Err(error) = self.db.put_opt(stage_key(name), row, &synced()) {
+            lock(&self.inner).reserve.push_back(family);
+            return Err(store_error(error));
+        }
+        let entry = Entry { family, partial: true, alive: Arc::new(AtomicBool::new(true)) };
+        lock(&self.inner).staged.insert(name.clone(), entry.clone());
+        Ok(entry)
+    }
+
+    pub(super) fn staged(&self, name: &ChainName) -> Option<Entry> {
+        lock(&self.inner).staged.get(name).cloned()
+    }
+
+    /// Drops what was gathered.
+    pub(super) fn unstage(&self, name: &ChainName) -> Result<(), StoreError> {
+        let Some(entry) = self.staged(name) else { return Ok(()) };
+        self.db.delete_opt(stage_key(name), &synced()).map_err(store_error)?;
+        lock(&self.inner).staged.remove(name);
+        self.retire(&entry);
+        Ok(())
+    }
+
+    /// What was gathered takes the chain's place, with the chain's record.
+    pub(super) fn replace(&self, name: &ChainName) -> Result<(), StoreError> {
+        let (before, staged) = {
+            let inner = lock(&self.inner);
+            let (Some(before), Some(staged)) = (inner.chains.get(name), inner.staged.get(name)) else { return Err(StoreError::Closed) };
+            (before.clone(), staged.clone())
+        };
+        let record = self.record(name)?.ok_or(StoreError::Closed)?;
+        let mut both = rocksdb::WriteBatchWithTransaction::<false>::default();
+        both.put(row_key(name), [&staged.family.to_be_bytes()[..], &[WHOLE], &record].concat());
+        both.delete(stage_key(name));
+        self.db.write_opt(both, &synced()).map_err(store_error)?;
+        {
+            let mut inner = lock(&self.inner);
+            inner.staged.remove(name);
+            inner.chains.insert(name.clone(), Entry { partial: false, ..staged });
+        }
+        self.retire(&before);
+        Ok(())
+    }
+
+    /// A family that no row names any more.
+    fn retire(&self, entry: &Entry) {
+        entry.alive.store(false, Ordering::Release);
+        self.ask(Chore::Empty(entry.family));
+    }
+
     pub(super) fn delete(&self, name: &ChainName) -> Result<(), StoreError> {
+        self.unstage(name)?;
         let Some(entry) = self.get(name) else { return Ok(()) };
         self.db.delete_opt(row_key(name), &synced()).map_err(store_error)?;
         lock(&self.inner).chains.remove(name);
-        entry.alive.store(false, Ordering::Release);
-        self.ask(Chore::Empty(entry.family));
+        self.retire(&entry);
         Ok(())
     }
 }

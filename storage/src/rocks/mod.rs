@@ -8,7 +8,7 @@ mod writer;
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -34,7 +34,7 @@ const FORMAT_KEY: &[u8] = b"subnode-format";
 
 /// Chains in one RocksDB.
 pub struct RocksStore {
-    families: Families,
+    families: Arc<Families>,
     writer: Arc<Writer>,
     cache: rocksdb::Cache,
     db: Arc<Db>,
@@ -65,14 +65,15 @@ impl RocksStore {
         check_format(&db, path)?;
         let db = Arc::new(db);
         let other = |error: StoreError| OpenError::Other { path: path.into(), reason: error.to_string() };
-        let families = Families::open(db.clone(), cache.clone(), &families, options.families_ready).map_err(other)?;
+        let families = Arc::new(Families::open(db.clone(), cache.clone(), &families, options.families_ready).map_err(other)?);
         let guard = DiskGuard::new(path.into(), options.disk_free_bytes_min);
         Ok(Self { families, writer: Arc::new(Writer::start(db.clone(), guard)), cache, db })
     }
 
-    fn rows(&self, entry: &Entry) -> Arc<RocksRows> {
+    fn rows(&self, name: &ChainName, entry: &Entry) -> Arc<RocksRows> {
         let family = family_name(entry.family);
-        Arc::new(RocksRows { db: self.db.clone(), writer: self.writer.clone(), family, alive: entry.alive.clone() })
+        let (families, name) = (Arc::downgrade(&self.families), name.clone());
+        Arc::new(RocksRows { db: self.db.clone(), writer: self.writer.clone(), families, name, family, alive: entry.alive.clone() })
     }
 }
 
@@ -120,7 +121,7 @@ impl Store for RocksStore {
             Some(entry) => entry,
             None => self.families.set(name, b"", false)?,
         };
-        ChainStore::open(self.rows(&entry), retention)
+        ChainStore::open(self.rows(name, &entry), retention)
     }
 
     fn delete(&self, name: &ChainName) -> Result<(), StoreError> {
@@ -137,7 +138,7 @@ impl Store for RocksStore {
             Some(entry) => entry,
             None => self.families.set(name, b"", true)?,
         };
-        Import::open(self.rows(&entry), header)
+        Import::open(self.rows(name, &entry), header)
     }
 
     fn unfinished(&self) -> Vec<ChainName> {
@@ -170,6 +171,9 @@ fn store_error(error: rocksdb::Error) -> StoreError {
 struct RocksRows {
     db: Arc<Db>,
     writer: Arc<Writer>,
+    /// Not kept alive: its thread ends with the store.
+    families: Weak<Families>,
+    name: ChainName,
     family: String,
     alive: Arc<AtomicBool>,
 }
@@ -177,6 +181,12 @@ struct RocksRows {
 impl RocksRows {
     fn family(&self) -> Result<Arc<BoundColumnFamily<'_>>, StoreError> {
         self.db.cf_handle(&self.family).ok_or(StoreError::Closed)
+    }
+
+    /// Another keyspace of the same chain.
+    fn of(&self, entry: &Entry) -> Arc<dyn Rows> {
+        let (db, writer, families) = (self.db.clone(), self.writer.clone(), self.families.clone());
+        Arc::new(Self { db, writer, families, name: self.name.clone(), family: family_name(entry.family), alive: entry.alive.clone() })
     }
 
     /// Asked after each read: what a deleted chain's family has by then may be another chain's.
@@ -211,6 +221,26 @@ impl Rows for RocksRows {
     fn write_within(&self, ops: Vec<Op>, patience: Duration) -> Written {
         let done = self.writer.submit(Order { family: self.family.clone(), alive: self.alive.clone(), ops, patience });
         Box::pin(async move { done.await.unwrap_or(Err(StoreError::Closed)) })
+    }
+
+    fn beside(&self) -> Result<Arc<dyn Rows>, StoreError> {
+        let families = self.families.upgrade().ok_or(StoreError::Closed)?;
+        self.check_alive()?;
+        Ok(self.of(&families.stage(&self.name)?))
+    }
+
+    fn known_beside(&self) -> Option<Arc<dyn Rows>> {
+        let entry = self.families.upgrade()?.staged(&self.name)?;
+        Some(self.of(&entry))
+    }
+
+    fn drop_beside(&self) -> Result<(), StoreError> {
+        self.families.upgrade().ok_or(StoreError::Closed)?.unstage(&self.name)
+    }
+
+    fn give_way(&self) -> Result<(), StoreError> {
+        self.check_alive()?;
+        self.families.upgrade().ok_or(StoreError::Closed)?.replace(&self.name)
     }
 
     fn dump(&self) -> Result<Box<dyn Dump>, StoreError> {

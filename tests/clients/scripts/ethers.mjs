@@ -55,7 +55,7 @@ async function exercise(provider, pollsEvents) {
 
 const overHttp = new JsonRpcProvider(http, undefined, { cacheTimeout: -1 });
 await exercise(overHttp, true);
-const overWs = new WebSocketProvider(ws, undefined, { cacheTimeout: -1 });
+const overWs = new WebSocketProvider(ws, await overHttp.getNetwork(), { cacheTimeout: -1, staticNetwork: true });
 await exercise(overWs, false);
 overHttp.destroy();
 await overWs.destroy();

@@ -81,7 +81,7 @@ pub(super) fn history(call: &mut Call<'_>) -> Result {
     }
     let mut rewards = Vec::new();
     for number in first..=last {
-        let (_, header) = index::expect_header(number);
+        let (_, header) = index::header(number).ok_or_else(error::unknown_block)?;
         let blob_params = spec.blob_params(header.timestamp);
         history.base_fee_per_gas.push(header.base_fee_per_gas.unwrap_or_default().into());
         history.gas_used_ratio.push(header.gas_used as f64 / header.gas_limit as f64);

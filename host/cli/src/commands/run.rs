@@ -244,5 +244,6 @@ fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Re
         },
         controls: chain.controls,
         pool_bytes: chain.pool_bytes,
+        checkpoint_every: chain.checkpoint_every,
     })
 }

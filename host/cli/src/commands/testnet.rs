@@ -177,11 +177,19 @@ fn configuration(args: &TestnetArgs, index: u16, members: &[(NodeId, SocketAddr)
             writeln!(text, "{node} = \"{address}\"")?;
         }
     }
+    // A file is meant from here, and read from the node's directory.
+    let consensus = match std::path::absolute(&args.consensus) {
+        Ok(file) if file.is_file() => file.display().to_string(),
+        _ => args.consensus.clone(),
+    };
     for chain in 1..=args.chains {
         write!(
             text,
-            "\n[[chain]]\nname = \"chain{chain}\"\nruntime = \"{}\"\nconsensus = \"bft\"\ngenesis = \"../chain{chain}.json\"\nsealing = \"{}\"\n",
-            args.runtime, args.sealing
+            "\n[[chain]]\nname = \"chain{chain}\"\nruntime = \"{}\"\nconsensus = {}\ngenesis = \"../chain{chain}.json\"\nsealing = \"{}\"\ncheckpoint-every = {}\n",
+            args.runtime,
+            json!(consensus),
+            args.sealing,
+            args.checkpoint_every
         )?;
     }
     Ok(text)

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Deserializer, de};
+use subnode_chain::CHECKPOINT_EVERY;
 use subnode_types::{ByteSize, ChainName, NodeId, PARTS_OF_A_NODE, Parts, Sealing};
 
 /// A commented configuration. A test reads it and compares it with the defaults.
@@ -173,6 +174,9 @@ pub struct ChainConfig {
     pub controls: bool,
     #[serde(default = "pool_bytes", deserialize_with = "size")]
     pub pool_bytes: u64,
+    /// Heights between two states that other nodes can catch up by, where the chain is created with a committee. All of its nodes must say the same.
+    #[serde(default = "checkpoint_every")]
+    pub checkpoint_every: u64,
     /// Parts, or a class.
     #[serde(default, deserialize_with = "slice")]
     pub slice: Option<Parts>,
@@ -206,6 +210,10 @@ fn evm() -> String {
 
 fn solo() -> String {
     "solo".into()
+}
+
+fn checkpoint_every() -> u64 {
+    CHECKPOINT_EVERY
 }
 
 fn pool_bytes() -> u64 {

@@ -2,7 +2,7 @@ use wasmtime::component::{Linker, WasmList};
 
 use super::{Bytes, Cx, bounded, charge, charge_bytes, copy, lent};
 use crate::{
-    Entry, Table,
+    Entry, Lent, Table,
     bindings::runtime::subnode::chain::state::Unavailable,
     fault::{BoundBroken, HostFault},
     guest::GuestState,
@@ -23,9 +23,19 @@ fn key(cx: &Cx<'_>, key: &Bytes) -> wasmtime::Result<Vec<u8>> {
     Ok(copy(cx, key))
 }
 
+/// What a block does may depend on the state alone: of the other tables, nodes may have more or less.
+fn readable(table: Table, lent: &Lent) -> Result<(), BoundBroken> {
+    if table == Table::State || lent.query.is_some() {
+        Ok(())
+    } else {
+        Err(BoundBroken("another table than the state outside a query".into()))
+    }
+}
+
 fn read(cx: &mut Cx<'_>, table: Table, key: &[u8], range: Option<(u32, u32)>) -> wasmtime::Result<Option<Vec<u8>>> {
     let mut value = None;
     let lent = lent(cx)?;
+    readable(table, lent)?;
     lent.state.read(table, key, &mut |bytes| {
         let part = match range {
             None => bytes,
@@ -66,8 +76,9 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         bounded("rows", limit as usize, SCAN_ROWS_MAX as usize)?;
         charge(&mut cx, SCAN_FUEL)?;
         let (start, end) = (copy(&cx, &start), end.map(|end| copy(&cx, &end)));
-        let rows: Vec<Entry> =
-            if limit == 0 { Vec::new() } else { lent(&mut cx)?.state.scan(table, &start, end.as_deref(), limit as usize)? };
+        let lent = lent(&mut cx)?;
+        readable(table, lent)?;
+        let rows: Vec<Entry> = if limit == 0 { Vec::new() } else { lent.state.scan(table, &start, end.as_deref(), limit as usize)? };
         let bytes = rows.iter().map(|row| row.key.len() + row.value.len()).sum();
         charge_bytes(&mut cx, READ_FUEL / 4 * rows.len() as u64, bytes)?;
         Ok((rows,))

@@ -8,7 +8,8 @@ async function main() {
   const counter = await (await ethers.deployContract("Counter")).waitForDeployment();
   const address = await counter.getAddress();
 
-  const socket = new ethers.WebSocketProvider(process.env.WS_URL);
+  // Told which network it is: an event that came before ethers had asked would be an error of its own.
+  const socket = new ethers.WebSocketProvider(process.env.WS_URL, await ethers.provider.getNetwork(), { staticNetwork: true });
   const watched = new ethers.Contract(address, counter.interface, socket);
   const heard = new Promise((resolve) => watched.once("Counted", (by) => resolve(by)));
 

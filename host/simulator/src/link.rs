@@ -2,15 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use subnode_bft::message::Message;
 use subnode_chain::{Boxed, Inbox, Joined, Network, PeerEvent, Peers};
 use subnode_types::{NodeId, Purpose};
 use tokio::{
@@ -18,41 +16,33 @@ use tokio::{
     time::Instant,
 };
 
-use crate::actor::Actor;
-
-/// A frame, as it is noted.
-struct Carried<'a> {
-    from: NodeId,
-    to: NodeId,
-    purpose: Purpose,
-    frame: &'a Bytes,
-    message: Option<Message>,
-}
-
-impl Hash for Carried<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.from, self.to, self.purpose as u8, self.frame).hash(state);
-    }
-}
-
-impl fmt::Debug for Carried<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let short = |node: NodeId| node.to_string().split_off(60);
-        write!(f, "{} to {}: {:?} {:?}", short(self.from), short(self.to), self.purpose, self.message)
-    }
-}
+use crate::{Tamper, members::Half};
 
 /// How long an answer is waited for.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How bad the network is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Weather {
+pub struct Weather {
     /// Between two nodes, at least and at most: frames overtake each other.
     pub latency_ms: (u64, u64),
-    /// Of a thousand frames.
+    /// Of a thousand frames, so many are lost.
     pub lost: u32,
+    /// And so many arrive twice.
     pub doubled: u32,
+}
+
+/// Where a node is reached. One that runs twice has two sides, each for half of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Address {
+    pub(crate) node: NodeId,
+    pub(crate) twin: bool,
+}
+
+/// A member that breaks the rules.
+struct BadMember {
+    node: NodeId,
+    tamper: Box<dyn Tamper>,
 }
 
 /// All links.
@@ -62,11 +52,15 @@ pub(crate) struct Links(Arc<Mutex<State>>);
 struct State {
     random: StdRng,
     weather: Weather,
-    nodes: BTreeMap<NodeId, mpsc::UnboundedSender<PeerEvent>>,
+    nodes: BTreeMap<Address, mpsc::UnboundedSender<PeerEvent>>,
     cut: BTreeSet<(NodeId, NodeId)>,
-    bad: Option<Actor>,
+    bad: Option<BadMember>,
+    /// The node that runs twice.
+    twins: Option<NodeId>,
     started: Instant,
     trace: DefaultHasher,
+    /// Consensus frames carried, and their bytes.
+    frames: (u64, u64),
 }
 
 impl Links {
@@ -77,13 +71,15 @@ impl Links {
             nodes: BTreeMap::new(),
             cut: BTreeSet::new(),
             bad: None,
+            twins: None,
             started: Instant::now(),
             trace: DefaultHasher::new(),
+            frames: (0, 0),
         })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set_weather(&self, weather: Weather) {
@@ -91,8 +87,17 @@ impl Links {
     }
 
     /// Has a member break the rules from now on.
-    pub(crate) fn set_bad(&self, actor: Actor) {
-        self.state().bad = Some(actor);
+    pub(crate) fn set_bad(&self, node: NodeId, tamper: Box<dyn Tamper>) {
+        self.state().bad = Some(BadMember { node, tamper });
+    }
+
+    /// Has a node run twice.
+    pub(crate) fn set_twins(&self, node: NodeId) {
+        self.state().twins = Some(node);
+    }
+
+    pub(crate) fn frames(&self) -> (u64, u64) {
+        self.state().frames
     }
 
     /// Cuts the links between two groups.
@@ -110,8 +115,8 @@ impl Links {
     }
 
     /// Forgets a node that is gone.
-    pub(crate) fn leave(&self, node: NodeId) {
-        self.state().nodes.remove(&node);
+    pub(crate) fn leave(&self, address: Address) {
+        self.state().nodes.remove(&address);
     }
 
     /// Notes that something happened.
@@ -130,8 +135,8 @@ impl Links {
     }
 
     /// The network as a node has it.
-    pub(crate) fn port(&self, node: NodeId) -> Arc<dyn Network> {
-        Arc::new(Port { links: self.clone(), node })
+    pub(crate) fn port(&self, address: Address) -> Arc<dyn Network> {
+        Arc::new(Port { links: self.clone(), address })
     }
 
     /// When a frame arrives, once for each of its copies.
@@ -148,12 +153,17 @@ impl Links {
         (0..copies).map(|_| Duration::from_micros(state.random.random_range(least * 1_000..=most * 1_000))).collect()
     }
 
-    fn deliver(&self, to: NodeId, event: PeerEvent) {
-        if let PeerEvent::Frame { from, purpose, frame } = &event {
-            let message = (*purpose == Purpose::Consensus).then(|| subnode_bft::message::decode::<Message>(frame)).flatten();
-            self.note(Carried { from: *from, to, purpose: *purpose, frame, message });
+    fn deliver(&self, from: NodeId, to: NodeId, event: PeerEvent) {
+        if let PeerEvent::Frame { purpose, frame, .. } = &event {
+            self.note((from, to, *purpose as u8, frame));
+            if *purpose == Purpose::Consensus {
+                let frames = &mut self.state().frames;
+                *frames = (frames.0 + 1, frames.1 + frame.len() as u64);
+            }
         }
-        if let Some(node) = self.state().nodes.get(&to) {
+        let state = self.state();
+        let twin = state.twins == Some(to) && from.is_even();
+        if let Some(node) = state.nodes.get(&Address { node: to, twin }) {
             // A node that has just gone gets nothing.
             drop(node.send(event));
         }
@@ -161,7 +171,7 @@ impl Links {
 
     fn send(&self, from: NodeId, to: NodeId, purpose: Purpose, frame: &Bytes) {
         let said = match &mut self.state().bad {
-            Some(bad) if bad.node == from => bad.say(to, purpose, frame),
+            Some(bad) if bad.node == from => bad.tamper.say(to, purpose, frame),
             _ => vec![(purpose, frame.clone())],
         };
         said.into_iter().for_each(|(purpose, frame)| self.carry(from, to, purpose, &frame));
@@ -172,7 +182,7 @@ impl Links {
             let (links, frame) = (self.clone(), frame.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(late).await;
-                links.deliver(to, PeerEvent::Frame { from, purpose, frame });
+                links.deliver(from, to, PeerEvent::Frame { from, purpose, frame });
             });
         }
     }
@@ -180,19 +190,19 @@ impl Links {
 
 struct Port {
     links: Links,
-    node: NodeId,
+    address: Address,
 }
 
 impl Network for Port {
     fn join(&self, chain: [u8; 32], _members: &[NodeId], _bytes_per_second: u64) -> Result<Joined, String> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut state = self.links.state();
-        state.nodes.insert(self.node, sender);
+        state.nodes.insert(self.address, sender);
         if let Some(bad) = &mut state.bad {
-            bad.set_chain(chain);
+            bad.tamper.joined(chain);
         }
         drop(state);
-        let peers = Arc::new(Port { links: self.links.clone(), node: self.node });
+        let peers = Arc::new(Port { links: self.links.clone(), address: self.address });
         Ok(Joined { peers, inbox: Box::new(Mailbox(receiver)) })
     }
 }
@@ -202,23 +212,29 @@ impl Peers for Port {
 
     fn connected(&self) -> Vec<NodeId> {
         let state = self.links.state();
-        let reaches = |node: &NodeId| *node != self.node && !state.cut.contains(&(*node.min(&self.node), *node.max(&self.node)));
-        state.nodes.keys().copied().filter(reaches).collect()
+        let Address { node: own, twin } = self.address;
+        let reaches = |node: &NodeId| {
+            let side = state.twins != Some(own) || twin == node.is_even();
+            *node != own && side && !state.cut.contains(&(*node.min(&own), *node.max(&own)))
+        };
+        let nodes: BTreeSet<_> = state.nodes.keys().map(|address| address.node).filter(reaches).collect();
+        nodes.into_iter().collect()
     }
 
     fn broadcast(&self, purpose: Purpose, frame: Bytes) {
         for to in self.connected() {
-            self.links.send(self.node, to, purpose, &frame);
+            self.links.send(self.address.node, to, purpose, &frame);
         }
     }
 
-    fn ask(&self, to: NodeId, question: Bytes) -> Boxed<'_, Result<Bytes, String>> {
+    fn ask(&self, to: NodeId, _purpose: Purpose, question: Bytes) -> Boxed<'_, Result<Bytes, String>> {
         Box::pin(async move {
+            let own = self.address.node;
             let asked = async {
-                let way = *self.links.fates(self.node, to).first()?;
+                let way = *self.links.fates(own, to).first()?;
                 tokio::time::sleep(way).await;
                 let bad = match &mut self.links.state().bad {
-                    Some(bad) if bad.node == to => bad.answer(&question),
+                    Some(bad) if bad.node == to => bad.tamper.answer(&question),
                     _ => None,
                 };
                 if let Some(answer) = bad {
@@ -227,12 +243,12 @@ impl Peers for Port {
                 let (answer, answered) = oneshot::channel();
                 // Whoever asked may be gone.
                 let answer = Box::new(|frame| drop(answer.send(frame)));
-                self.links.deliver(to, PeerEvent::Question { frame: question, answer });
+                self.links.deliver(own, to, PeerEvent::Question { frame: question, answer });
                 let answer = answered.await.ok()?;
                 if let Some(bad) = &mut self.links.state().bad {
-                    bad.overhear(&answer);
+                    bad.tamper.overhear(&answer);
                 }
-                tokio::time::sleep(*self.links.fates(to, self.node).first()?).await;
+                tokio::time::sleep(*self.links.fates(to, own).first()?).await;
                 Some(answer)
             };
             match tokio::time::timeout(ANSWERED_WITHIN, asked).await {

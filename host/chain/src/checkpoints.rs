@@ -1,0 +1,207 @@
+//! Roots of the chain's states: found beside everything else, vouched for by later blocks, and given to nodes that lack them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use subnode_chain_core::{
+    Checkpoints, Link, Summary,
+    checkpoint::{GROUP_PIECES, Outline, PIECE_BYTES, piece_hash},
+    wire,
+};
+use subnode_sandbox::{HostFault, Tenant, charged};
+use subnode_storage::{ChainStore, Place, StateStream, StoreError, Table, View, Write};
+use tokio::task::JoinSet;
+
+use crate::{blocks, shared::Shared};
+
+/// Rows of the log: of the state at a height its outline, hashes of a group's pieces, where a piece begins.
+const ROOT_PREFIX: u8 = b'c';
+const OUTLINE: u8 = b'o';
+const GROUP: u8 = b'g';
+const PLACE: u8 = b'p';
+/// States whose pieces can still be got: whoever gets one has two intervals for it.
+const STATES: u64 = 3;
+/// Rows read at once, and pairs of a state and the block that vouches for it in an answer.
+const ROWS: usize = 4096;
+const PAIRS: usize = 2;
+/// Of links in one answer; a frame has room for one more.
+const LINKS_BYTES: usize = 700 << 10;
+
+/// Finds the roots of a chain's states.
+#[derive(Default)]
+pub(crate) struct Roots {
+    known: BTreeMap<u64, [u8; 32]>,
+    begun: BTreeSet<u64>,
+    work: JoinSet<(u64, Result<Found, StoreError>)>,
+}
+
+/// A state's root and what it stands for.
+pub(crate) struct Found {
+    outline: Outline,
+    hashes: Vec<[u8; 32]>,
+    places: Vec<Place>,
+}
+
+fn key(height: u64, kind: u8, index: u64) -> Vec<u8> {
+    [&[ROOT_PREFIX], height.to_be_bytes().as_slice(), &[kind], &index.to_be_bytes()].concat()
+}
+
+impl Roots {
+    /// Begins to find the root of the state at a height, unless it is known.
+    pub(crate) fn begin(&mut self, shared: &Shared, height: u64) -> Result<(), StoreError> {
+        let mut view = shared.store.view();
+        if self.known.contains_key(&height) || self.begun.contains(&height) {
+            return Ok(());
+        }
+        if let Some(outline) = outline(&shared.store, height)? {
+            self.known.insert(height, outline.root());
+            return Ok(());
+        }
+        view.seek(height)?;
+        self.begun.insert(height);
+        let tenant = shared.tenant.clone();
+        self.work.spawn(async move { (height, find(&tenant, view).await) });
+        Ok(())
+    }
+
+    /// What has been found next; pending while nothing is looked for.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn next(&mut self) -> (u64, Result<Found, StoreError>) {
+        match self.work.join_next().await {
+            Some(Ok(found)) => found,
+            // It was aborted with the chain, or its task failed, which the next that asks for it finds out.
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Keeps what was found, for this node and others.
+    pub(crate) async fn keep(&mut self, store: &Arc<ChainStore>, rule: Checkpoints, height: u64, found: Found) -> Result<(), StoreError> {
+        let Found { outline, hashes, places } = found;
+        let mut rows = vec![(key(height, OUTLINE, 0), wire::encode(&outline))];
+        rows.extend(hashes.chunks(GROUP_PIECES).zip(0..).map(|(group, index)| (key(height, GROUP, index), group.as_flattened().to_vec())));
+        rows.extend(places.into_iter().zip(0..).map(|(place, index)| {
+            let value = [place.offset.to_be_bytes().as_slice(), &place.key].concat();
+            (key(height, PLACE, index), value)
+        }));
+        let mut writes: Vec<Write> = rows.into_iter().map(|(key, value)| Write { table: Table::Log, key, value: Some(value) }).collect();
+        let kept = height.saturating_sub((STATES - 1) * rule.every());
+        let (start, end) = (key(0, 0, 0), key(kept, 0, 0));
+        let old = store.view().scan(Table::Log, &start, Some(&end), usize::MAX)?;
+        writes.extend(old.into_iter().map(|row| Write { table: Table::Log, key: row.key, value: None }));
+        store.log(writes).await?;
+        self.begun.remove(&height);
+        self.known = self.known.split_off(&kept);
+        self.known.insert(height, outline.root());
+        tracing::debug!(height, bytes = outline.bytes, "the state's root is found");
+        Ok(())
+    }
+
+    /// The root of the state at a height, once it is found.
+    pub(crate) async fn root(&mut self, shared: &Shared, rule: Checkpoints, height: u64) -> Result<[u8; 32], HostFault> {
+        let fault = |error: StoreError| HostFault::Storage(error.to_string());
+        loop {
+            self.begin(shared, height).map_err(fault)?;
+            if let Some(root) = self.known.get(&height) {
+                return Ok(*root);
+            }
+            let (found_at, found) = match self.work.join_next().await {
+                Some(Ok(found)) => found,
+                _ => {
+                    self.begun.clear();
+                    return Err(HostFault::Storage(format!("what looked for the root of state {height} was lost")));
+                }
+            };
+            match found {
+                Ok(found) => self.keep(&shared.store, rule, found_at, found).await.map_err(fault)?,
+                Err(error) => {
+                    self.begun.remove(&found_at);
+                    return Err(fault(error));
+                }
+            }
+        }
+    }
+
+    /// It could not be found: it is looked for again when it is asked for.
+    pub(crate) fn failed(&mut self, height: u64) {
+        self.begun.remove(&height);
+    }
+}
+
+/// Reads all of the state that a view sees.
+async fn find(tenant: &Tenant, view: View) -> Result<Found, StoreError> {
+    let mut stream = StateStream::new(view, Place::default());
+    let (mut bytes, mut hashes, mut places) = (0, Vec::new(), Vec::new());
+    while let Some((place, piece)) = charged(tenant, async { stream.next_piece(PIECE_BYTES) }).await? {
+        bytes += piece.len() as u64;
+        hashes.push(charged(tenant, async { piece_hash(&piece) }).await);
+        places.push(place);
+        tokio::task::yield_now().await;
+    }
+    Ok(Found { outline: Outline::of(bytes, &hashes), hashes, places })
+}
+
+/// What the root of the state at a height stands for, if that is known here.
+pub(crate) fn outline(store: &Arc<ChainStore>, height: u64) -> Result<Option<Outline>, StoreError> {
+    let row = store.view().get(Table::Log, &key(height, OUTLINE, 0))?;
+    Ok(row.and_then(|row| wire::decode(&row)))
+}
+
+/// The hashes of a group's pieces.
+pub(crate) fn group(store: &Arc<ChainStore>, height: u64, index: u32) -> Result<Option<Vec<u8>>, StoreError> {
+    store.view().get(Table::Log, &key(height, GROUP, index.into()))
+}
+
+/// A piece of the state at a height.
+pub(crate) fn piece(store: &Arc<ChainStore>, height: u64, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut view = store.view();
+    let Some(row) = view.get(Table::Log, &key(height, PLACE, index))? else { return Ok(None) };
+    let Some((offset, key)) = row.split_first_chunk() else { return Ok(None) };
+    view.seek(height)?;
+    let place = Place { key: key.to_vec(), offset: u64::from_be_bytes(*offset) };
+    Ok(StateStream::new(view, place).next_piece(PIECE_BYTES)?.map(|(_, piece)| piece))
+}
+
+/// What it takes to believe the newest states that have a root and are here, for a node that believes the block at `after`.
+pub(crate) fn links(store: &Arc<ChainStore>, rule: Checkpoints, after: u64) -> Result<Vec<Link>, StoreError> {
+    let head = store.head().map_or(0, |head| head.height);
+    let newest = rule.last(head).unwrap_or_default();
+    // The last of them that vouches for a state that can be read here.
+    let mut vouching = Vec::new();
+    for back in 0..STATES {
+        let Some(at) = newest.checked_sub(back * rule.every()).filter(|at| *at > after) else { break };
+        if let Some(shown) = rule.shown_at(at)
+            && shown > after
+            && vouching.len() < PAIRS
+            && outline(store, shown)?.is_some()
+        {
+            vouching.push(at);
+        }
+    }
+    let Some(last) = vouching.first().copied() else { return Ok(Vec::new()) };
+    let paired: BTreeSet<u64> = vouching.iter().flat_map(|at| [Some(*at), rule.shown_at(*at)]).flatten().collect();
+    let (mut links, mut bytes) = (Vec::new(), 0);
+    let mut next = after + 1;
+    while next <= last {
+        let summaries = blocks::summaries(store, next, last + 1, ROWS)?;
+        let Some(behind) = summaries.last().map(|summary: &Summary| summary.height + 1) else { break };
+        next = behind;
+        for summary in summaries {
+            if summary.committee.is_none() && !paired.contains(&summary.height) {
+                continue;
+            }
+            // One that came with a state and not as a block has no certificate: nobody here can show it.
+            let Some((decided, certificate)) = blocks::decided(store, summary.height)? else { return Ok(Vec::new()) };
+            let link = Link { manifest: decided.manifest, summary, certificate };
+            bytes += wire::encode(&link).len();
+            if bytes > LINKS_BYTES && !links.is_empty() {
+                return Ok(links);
+            }
+            links.push(link);
+        }
+    }
+    Ok(links)
+}

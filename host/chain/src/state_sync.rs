@@ -1,0 +1,230 @@
+//! Gets the state that a later block vouches for, from several nodes at once, instead of all blocks up to it.
+//!
+//! Nothing that a node says is believed: each link from the head to the block that vouches for the state has the certificate of the committee that
+//! this chain had by then, and the state's bytes are checked piece by piece against the root in it. What is gathered is kept through a restart.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+};
+
+use bytes::Bytes;
+use subnode_chain_core::{
+    Checkpoints, Committees, Link,
+    checkpoint::{GROUP_PIECES, Outline, PIECE_BYTES, piece_hash},
+    wire::{self, Asked, Question},
+};
+use subnode_storage::Stage;
+use subnode_types::{NodeId, Purpose};
+use tokio::task::JoinSet;
+
+use crate::{
+    checker::Checker,
+    fetch::{self, Fetched},
+    peers::{Boxed, Peers},
+    shared::Shared,
+};
+
+/// Pieces asked for at once, of all nodes together.
+const PIECES_AT_ONCE: usize = 16;
+/// Pieces written at once.
+const PIECES_WRITTEN: usize = 8;
+/// Answers with links that one node may give for one state.
+const ANSWERS_MAX: usize = 256;
+
+/// A state that has been gathered, and all that a chain starts from there.
+pub(crate) struct Gathered {
+    pub(crate) stage: Stage,
+    pub(crate) link: Link,
+    pub(crate) block: Vec<u8>,
+    pub(crate) committees: Committees,
+}
+
+/// A state to gather.
+struct Target {
+    /// The block whose state it is.
+    link: Link,
+    committees: Committees,
+    root: [u8; 32],
+}
+
+/// Why no state came of it: what this host lacks, or what others answered.
+type Refused = String;
+
+/// Gathers the newest state that these nodes can show, if it is `worthwhile`: at that height or later.
+pub(crate) async fn gather(
+    shared: &Arc<Shared>,
+    peers: &Arc<dyn Peers>,
+    checker: &mut Checker,
+    rule: Checkpoints,
+    nodes: &[NodeId],
+    worthwhile: u64,
+) -> Result<Option<Gathered>, Refused> {
+    let mut target = None;
+    for node in nodes {
+        match find_target(shared, peers, checker, rule, *node, worthwhile).await {
+            Ok(None) => {}
+            Ok(found) => {
+                target = found;
+                break;
+            }
+            Err(reason) => tracing::warn!(chain = %shared.name, peer = %node, reason, "a node showed a state that is not to be believed"),
+        }
+    }
+    let Some(Target { link, committees, root }) = target else { return Ok(None) };
+    let height = link.summary.height;
+    let from = Sources { shared, peers, nodes: nodes.to_vec(), bad: Arc::default() };
+    let outline = from.outline(height, root).await?;
+    let room = shared.store.limit_bytes();
+    if outline.bytes > room {
+        return Err(format!("the state has {} bytes, and the chain's slice of storage {room}; resize the chain", outline.bytes));
+    }
+    tracing::info!(chain = %shared.name, height, bytes = outline.bytes, nodes = from.nodes.len(), "getting the state of a block");
+    let asked = Asked::Decided(height);
+    let fetched = fetch::fetch(peers, &shared.tenant, asked, &from.nodes).await;
+    let Fetched { manifest, block, .. } = fetched.ok_or_else(|| format!("nobody has block {height}"))?;
+    if Some(manifest.id()) != link.id() {
+        return Err(format!("another block {height} than the one that was decided"));
+    }
+    let stage = shared.store.stage(root).map_err(|error| error.to_string())?;
+    let stage = from.pieces(height, &outline, stage).await?;
+    Ok(Some(Gathered { stage, link, block, committees }))
+}
+
+/// The state to get, as a node shows it: the one that was begun before a restart, or the newest.
+async fn find_target(
+    shared: &Shared,
+    peers: &Arc<dyn Peers>,
+    checker: &mut Checker,
+    rule: Checkpoints,
+    node: NodeId,
+    worthwhile: u64,
+) -> Result<Option<Target>, Refused> {
+    let begun = shared.store.staged().map_err(|error| error.to_string())?;
+    let mut committees = shared.committees();
+    let mut after = shared.head().height;
+    let mut states: BTreeMap<u64, (Link, Committees)> = BTreeMap::new();
+    let mut best = None;
+    for _ in 0..ANSWERS_MAX {
+        let answer = peers.ask(node, Purpose::Snapshot, wire::encode(&Question::Links(after)).into()).await?;
+        let links: Vec<Link> = wire::decode(&answer).ok_or("links that do not decode")?;
+        if links.is_empty() {
+            break;
+        }
+        for link in links {
+            let height = link.summary.height;
+            if height <= after {
+                return Err("links that are out of order".into());
+            }
+            let id = link.id().ok_or("a summary that is not its block's")?;
+            checker.check(shared, committees.at(height), height, &id, &link.certificate).await.map_err(|fault| fault.to_string())??;
+            link.apply(&mut committees).map_err(|error| error.to_string())?;
+            after = height;
+            if let (Some(root), Some(shown)) = (link.summary.checkpoint, rule.shown_at(height))
+                && let Some((link, committees)) = states.remove(&shown).filter(|_| shown >= worthwhile)
+            {
+                let found = Target { link, committees, root };
+                if begun == Some(root) {
+                    return Ok(Some(found));
+                }
+                best = Some(found);
+            }
+            if rule.is_at(height) {
+                states.insert(height, (link, committees.clone()));
+            }
+        }
+    }
+    Ok(best)
+}
+
+/// Nodes that a state is got from.
+struct Sources<'a> {
+    shared: &'a Arc<Shared>,
+    peers: &'a Arc<dyn Peers>,
+    nodes: Vec<NodeId>,
+    /// Those that answered with what it is not.
+    bad: Arc<Mutex<BTreeSet<NodeId>>>,
+}
+
+impl Sources<'_> {
+    /// Asks one node after the other, from the `first` on, until an answer is right.
+    fn ask<T: Send + 'static>(
+        &self,
+        first: usize,
+        question: Question,
+        right: impl Fn(&Bytes) -> Option<T> + Send + Sync + 'static,
+    ) -> Boxed<'static, Option<T>> {
+        let (peers, bad) = (self.peers.clone(), self.bad.clone());
+        let nodes: Vec<NodeId> = (0..self.nodes.len()).map(|index| self.nodes[(first + index) % self.nodes.len()]).collect();
+        let question = Bytes::from(wire::encode(&question));
+        let name = self.shared.name.clone();
+        Box::pin(async move {
+            for node in nodes {
+                if bad.lock().unwrap_or_else(PoisonError::into_inner).contains(&node) {
+                    continue;
+                }
+                let Ok(answer) = peers.ask(node, Purpose::Snapshot, question.clone()).await else { continue };
+                if let Some(found) = right(&answer) {
+                    return Some(found);
+                }
+                tracing::warn!(chain = %name, peer = %node, "a node sent what is not the state it was asked for: it is asked no more");
+                bad.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+            }
+            None
+        })
+    }
+
+    async fn outline(&self, height: u64, root: [u8; 32]) -> Result<Outline, Refused> {
+        let right = move |answer: &Bytes| wire::decode::<Outline>(answer).filter(|outline| outline.is_sound() && outline.root() == root);
+        self.ask(0, Question::Outline(height), right).await.ok_or_else(|| format!("nobody has the outline of state {height}"))
+    }
+
+    async fn group(&self, height: u64, outline: &Outline, index: usize) -> Result<Vec<[u8; 32]>, Refused> {
+        let of = outline.clone();
+        let question = Question::Group(height, u32::try_from(index).unwrap_or(u32::MAX));
+        let group = self.ask(index, question, move |answer| of.group(index, answer)).await;
+        group.ok_or_else(|| format!("nobody has group {index} of state {height}"))
+    }
+
+    /// All pieces that the stage lacks.
+    async fn pieces(&self, height: u64, outline: &Outline, mut stage: Stage) -> Result<Stage, Refused> {
+        let pieces = outline.pieces();
+        let memory = self.shared.tenant.lease((PIECES_AT_ONCE * PIECE_BYTES) as u64);
+        let _memory = memory.map_err(|fault| fault.to_string())?;
+        let progress = &self.shared.state_sync;
+        progress.total.store(pieces, Ordering::Relaxed);
+        let mut next = stage.next_piece();
+        let mut group: Option<(usize, Vec<[u8; 32]>)> = None;
+        let mut asking = JoinSet::new();
+        let mut here: BTreeMap<u64, Bytes> = BTreeMap::new();
+        while stage.next_piece() < pieces {
+            progress.here.store(stage.next_piece(), Ordering::Relaxed);
+            while asking.len() + here.len() < PIECES_AT_ONCE && next < pieces {
+                let (of, within) = (next / GROUP_PIECES as u64, next % GROUP_PIECES as u64);
+                let (of, within) = (usize::try_from(of).unwrap_or(usize::MAX), usize::try_from(within).unwrap_or(usize::MAX));
+                if group.as_ref().is_none_or(|(known, _)| *known != of) {
+                    group = Some((of, self.group(height, outline, of).await?));
+                }
+                let hash = group.as_ref().and_then(|(_, hashes)| hashes.get(within).copied()).ok_or("a group that lacks a piece")?;
+                let right = move |answer: &Bytes| (piece_hash(answer) == hash).then(|| answer.clone());
+                let ask = self.ask(within, Question::Piece(height, next), right);
+                let index = next;
+                asking.spawn(async move { (index, ask.await) });
+                next += 1;
+            }
+            let (index, piece) = match asking.join_next().await {
+                Some(Ok(asked)) => asked,
+                _ => return Err("a task was lost".into()),
+            };
+            here.insert(index, piece.ok_or_else(|| format!("nobody has piece {index} of state {height}"))?);
+            let ready = (stage.next_piece()..).take_while(|index| here.contains_key(index)).count();
+            let due = ready >= PIECES_WRITTEN || stage.next_piece() + ready as u64 == pieces;
+            if due || asking.is_empty() {
+                let some: Vec<Bytes> = (0..ready).filter_map(|_| here.pop_first().map(|(_, piece)| piece)).collect();
+                stage.append(&some).await.map_err(|error| error.to_string())?;
+            }
+        }
+        progress.here.store(pieces, Ordering::Relaxed);
+        Ok(stage)
+    }
+}

@@ -1,0 +1,80 @@
+//! A chain on many nodes under a seeded clock, network and disk, in one thread: what differs from production is the transport, the store's
+//! backend and the clock; the chain, its modules and their agreement are the same code. One seed is one run, again and again.
+//!
+//! [`Plan`] says what a run is like, [`run`] runs it. In every run it holds at any moment that no two nodes have different blocks at one height,
+//! that what is committed stays, and that nodes of one height have one state; and once the network is well, all honest nodes go on.
+//!
+//! A plan may have one member that breaks the rules: [`Bad`].
+//!
+//! Not here: which modules are tried, and what of.
+
+mod link;
+mod members;
+mod plan;
+mod world;
+
+use std::{
+    ops::Range,
+    panic::AssertUnwindSafe,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+pub use link::Weather;
+pub use members::{Bad, Flooder, Honest, LyingSyncPeer, Member, Tamper, Withholder};
+pub use plan::{Modules, Plan};
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// A number that the same run comes to again: of everything that any node heard, and when.
+    pub trace: u64,
+    /// The height that all honest nodes reached.
+    pub height: u64,
+    /// How often a node took the state of a later block instead of all blocks.
+    pub renewed: u64,
+    /// Evidence against members that honest nodes reported.
+    pub evidence: u64,
+    /// Consensus frames that were carried, and their bytes.
+    pub frames: (u64, u64),
+}
+
+/// Runs a plan; the error is what did not hold.
+///
+/// # Errors
+/// What did not hold.
+pub fn run(seed: u64, plan: Plan) -> Result<Report, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
+    runtime.block_on(async { world::World::new(seed, plan)?.run().await })
+}
+
+/// Runs the plans of seeds on all cores: what each of those that failed came to. After a few failures it stops.
+pub fn run_all(seeds: Range<u64>, plan: impl Fn(u64) -> Plan + Sync, done: impl Fn(u64, &Report) + Sync) -> Vec<(u64, String)> {
+    /// Failures after which no further ones are looked for.
+    const FAILURES: usize = 3;
+    let next = AtomicU64::new(seeds.start);
+    let failed = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || failed.lock().unwrap_or_else(PoisonError::into_inner).len() >= FAILURES {
+                        break;
+                    }
+                    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(seed, plan(seed))))
+                        .unwrap_or_else(|panic| Err(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".into())));
+                    match ended {
+                        Ok(report) => done(seed, &report),
+                        Err(reason) => failed.lock().unwrap_or_else(PoisonError::into_inner).push((seed, reason)),
+                    }
+                }
+            });
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+}

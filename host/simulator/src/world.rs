@@ -1,0 +1,316 @@
+//! One run: nodes that hold one chain, clients that write to it, faults, and what must hold all the while.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ed25519_dalek::{Signer, SigningKey};
+use rand::{Rng, RngCore, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use serde_json::json;
+use subnode_chain::{Chain, ChainOptions, ChainParts, Ended, Reply, TimeSource};
+use subnode_devnet::{Signers, default_options};
+use subnode_sandbox::Tenant;
+use subnode_storage::{ChainStore, Entry, MemoryStore, Retention, Store, Table, Write};
+use subnode_types::{ChainName, NodeId, Sealing};
+use tokio::time::Instant;
+
+use crate::{
+    Bad, Member, Plan, Report, Weather,
+    link::{Address, Links},
+};
+
+/// How soon all nodes must go on once the network is well: some rounds of the longest timeouts there were.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(120);
+/// Blocks each node must commit then.
+const BLOCKS_THEN: u64 = 3;
+/// Heights between states that others can catch up by: some nodes of a run are left that far behind.
+const CHECKPOINT_EVERY: u64 = 4;
+/// When simulated time begins.
+const EPOCH_MS: u64 = 1_700_000_000_000;
+/// Real time is not what passes here.
+const NEVER: Duration = Duration::from_secs(1_000_000);
+/// Rows of `kv` that are compared: a run writes a few.
+const ROWS: usize = 1_000;
+
+struct Node {
+    address: Address,
+    secret: [u8; 32],
+    store: Arc<MemoryStore>,
+    clock_ms: u64,
+    chain: Option<Chain>,
+    /// Blocks that this node has shown: they must stay.
+    shown: u64,
+}
+
+/// A run.
+pub(crate) struct World {
+    plan: Plan,
+    seed: u64,
+    random: StdRng,
+    links: Links,
+    nodes: Vec<Node>,
+    name: ChainName,
+    spec: Vec<u8>,
+    /// The block at each height.
+    chain: BTreeMap<u64, Vec<u8>>,
+    client: SigningKey,
+    started: Instant,
+    /// How often a node took the state of a later block.
+    renewed: u64,
+    evidence: u64,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// A store that fails, or anything else that is not the module's doing.
+fn broken(error: impl std::fmt::Display) -> String {
+    format!("the simulation failed: {error}")
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, plan: Plan) -> Result<Self, String> {
+        let random = StdRng::seed_from_u64(seed ^ 0x5eed);
+        let links = Links::new(seed, plan.weather);
+        let mut clocks = StdRng::seed_from_u64(seed ^ 0xc10c);
+        let twin = matches!(plan.bad, Some(Bad::Twins));
+        let places = (0_u8..).take(plan.powers.len()).map(|index| (index, false)).chain(twin.then_some((0, true)));
+        let mut nodes = Vec::new();
+        for (index, twin) in places {
+            let mut secret = [0; 32];
+            secret[0] = index + 1;
+            let node = NodeId(SigningKey::from_bytes(&secret).verifying_key().to_bytes());
+            let (writes, disk_us) = (AtomicU64::new(seed.wrapping_mul(31).wrapping_add(index.into())), plan.disk_ms * 1_000);
+            let latency = move || {
+                let mixed = writes.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+                Duration::from_micros(mixed % (disk_us + 1))
+            };
+            nodes.push(Node {
+                address: Address { node, twin },
+                secret,
+                store: Arc::new(MemoryStore::with_latency(Arc::new(latency))),
+                clock_ms: EPOCH_MS + clocks.random_range(0..=plan.skew_ms),
+                chain: None,
+                shown: 0,
+            });
+        }
+        let first =
+            nodes.first().map(|node| Member { node: node.address.node, secret: node.secret, seed }).ok_or("a plan without members")?;
+        match plan.bad {
+            Some(Bad::Tampers(tamper)) => links.set_bad(first.node, tamper(first)),
+            Some(Bad::Twins) => links.set_twins(first.node),
+            Some(Bad::Forgets) | None => {}
+        }
+        let members: Vec<_> =
+            nodes.iter().zip(&plan.powers).map(|(node, power)| json!({ "key": hex(&node.address.node.0), "power": power })).collect();
+        let client = SigningKey::from_bytes(&[0xcc; 32]);
+        let spec = json!({ "owner": hex(client.verifying_key().as_bytes()), "committee": members }).to_string().into_bytes();
+        let name = "simulated".parse().map_err(broken)?;
+        let (chain, started) = (BTreeMap::new(), Instant::now());
+        Ok(Self { plan, seed, random, links, nodes, name, spec, chain, client, started, renewed: 0, evidence: 0 })
+    }
+
+    /// Whether a node is one that breaks the rules.
+    fn is_bad(&self, index: usize) -> bool {
+        self.plan.bad.is_some() && self.nodes[index].address.node == self.nodes[0].address.node
+    }
+
+    fn tables(&self, index: usize) -> Result<Arc<ChainStore>, String> {
+        self.nodes[index].store.open(&self.name, Retention::Last(16)).map_err(broken)
+    }
+
+    async fn start(&mut self, index: usize) -> Result<(), String> {
+        let store = self.tables(index)?;
+        let node = &mut self.nodes[index];
+        let parts = ChainParts {
+            tenant: Tenant::alone(self.name.clone()),
+            runtime: self.plan.modules.runtime.clone(),
+            consensus: self.plan.modules.consensus.clone(),
+            store,
+            spec: self.spec.clone(),
+            consensus_config: self.plan.config.into(),
+            accounts: Arc::new(Signers::default()),
+            network: Some(self.links.port(node.address)),
+            vote_secret: Some(node.secret),
+        };
+        let mut seed = [0; 32];
+        StdRng::seed_from_u64(self.seed.wrapping_mul(8).wrapping_add(index as u64)).fill_bytes(&mut seed);
+        let time = TimeSource::Since(node.clock_ms, self.started);
+        let mut options = ChainOptions { seed: Some(seed), checkpoint_every: CHECKPOINT_EVERY, ..default_options(Sealing::Instant, time) };
+        options.block.wall = NEVER;
+        options.query.wall = NEVER;
+        let chain = Box::pin(Chain::open(parts, options)).await.map_err(|error| format!("node {index} does not start: {error}"))?;
+        if chain.head().height < node.shown {
+            return Err(format!("node {index} has lost committed blocks"));
+        }
+        node.chain = Some(chain);
+        self.links.note(("start", index));
+        Ok(())
+    }
+
+    async fn crash(&mut self, index: usize) -> Result<(), String> {
+        let Some(chain) = self.nodes[index].chain.take() else { return Ok(()) };
+        self.links.leave(self.nodes[index].address);
+        self.evidence += chain.stats().evidence * u64::from(!self.is_bad(index));
+        chain.crash().await;
+        if self.is_bad(index) && matches!(self.plan.bad, Some(Bad::Forgets)) {
+            let tables = self.tables(index)?;
+            let log = tables.view().scan(Table::Log, &[], None, 1 << 20).map_err(broken)?;
+            let forget = |row: Entry| Write { table: Table::Log, key: row.key, value: None };
+            tables.log(log.into_iter().map(forget).collect()).await.map_err(broken)?;
+        }
+        self.links.note(("crash", index));
+        Ok(())
+    }
+
+    /// What must hold at any moment: no two blocks at one height, and none lost.
+    fn check(&mut self) -> Result<(), String> {
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let Some(chain) = &node.chain else { continue };
+            let (view, head) = (chain.store().view(), chain.head().height);
+            for height in node.shown + 1..=head {
+                let block = view.get(Table::Block, &height.to_be_bytes()).map_err(broken)?;
+                let block = block.ok_or_else(|| format!("node {index} lost block {height}"))?;
+                let known = self.chain.entry(height).or_insert_with(|| block.clone());
+                if *known != block {
+                    return Err(format!("two blocks at height {height}: node {index} has another"));
+                }
+                self.links.note((index, height));
+            }
+            node.shown = node.shown.max(head);
+        }
+        Ok(())
+    }
+
+    /// Opens nodes anew that took the state of a later block; fails where one gave up.
+    async fn ended(&mut self) -> Result<(), String> {
+        for index in 0..self.nodes.len() {
+            let Some(chain) = self.nodes[index].chain.clone() else { continue };
+            let Ok(ended) = tokio::time::timeout(Duration::ZERO, chain.ended()).await else { continue };
+            match ended {
+                Ended::Failed(reason) => return Err(format!("node {index} gave up: {reason}")),
+                Ended::Renewed(height) => {
+                    self.links.leave(self.nodes[index].address);
+                    self.nodes[index].chain = None;
+                    chain.stop().await;
+                    // It has no block before that one.
+                    self.nodes[index].shown = height - 1;
+                    self.renewed += 1;
+                    self.start(index).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A client writes.
+    async fn write(&mut self) {
+        let alive: Vec<_> = self.nodes.iter().filter_map(|node| node.chain.clone()).collect();
+        if alive.is_empty() {
+            return;
+        }
+        let chain = &alive[self.random.random_range(0..alive.len())];
+        // What waits in a pool is gone with its node, so it starts over from what is committed.
+        let owner = json!([hex(self.client.verifying_key().as_bytes())]).to_string();
+        let Ok(Reply::Json(committed)) = chain.query("kv_sequence", owner.as_bytes(), None).await else { return };
+        let committed = String::from_utf8_lossy(&committed).trim_matches('"').trim_start_matches("0x").to_owned();
+        let sequence = u64::from_str_radix(&committed, 16).unwrap_or_default() + self.random.random_range(0..3);
+        let (name, owner, value) = (format!("key {}", sequence % 5), self.client.verifying_key(), sequence.to_string());
+        let length = u8::try_from(name.len()).unwrap_or(u8::MAX);
+        let head = [owner.as_bytes(), &sequence.to_be_bytes()[..], &[length], name.as_bytes(), value.as_bytes()].concat();
+        let transaction = [&head[..], &self.client.sign(&head).to_bytes()].concat();
+        let params = json!([hex(&transaction)]).to_string();
+        // It may be there already.
+        drop(chain.query("kv_send", params.as_bytes(), None).await);
+    }
+
+    /// Something happens, or nothing.
+    async fn trouble(&mut self) -> Result<(), String> {
+        for index in 0..self.nodes.len() {
+            let forgets = matches!(self.plan.bad, Some(Bad::Forgets)) && self.is_bad(index) && self.random.random_bool(0.2);
+            if forgets || self.random.random_ratio(self.plan.crashes, 1_000) {
+                self.crash(index).await?;
+            } else if self.nodes[index].chain.is_none() && self.random.random_bool(0.3) {
+                self.start(index).await?;
+            }
+        }
+        if self.random.random_ratio(self.plan.partitions, 1_000) {
+            let mut ids: Vec<_> = self.nodes.iter().map(|node| node.address.node).collect();
+            ids.shuffle(&mut self.random);
+            let (one, other) = ids.split_at(self.random.random_range(0..=ids.len()));
+            self.links.part(one, other);
+        } else if self.random.random_bool(0.1) {
+            self.links.heal();
+        }
+        Ok(())
+    }
+
+    /// Runs to its end.
+    pub(crate) async fn run(mut self) -> Result<Report, String> {
+        for index in 0..self.nodes.len() {
+            self.start(index).await?;
+        }
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(self.plan.troubled_ms) {
+            tokio::time::sleep(Duration::from_millis(self.random.random_range(10..200))).await;
+            self.write().await;
+            self.trouble().await?;
+            self.ended().await?;
+            self.check()?;
+        }
+        let height = self.recover().await?;
+        let (trace, frames) = (self.links.trace(), self.links.frames());
+        Ok(Report { trace, height, renewed: self.renewed, evidence: self.evidence, frames })
+    }
+
+    /// Once the network is well and all nodes are there, they go on together, to this height.
+    async fn recover(&mut self) -> Result<u64, String> {
+        self.links.heal();
+        self.links.set_weather(Weather { latency_ms: (1, 20), lost: 0, doubled: 0 });
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].chain.is_none() {
+                self.start(index).await?;
+            }
+        }
+        // Whoever breaks the rules may be left behind.
+        let honest: Vec<_> = (0..self.nodes.len()).filter(|index| !self.is_bad(*index)).collect();
+        let wanted = self.nodes.iter().map(|node| node.shown).max().unwrap_or(0) + BLOCKS_THEN;
+        let began = Instant::now();
+        while honest.iter().any(|index| self.nodes[*index].shown < wanted) {
+            if began.elapsed() > RECOVERED_WITHIN {
+                let heights: Vec<_> = self.nodes.iter().map(|node| node.shown).collect();
+                return Err(format!(
+                    "no progress to height {wanted} within {RECOVERED_WITHIN:?} on a good network: the nodes are at {heights:?}"
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.write().await;
+            self.ended().await?;
+            self.check()?;
+        }
+        let seen = honest.iter().filter_map(|index| Some(self.nodes[*index].chain.as_ref()?.stats().evidence));
+        self.evidence += seen.sum::<u64>();
+        self.same_state()?;
+        Ok(wanted)
+    }
+
+    /// Nodes of one height have one state.
+    fn same_state(&self) -> Result<(), String> {
+        let mut states: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let Some(chain) = &node.chain else { continue };
+            let rows = chain.store().view().scan(Table::State, &[], None, ROWS).map_err(broken)?;
+            let known = states.entry(chain.head().height).or_insert_with(|| rows.clone());
+            if *known != rows {
+                return Err(format!("node {index} has another state at height {}", chain.head().height));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! State from elsewhere, gathered beside a chain until all of it is there. Only then does it take the chain's place, in one instant: until
+//! then the chain is what it was, however damaged, and what was gathered survives a restart.
+
+use std::sync::Arc;
+
+use crate::{
+    StoreError, Table, key,
+    rows::{Op, Rows},
+    stream,
+};
+
+/// Where a stage keeps how far it is, in its own keyspace.
+const PROGRESS_KEY: [u8; 1] = [0x01];
+
+/// State that is being gathered.
+pub struct Stage {
+    pub(crate) rows: Arc<dyn Rows>,
+    of: [u8; 32],
+    progress: Progress,
+}
+
+#[derive(Clone, Default)]
+struct Progress {
+    pieces: u64,
+    live_bytes: u64,
+    /// The start of a row whose rest is in the next piece.
+    cut: Vec<u8>,
+}
+
+impl Progress {
+    fn encode(&self, of: &[u8; 32]) -> Vec<u8> {
+        [of.as_slice(), &self.pieces.to_be_bytes(), &self.live_bytes.to_be_bytes(), &self.cut].concat()
+    }
+
+    fn decode<'a>(row: &'a [u8], of: &[u8; 32]) -> Option<Self> {
+        let rest: &'a [u8] = row.strip_prefix(of)?;
+        let (pieces, rest) = rest.split_first_chunk()?;
+        let (live_bytes, cut) = rest.split_first_chunk()?;
+        Some(Self { pieces: u64::from_be_bytes(*pieces), live_bytes: u64::from_be_bytes(*live_bytes), cut: cut.to_vec() })
+    }
+}
+
+impl Stage {
+    /// Begins to gather the state that `of` stands for, or goes on with it. Any other that was begun is dropped.
+    pub(crate) fn open(chain: &dyn Rows, of: [u8; 32]) -> Result<Self, StoreError> {
+        let mut rows = chain.beside()?;
+        let known = rows.get(&PROGRESS_KEY)?;
+        let progress = match known.as_deref().map(|row| Progress::decode(row, &of)) {
+            Some(Some(progress)) => progress,
+            None => Progress::default(),
+            Some(None) => {
+                chain.drop_beside()?;
+                rows = chain.beside()?;
+                Progress::default()
+            }
+        };
+        Ok(Self { rows, of, progress })
+    }
+
+    /// What is being gathered beside a chain.
+    pub(crate) fn begun(chain: &dyn Rows) -> Result<Option<[u8; 32]>, StoreError> {
+        let Some(beside) = chain.known_beside() else { return Ok(None) };
+        Ok(beside.get(&PROGRESS_KEY)?.and_then(|row| row.first_chunk().copied()))
+    }
+
+    /// The piece that is wanted next.
+    #[must_use]
+    pub fn next_piece(&self) -> u64 {
+        self.progress.pieces
+    }
+
+    /// Bytes of the rows that are here.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.progress.live_bytes
+    }
+
+    /// Appends the next pieces of the stream; durable when it resolves.
+    ///
+    /// # Errors
+    /// Where they are no rows, or the store fails: nothing was written then.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped midway, the pieces may be written without this stage knowing. Open it anew then.
+    pub async fn append(&mut self, pieces: &[impl AsRef<[u8]>]) -> Result<(), StoreError> {
+        let mut progress = self.progress.clone();
+        progress.pieces += pieces.len() as u64;
+        pieces.iter().for_each(|piece| progress.cut.extend_from_slice(piece.as_ref()));
+        let mut ops: Vec<Op> = Vec::new();
+        for (table_key, value) in stream::take_rows(&mut progress.cut)? {
+            let row = key::latest(Table::State, &table_key);
+            progress.live_bytes += (row.len() + value.len()) as u64;
+            ops.push((row, Some(value)));
+        }
+        ops.push((PROGRESS_KEY.to_vec(), Some(progress.encode(&self.of))));
+        self.rows.write(ops).await?;
+        self.progress = progress;
+        Ok(())
+    }
+
+    /// What turns it into a chain: rows to write beside it.
+    pub(crate) fn completion(&self) -> Result<Op, StoreError> {
+        if self.progress.cut.is_empty() {
+            Ok((PROGRESS_KEY.to_vec(), None))
+        } else {
+            Err(StoreError::Corrupt("a stream of state ends within a row".into()))
+        }
+    }
+}
