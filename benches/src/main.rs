@@ -1,7 +1,8 @@
 //! Measures Subnode against named peers on this machine and prints tables.
 //!
-//! `make bench` runs all; `make bench ARGS="guest dev"` some of: guest, dev, devnet, many, durable, density, isolation.
+//! `make bench` runs all; `make bench ARGS="guest dev"` some of: guest, dev, devnet, many, durable, density, isolation, network, committee.
 
+mod committee;
 mod density;
 mod dev;
 mod devnet;
@@ -10,6 +11,7 @@ mod guest;
 mod isolation;
 mod machine;
 mod many;
+mod network;
 mod peer;
 mod ratio;
 mod workload;
@@ -28,7 +30,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn run() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let known = ["guest", "dev", "devnet", "many", "durable", "density", "isolation"];
+    let known = ["guest", "dev", "devnet", "many", "durable", "density", "isolation", "network", "committee"];
     if let Some(unknown) = wanted.iter().find(|one| !known.contains(&one.as_str())) {
         anyhow::bail!("{unknown:?} is no measurement; there are {}", known.join(", "));
     }
@@ -50,6 +52,12 @@ async fn run() -> anyhow::Result<()> {
     }
     if wants("isolation") {
         Box::pin(isolation::run()).await?;
+    }
+    if wants("network") {
+        Box::pin(network::run()).await?;
+    }
+    if wants("committee") {
+        tokio::task::spawn_blocking(committee::run).await??;
     }
     if wants("durable") {
         Box::pin(durable::run()).await?;

@@ -10,26 +10,16 @@ use std::{
 };
 
 use crate::{
-    Batch, Export, Stage, StoreError, Table, View, Write,
+    Batch, Export, Head, Stage, StoreError, Table, View, Write,
     changes::Changes,
     history::{Before, Undo},
     key::{self, KEY_BYTES_MAX},
+    position::{HEAD_KEY, Position, decode_number, height_key},
     rows::Rows,
 };
 
-/// Key of the head in [`Table::Meta`].
-const HEAD_KEY: &[u8] = b"head";
 /// How many versions one commit prunes at most: two, so that a shortened retention catches up and a commit stays small.
 const PRUNED_PER_COMMIT: u64 = 2;
-
-/// The last block, and anything its owner keeps with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// Height of the block.
-    pub height: u64,
-    /// Opaque here.
-    pub data: Vec<u8>,
-}
 
 /// How much of the past a chain keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +28,6 @@ pub enum Retention {
     Archive,
     /// State at this many versions before the head.
     Last(u64),
-}
-
-#[derive(Clone)]
-struct Position {
-    version: u64,
-    /// Oldest version that can be read.
-    oldest: u64,
-    /// Bytes of all rows, keys and values.
-    live_bytes: u64,
-    head: Option<Head>,
 }
 
 /// One chain's tables. Reads at any version that is kept; one writer.
@@ -69,7 +49,7 @@ impl ChainStore {
     pub(crate) fn open(rows: Arc<dyn Rows>, retention: Retention) -> Result<Arc<Self>, StoreError> {
         let position = match rows.get(&key::latest(Table::Meta, HEAD_KEY))? {
             None => Position { version: 0, oldest: 0, live_bytes: 0, head: None },
-            Some(row) => decode_position(&row).ok_or_else(|| StoreError::Corrupt("head row does not decode".into()))?,
+            Some(row) => Position::decode(&row).ok_or_else(|| StoreError::Corrupt("head row does not decode".into()))?,
         };
         Ok(Arc::new(Self {
             begun: AtomicU64::new(position.version),
@@ -139,7 +119,7 @@ impl ChainStore {
     /// Where the read fails.
     pub fn version_at(&self, height: u64) -> Result<Option<u64>, StoreError> {
         let row = self.rows.get(&key::latest(Table::Meta, &height_key(height)))?;
-        row.map(|row| decode_u64(&row)).transpose()
+        row.map(|row| decode_number(&row)).transpose()
     }
 
     /// Oldest height whose state can be read.
@@ -256,11 +236,11 @@ impl ChainStore {
             self.prune_version(pruned, &mut changes)?;
         }
         // Its size does not depend on the numbers in it.
-        changes.put(head_row.clone(), encode_position(&after), head_before.map(|row| row.len()));
+        changes.put(head_row.clone(), after.encode(), head_before.map(|row| row.len()));
         after.live_bytes = changes.live_after(before.live_bytes);
         self.check_room(before.live_bytes, after.live_bytes)?;
         let mut ops = changes.into_ops();
-        ops.push((head_row, Some(encode_position(&after))));
+        ops.push((head_row, Some(after.encode())));
         self.begun.store(version, Ordering::Release);
         let written = self.rows.write_within(ops, patience).await;
         let mut position = self.position.write().unwrap_or_else(PoisonError::into_inner);
@@ -298,7 +278,7 @@ impl ChainStore {
         self.check_room(before.live_bytes, after.live_bytes)?;
         let mut ops = changes.into_ops();
         if after.head.is_some() {
-            ops.push((key::latest(Table::Meta, HEAD_KEY), Some(encode_position(&after))));
+            ops.push((key::latest(Table::Meta, HEAD_KEY), Some(after.encode())));
         }
         self.rows.write(ops).await?;
         *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
@@ -374,11 +354,11 @@ impl ChainStore {
         }
         let mut after = Position { version: first, oldest: first, live_bytes: 0, head: Some(head) };
         let head_row = key::latest(Table::Meta, HEAD_KEY);
-        changes.put(head_row.clone(), encode_position(&after), None);
+        changes.put(head_row.clone(), after.encode(), None);
         after.live_bytes = changes.live_after(stage.live_bytes());
         self.check_room(self.live_bytes(), after.live_bytes)?;
         let mut ops = changes.into_ops();
-        ops.push((head_row, Some(encode_position(&after))));
+        ops.push((head_row, Some(after.encode())));
         ops.push(stage.completion()?);
         stage.rows.write(ops).await?;
         self.epoch.fetch_add(1, Ordering::AcqRel);
@@ -404,7 +384,7 @@ impl ChainStore {
         }
         let after = Position { oldest, live_bytes: changes.live_after(before.live_bytes), ..before };
         let mut ops = changes.into_ops();
-        ops.push((key::latest(Table::Meta, HEAD_KEY), Some(encode_position(&after))));
+        ops.push((key::latest(Table::Meta, HEAD_KEY), Some(after.encode())));
         self.rows.write(ops).await?;
         self.wanted_bytes.store(0, Ordering::Relaxed);
         let more = self.oldest_to_keep(after.version, oldest, 1) > oldest;
@@ -449,11 +429,11 @@ impl ChainStore {
         let mut after = match restored.get(&head_row) {
             None => position.clone(),
             Some(None) => Position { version: 0, oldest: 0, live_bytes: 0, head: None },
-            Some(Some(row)) => decode_position(row).ok_or_else(|| StoreError::Corrupt("undone head does not decode".into()))?,
+            Some(Some(row)) => Position::decode(row).ok_or_else(|| StoreError::Corrupt("undone head does not decode".into()))?,
         };
         after.oldest = position.oldest;
         if after.head.is_some() {
-            restored.insert(head_row.clone(), Some(encode_position(&after)));
+            restored.insert(head_row.clone(), Some(after.encode()));
         }
         let mut changes = Changes::default();
         for (row, value) in restored {
@@ -463,7 +443,7 @@ impl ChainStore {
         after.live_bytes = changes.live_after(position.live_bytes);
         let mut ops = changes.into_ops();
         if after.head.is_some() {
-            ops.push((head_row, Some(encode_position(&after))));
+            ops.push((head_row, Some(after.encode())));
         }
         self.wanted_bytes.store(0, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::AcqRel);
@@ -473,38 +453,4 @@ impl ChainStore {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
-}
-
-fn height_key(height: u64) -> Vec<u8> {
-    let mut key = b"v".to_vec();
-    key.extend_from_slice(&height.to_be_bytes());
-    key
-}
-
-fn decode_u64(row: &[u8]) -> Result<u64, StoreError> {
-    row.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Corrupt("number of the wrong length".into()))
-}
-
-fn encode_position(position: &Position) -> Vec<u8> {
-    let mut row = Vec::new();
-    if let Some(head) = &position.head {
-        for number in [position.version, position.oldest, position.live_bytes, head.height] {
-            row.extend_from_slice(&number.to_be_bytes());
-        }
-        row.extend_from_slice(&head.data);
-    }
-    row
-}
-
-fn decode_position(row: &[u8]) -> Option<Position> {
-    let (version, rest) = row.split_first_chunk::<8>()?;
-    let (oldest, rest) = rest.split_first_chunk::<8>()?;
-    let (live_bytes, rest) = rest.split_first_chunk::<8>()?;
-    let (height, data) = rest.split_first_chunk::<8>()?;
-    Some(Position {
-        version: u64::from_be_bytes(*version),
-        oldest: u64::from_be_bytes(*oldest),
-        live_bytes: u64::from_be_bytes(*live_bytes),
-        head: Some(Head { height: u64::from_be_bytes(*height), data: data.to_vec() }),
-    })
 }

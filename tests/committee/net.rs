@@ -1,7 +1,7 @@
 //! Nodes of a test network, and the wires between them, which can be cut.
 
 use std::{
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     path::PathBuf,
     process::Command,
     sync::{
@@ -10,12 +10,11 @@ use std::{
     },
 };
 
-use rand::Rng;
-use subnode_tests::process::{Run, binary};
+use subnode_tests::process::{Run, binary, free_ports};
 use tempfile::TempDir;
 
 /// Heights between states that others can catch up by: few enough that a test leaves a node behind.
-pub(crate) const CHECKPOINT_EVERY: u64 = 8;
+pub(crate) const CHECKPOINT_EVERY: u64 = 4;
 
 /// A network of nodes that can be started, killed and cut off.
 pub(crate) struct Net {
@@ -24,17 +23,6 @@ pub(crate) struct Net {
     /// Whether the wires of a node are cut.
     cut: Vec<Arc<AtomicBool>>,
     keys: Vec<String>,
-}
-
-/// As many ports in a row that nobody has. Below those that the system gives to clients: a node that is killed gets its port again.
-fn free_ports(count: u16) -> u16 {
-    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok();
-    loop {
-        let first = rand::rng().random_range(10_000..30_000);
-        if (first..first + count).all(free) {
-            return first;
-        }
-    }
 }
 
 /// Carries packets between two nodes until one of them is cut off: what comes from `to` goes to `from`, all else to `to`.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use subnode_sandbox::{Module, Sandbox, SandboxOptions};
-use subnode_simulator::{Bad, LyingSyncPeer, Member, Modules, Plan, Report, Tamper, Withholder, run, run_all};
+use subnode_simulator::{Bad, LyingSyncPeer, Modules, Plan, Report, Withholder, run, run_all};
 
 use crate::actor::{Actor, Kind};
 

@@ -195,3 +195,16 @@ impl Run {
         &mut self.process.0
     }
 }
+
+/// As many ports in a row that nobody has. Below those that the system gives to clients: a node that is killed gets its port again.
+pub fn free_ports(count: u16) -> u16 {
+    use rand::Rng;
+    use std::net::{TcpListener, UdpSocket};
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok();
+    loop {
+        let first = rand::rng().random_range(10_000..30_000);
+        if (first..first + count).all(free) {
+            return first;
+        }
+    }
+}

@@ -11,10 +11,10 @@ use std::{
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Who names whom, as drawn in ARCHITECTURE.md. Everyone may name `types`; `tests` and `benches` may name anyone, and nobody them.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("chain", &["chain-core", "sandbox", "scheduler", "signer", "storage"]),
     ("chain-core", &[]),
-    ("cli", &["chain", "devnet", "modules", "network", "node", "rpc", "sandbox", "scheduler", "storage"]),
+    ("cli", &["chain", "devnet", "modules", "network", "node", "rpc", "sandbox", "scheduler", "simulator", "storage"]),
     ("devnet", &["chain", "modules", "node", "rpc", "sandbox", "signer", "storage"]),
     ("modules", &[]),
     ("network", &["scheduler"]),
@@ -23,6 +23,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("sandbox", &["scheduler"]),
     ("scheduler", &[]),
     ("signer", &["sandbox"]),
+    ("simulator", &["chain", "chain-core", "devnet", "sandbox", "storage"]),
     ("storage", &[]),
     ("types", &[]),
 ];
@@ -33,7 +34,7 @@ const ALONE: [(&str, &[&str]); 6] = [
     ("wasmtime-wasi", &["sandbox"]),
     ("rocksdb", &["storage"]),
     ("axum", &["rpc"]),
-    ("quinn", &["network"]),
+    ("quinn", &["benches", "network"]),
     ("secp256k1", &["sandbox", "signer"]),
 ];
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use subnode_chain_core::{Manifest, wire::Asked};
 use subnode_sandbox::{Beginning, BlockVerdict, Effect, Evidence, Input, Judged, Signer, Wanted};
+use subnode_signer::SILENCE;
 use subnode_storage::{ChainStore, StoreError, Table, Write};
 use subnode_types::NodeId;
 use tokio::sync::oneshot;
@@ -314,6 +315,9 @@ impl Actor {
         let voter = &self.shared.voter;
         if voter.key().is_some() {
             voter.forget_before(height + 1);
+            if voter.height_passed() {
+                tracing::info!(chain = %self.shared.name, height, "no other host has voted with this key for {SILENCE} heights: this one votes");
+            }
             writes.push(write(GUARD_KEY.to_vec(), Some(voter.guard())));
         }
         writes

@@ -85,6 +85,8 @@ pub struct ChainOptions {
     pub idle_memory_bytes: usize,
     /// Heights between two states that get a root, where a chain with a committee is created: what other nodes catch up by. 0 for none.
     pub checkpoint_every: u64,
+    /// Whether it came from another host, which may still vote with its key: it does not vote until it was silent for a while.
+    pub silent: bool,
     /// Seeds the randomness of the blocks built here; none takes it from the machine.
     pub seed: Option<[u8; 32]>,
     /// What clients are told this program is.
@@ -140,6 +142,9 @@ impl Chain {
         let guard = parts.store.view().get(Table::Log, GUARD_KEY)?.map_or(Ok(Guard::default()), |bytes| Guard::decode(&bytes));
         let guard = guard.map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let voter = Arc::new(Voter::new(parts.vote_secret, origin.key.unwrap_or_default(), guard));
+        if options.silent {
+            voter.be_silent();
+        }
 
         let (mailbox, messages) = mpsc::channel(MAILBOX);
         let (submissions, submitted) = mpsc::channel(admission::WAITING);
@@ -288,6 +293,16 @@ impl Chain {
     /// What it did and has.
     pub fn stats(&self) -> ChainStats {
         ChainStats::of(self.shared())
+    }
+
+    /// Whether it does not vote yet, as another host may vote with its key.
+    pub fn is_silent(&self) -> bool {
+        self.shared().voter.is_silent()
+    }
+
+    /// Has it vote: no other host does with its key.
+    pub fn speak(&self) {
+        self.shared().voter.speak();
     }
 
     /// Ends it as a crash would, in the midst of whatever it does: for simulations.

@@ -53,7 +53,7 @@ mod time;
 pub use bandwidth::Bandwidth;
 pub use chain::{Chain, ChainOptions, ChainParts, Ended};
 pub use error::{OpenError, RpcError};
-pub use peers::{Boxed, Inbox, Joined, Network, PeerEvent, Peers};
+pub use peers::{Boxed, Inbox, Joined, Network, PeerEvent, PeerTraffic, Peers};
 pub use query::{Begun, Reply, Session};
 pub use stats::ChainStats;
 pub use subnode_chain_core::{CHECKPOINT_EVERY, PoolLimits};

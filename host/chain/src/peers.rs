@@ -33,8 +33,21 @@ pub trait Peers: Send + Sync {
     fn connected(&self) -> Vec<NodeId>;
     /// Sends a frame to all that are connected. It may be lost.
     fn broadcast(&self, purpose: Purpose, frame: Bytes);
+    /// Bytes and frames so far.
+    fn traffic(&self) -> PeerTraffic;
     /// Asks a node.
     fn ask(&self, to: NodeId, purpose: Purpose, question: Bytes) -> Boxed<'_, Result<Bytes, String>>;
+}
+
+/// Bytes and frames of a chain, to and from all its nodes together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerTraffic {
+    /// Sent.
+    pub sent_bytes: u64,
+    /// Received.
+    pub received_bytes: u64,
+    /// Not sent, since a node took them too slowly.
+    pub dropped_frames: u64,
 }
 
 /// What other nodes send.

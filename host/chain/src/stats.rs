@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use subnode_scheduler::Usage;
 use subnode_types::BlockRef;
 
-use crate::shared::Shared;
+use crate::{peers::PeerTraffic, shared::Shared};
 
 /// What a chain counts.
 #[derive(Default)]
@@ -87,6 +87,12 @@ pub struct ChainStats {
     pub host_faults: u64,
     /// Open subscriptions.
     pub subscriptions: usize,
+    /// Whether it does not vote yet, and votes with its key that other hosts sent meanwhile.
+    pub silent: (bool, u64),
+    /// Nodes that are connected and have the chain.
+    pub peers: usize,
+    /// What it sent them and got.
+    pub peer_traffic: PeerTraffic,
 }
 
 impl ChainStats {
@@ -124,6 +130,9 @@ impl ChainStats {
             evidence: count(&counters.evidence),
             host_faults: count(&counters.host_faults),
             subscriptions: shared.subscriptions.len(),
+            silent: (shared.voter.is_silent(), shared.voter.elsewhere()),
+            peers: shared.peers.as_ref().map_or(0, |peers| peers.connected().len()),
+            peer_traffic: shared.peers.as_ref().map(|peers| peers.traffic()).unwrap_or_default(),
         }
     }
 }

@@ -39,15 +39,17 @@ pub enum Command {
     Status(NodeArgs),
     /// Say whether a running node is well: ends with 0 if so, 1 if not, 2 where no node answers.
     Health(NodeArgs),
+    /// Show the nodes that are connected to a running node.
+    Peers(NodeArgs),
     /// Watch a running node's chains.
     Top(TopArgs),
     /// Measure this machine: what a part of it is worth, and how many chains it carries.
     Doctor(DoctorArgs),
     /// Print or check configuration.
     Config(ConfigArgs),
-    /// Look at modules.
+    /// Make, inspect and try modules.
     Module(ModuleArgs),
-    /// Make and show the key that a node is known by.
+    /// Make, import and show the key that a node is known by.
     Key(KeyArgs),
     /// Write configurations, keys and genesis files of a network of nodes, and run it on this machine.
     Testnet(TestnetArgs),
@@ -263,6 +265,11 @@ pub enum ChainCommand {
         /// Its name.
         name: ChainName,
     },
+    /// Have an imported chain vote at once. Without this it listens first: two hosts that vote with one key endanger the chain.
+    Vote {
+        /// Its name. The host that it was exported from must have stopped it for good.
+        name: ChainName,
+    },
     /// Change a chain's slice while it runs.
     Resize {
         /// Its name.
@@ -364,11 +371,60 @@ pub enum ModuleCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Check that a component is a module, and say of which world.
-    Check {
-        /// The component.
-        file: PathBuf,
+    /// Make a project of a module, which builds and passes `subnode module check`.
+    New {
+        /// Its name, and the directory that is made.
+        name: String,
+        /// What it implements: which block is next, or what a block means.
+        #[arg(long, value_enum, default_value = "consensus")]
+        world: ModuleWorld,
     },
+    /// Say what a component is: its world, imports, size, memory, what it was made with.
+    Inspect {
+        /// A component file, or the name of an embedded module.
+        module: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try a module: under limits, twice the same, and in the scenarios of its world.
+    #[command(after_help = CHECK_HELP)]
+    Check(ModuleCheckArgs),
+}
+
+const CHECK_HELP: &str = "A runtime builds and executes blocks, and is given damaged ones and junk. A consensus runs simulated committees through loss, delay,\n\
+crashes, partitions, slow disks and wrong clocks, and beside members that break the rules. Exit code 1: something did not hold.\n\n\
+Examples:\n  \
+    subnode module check my.wasm                        a consensus whose members may stop, or a runtime\n  \
+    subnode module check my.wasm --byzantine            a consensus whose members may lie\n  \
+    subnode module check my.wasm --single               a consensus of one sequencer\n  \
+    subnode module check my.wasm --spec genesis.json    a runtime that needs a spec";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ModuleWorld {
+    Consensus,
+    Runtime,
+}
+
+#[derive(Parser)]
+pub struct ModuleCheckArgs {
+    /// A component file, or the name of an embedded module.
+    pub module: String,
+    /// Try it beside a member that lies, too: one of four or of seven.
+    #[arg(long)]
+    pub byzantine: bool,
+    /// It is for a single sequencer: no committee.
+    #[arg(long, conflicts_with = "byzantine")]
+    pub single: bool,
+    /// What a runtime starts from.
+    #[arg(long, value_name = "FILE")]
+    pub spec: Option<PathBuf>,
+    /// Runs of each scenario.
+    #[arg(long, default_value = "50", value_name = "COUNT")]
+    pub seeds: std::num::NonZeroU64,
+    /// Print JSON, a line for each scenario.
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn parse_balance(text: &str) -> Result<alloy::primitives::U256, String> {
@@ -386,11 +442,26 @@ fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
 
 #[derive(Parser)]
 #[command(after_help = "Examples:\n  \
-    subnode key new node.key        makes a key and prints the id of its node\n  \
-    subnode key show node.key       prints the id")]
+    subnode key new node.key                       makes a key and prints the id of its node\n  \
+    subnode key new node.json --encrypted          the same, behind a password that is asked for\n  \
+    subnode key import node.json --from node.key --encrypted    a key that there is, in another file\n  \
+    subnode key show node.key                      prints the id\n\n\
+An encrypted key is a file in the form of geth's keystores (Web3 Secret Storage). The password comes from --password-file, from\n\
+SUBNODE_KEY_PASSWORD, or from the terminal; a node reads it from network.password-file.")]
 pub struct KeyArgs {
     #[command(subcommand)]
     pub command: KeyCommand,
+}
+
+/// How a key is kept.
+#[derive(clap::Args)]
+pub struct SecrecyArgs {
+    /// Encrypt it with a password. Otherwise the file is as safe as its permissions.
+    #[arg(long)]
+    pub encrypted: bool,
+    /// A file whose first line is the password.
+    #[arg(long, value_name = "FILE", requires = "encrypted")]
+    pub password_file: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -399,6 +470,24 @@ pub enum KeyCommand {
     New {
         /// The file, which must not be there.
         file: PathBuf,
+        #[command(flatten)]
+        secrecy: SecrecyArgs,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a key that there is to another file: encrypt it, decrypt it, or take one that another program made.
+    Import {
+        /// The file, which must not be there.
+        file: PathBuf,
+        /// Where the key is: 64 hexadecimal digits, or an encrypted key.
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        /// A file whose first line is the password of --from.
+        #[arg(long, value_name = "FILE")]
+        from_password_file: Option<PathBuf>,
+        #[command(flatten)]
+        secrecy: SecrecyArgs,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -407,6 +496,9 @@ pub enum KeyCommand {
     Show {
         /// The file.
         file: PathBuf,
+        /// A file whose first line is the password of an encrypted key.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -429,8 +521,8 @@ pub struct TestnetArgs {
     /// How many chains.
     #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub chains: u16,
-    /// What the chains run: evm or kv.
-    #[arg(long, default_value = "evm", value_name = "MODULE", value_parser = ["evm", "kv"])]
+    /// What the chains run: evm, kv, or a component file whose spec is like kv's.
+    #[arg(long, default_value = "evm", value_name = "MODULE")]
     pub runtime: String,
     /// What decides on their blocks: bft, authority, or a component file.
     #[arg(long, default_value = "bft", value_name = "MODULE")]

@@ -10,6 +10,7 @@ mod logging;
 mod output;
 mod service;
 mod shutdown;
+mod template;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Chain(chain) => commands::chain::run(chain),
         Command::Status(status) => commands::status::run(&status),
         Command::Health(health) => return commands::status::health(&health),
+        Command::Peers(peers) => commands::peers::run(&peers),
         Command::Top(top) => commands::top::run(&top),
         Command::Doctor(doctor) => runtime()?.block_on(Box::pin(commands::doctor::run(doctor))),
         Command::Config(config) => commands::config::run(&config),

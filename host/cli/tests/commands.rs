@@ -289,6 +289,26 @@ fn a_key_is_made_once_and_read_by_its_owner_alone() {
 }
 
 #[test]
+fn an_encrypted_key_opens_with_its_password_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (plain, locked, back, right, wrong) = (path("node.key"), path("node.json"), path("back.key"), path("right"), path("wrong"));
+    fs::write(&right, "correct horse\n").unwrap();
+    fs::write(&wrong, "battery staple\n").unwrap();
+    let id = success(&["key", "new", &plain]);
+    assert_eq!(success(&["key", "import", &locked, "--from", &plain, "--encrypted", "--password-file", &right]), id);
+    let keystore: serde_json::Value = serde_json::from_str(&fs::read_to_string(&locked).unwrap()).unwrap();
+    assert_eq!((&keystore["version"], &keystore["crypto"]["cipher"]), (&serde_json::json!(3), &serde_json::json!("aes-128-ctr")));
+    assert_eq!(success(&["key", "show", &locked, "--password-file", &right]), id);
+    assert!(failure(&["key", "show", &locked, "--password-file", &wrong]).contains("a wrong password"));
+    assert!(failure(&["key", "show", &locked]).contains("--password-file"), "there is no terminal to ask on");
+    assert!(failure(&["key", "show", &locked, "--password-file", &path("none")]).contains("read the password"));
+    assert_eq!(success(&["key", "import", &back, "--from", &locked, "--from-password-file", &right]), id);
+    assert_eq!(fs::read_to_string(&back).unwrap(), fs::read_to_string(&plain).unwrap());
+    assert!(failure(&["key", "new", &locked, "--encrypted", "--password-file", &right]).contains("never written over"));
+}
+
+#[test]
 fn a_testnet_is_written_with_configurations_that_check() {
     let dir = tempfile::tempdir().unwrap();
     let net = dir.path().join("net");

@@ -60,6 +60,7 @@ pub fn default_options(sealing: Sealing, time: TimeSource) -> ChainOptions {
         bandwidth_bytes: u64::MAX,
         idle_memory_bytes: 16 << 20,
         checkpoint_every: CHECKPOINT_EVERY,
+        silent: false,
         seed: None,
         version: concat!("subnode/", env!("CARGO_PKG_VERSION")).to_owned(),
     }

@@ -79,7 +79,11 @@ impl NodeKey {
         self.id
     }
 
-    pub(crate) fn server(&self) -> Result<QuicServerConfig, KeyError> {
+    /// QUIC's configuration of a node that is called.
+    ///
+    /// # Errors
+    /// Where the cryptography library refuses it.
+    pub fn server(&self) -> Result<QuicServerConfig, KeyError> {
         let refused = |error: TlsError| KeyError(error.to_string());
         let mut config = rustls::ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -93,8 +97,11 @@ impl NodeKey {
         QuicServerConfig::try_from(config).map_err(|error| KeyError(error.to_string()))
     }
 
-    /// For a connection to one node and no other.
-    pub(crate) fn client(&self, to: NodeId) -> Result<QuicClientConfig, KeyError> {
+    /// QUIC's configuration of a call to one node and no other.
+    ///
+    /// # Errors
+    /// Where the cryptography library refuses it.
+    pub fn client(&self, to: NodeId) -> Result<QuicClientConfig, KeyError> {
         let refused = |error: TlsError| KeyError(error.to_string());
         let mut config = rustls::ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])

@@ -36,6 +36,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// How long a peer that broke the protocol too often is left alone.
 const SHUNNED_FOR: Duration = Duration::from_secs(60);
 const SHUNNED_MAX: usize = 1024;
+/// How long a connection may be of no use, at least; a chain that is opened anew leaves and joins within that.
+const USELESS_FOR: Duration = Duration::from_secs(15);
 /// What a peer may send on a stream before it is read: at 50 ms there and back this is 80 MB/s.
 const STREAM_WINDOW: u32 = 4 << 20;
 /// The same on all streams of a connection. A chain that does not read its stream leaves the others room.
@@ -177,6 +179,26 @@ impl Shared {
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
         self.state().called.remove(&id);
+    }
+
+    /// Closes connections to nodes that have had no chain in common for a while, and belong to none.
+    async fn sweep(&self) {
+        let mut useless: BTreeSet<NodeId> = BTreeSet::new();
+        loop {
+            tokio::time::sleep(USELESS_FOR).await;
+            let before = std::mem::take(&mut useless);
+            let peers: Vec<_> = self.state().peers.values().cloned().collect();
+            for peer in peers {
+                let shares = peer.chains().iter().any(|chain| self.chain(*chain).is_some());
+                if shares || self.is_member(peer.id) {
+                    continue;
+                }
+                useless.insert(peer.id);
+                if before.contains(&peer.id) {
+                    Reason::NoSharedChain.close(&peer.connection, "no chain of yours is here any more");
+                }
+            }
+        }
     }
 
     async fn call(&self, id: NodeId, address: SocketAddr) -> Result<Connection, String> {
@@ -371,6 +393,8 @@ impl Network {
                 accepting.tasks.spawn(accepting.clone().let_in(incoming));
             }
         });
+        let sweeping = shared.clone();
+        shared.tasks.spawn(async move { sweeping.shutdown.run_until_cancelled(sweeping.sweep()).await });
         Ok(Self { shared })
     }
 

@@ -98,6 +98,31 @@ impl Supervisor {
         Ok(self.info(&slot))
     }
 
+    /// Has a chain vote that came from another host: its operator knows that no other host votes with this node's key.
+    ///
+    /// # Errors
+    /// Where that cannot be kept.
+    pub async fn vote(self: &Arc<Self>, name: &ChainName) -> Result<ChainInfo, ControlError> {
+        let slot = self.known(name)?;
+        let _changing = slot.changing.lock().await;
+        self.change(&slot, |desired| desired.silent = false).await?;
+        if let Some(chain) = self.node.chain(name) {
+            chain.speak();
+        }
+        Ok(self.info(&slot))
+    }
+
+    /// Keeps that chains vote which have listened for long enough.
+    pub(crate) async fn keep_voting(&self) {
+        for slot in self.slots() {
+            let _changing = slot.changing.lock().await;
+            let heard = slot.desired().silent && self.node.chain(&slot.name).is_some_and(|chain| !chain.is_silent());
+            if heard && let Err(error) = self.change(&slot, |desired| desired.silent = false).await {
+                tracing::warn!(chain = %slot.name, %error, "that the chain votes could not be kept; it will listen again after a restart");
+            }
+        }
+    }
+
     /// Keeps a chain from making blocks, or lets it go on.
     ///
     /// # Errors

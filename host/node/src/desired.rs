@@ -55,11 +55,13 @@ pub struct Desired {
     pub pool_bytes: u64,
     /// Heights between two states that other nodes can catch up by, where it is created with a committee; 0 for none.
     pub checkpoint_every: u64,
+    /// Whether it came from another host, and has not been heard to be alone with its key: it does not vote.
+    pub silent: bool,
 }
 
 /// The layout of a record, so that a later release can read an earlier one's.
 const VERSION: u8 = 2;
-/// The one before: without the last field.
+/// The one before: without the last two fields.
 const VERSION_1: u8 = 1;
 
 /// [`Desired`] as it is kept: `types` knows no serialization.
@@ -83,6 +85,7 @@ struct Row {
     controls: bool,
     pool_bytes: u64,
     checkpoint_every: u64,
+    silent: bool,
 }
 
 impl Desired {
@@ -113,6 +116,7 @@ impl Desired {
             controls: self.controls,
             pool_bytes: self.pool_bytes,
             checkpoint_every: self.checkpoint_every,
+            silent: self.silent,
         };
         // Into memory, plain values cannot fail to be written.
         postcard::to_extend(&row, vec![VERSION]).unwrap_or_default()
@@ -123,7 +127,7 @@ impl Desired {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let row: Row = match bytes.split_first()? {
             (&VERSION, rest) => postcard::from_bytes(rest).ok()?,
-            (&VERSION_1, rest) => postcard::from_bytes(&[rest, &[0]].concat()).ok()?,
+            (&VERSION_1, rest) => postcard::from_bytes(&[rest, &[0, 0]].concat()).ok()?,
             _ => return None,
         };
         Some(Self {
@@ -148,6 +152,7 @@ impl Desired {
             controls: row.controls,
             pool_bytes: row.pool_bytes,
             checkpoint_every: row.checkpoint_every,
+            silent: row.silent,
         })
     }
 
@@ -155,7 +160,7 @@ impl Desired {
     /// once the chain was born.
     #[must_use]
     pub fn same_chain(&self, other: &Self) -> bool {
-        let comparable = |one: &Self| Self { wanted: Wanted::Running, spec: Vec::new(), id: None, ..one.clone() };
+        let comparable = |one: &Self| Self { wanted: Wanted::Running, spec: Vec::new(), id: None, silent: false, ..one.clone() };
         let same_spec = self.spec.is_empty() || other.spec.is_empty() || self.spec == other.spec;
         let same_id = self.id.is_none() || other.id.is_none() || self.id == other.id;
         same_spec && same_id && comparable(self) == comparable(other)
@@ -182,12 +187,13 @@ mod tests {
             controls: true,
             pool_bytes: 5,
             checkpoint_every: 7,
+            silent: false,
         };
         assert_eq!(Desired::decode(&desired.encode()).as_ref(), Some(&desired));
         let bytes = desired.encode();
         assert_eq!(Desired::decode(&bytes[..bytes.len() - 1]), None);
         assert_eq!(Desired::decode(b""), None);
-        let before = [&[VERSION_1], &bytes[1..bytes.len() - 1]].concat();
+        let before = [&[VERSION_1], &bytes[1..bytes.len() - 2]].concat();
         assert_eq!(Desired::decode(&before), Some(Desired { checkpoint_every: 0, ..desired.clone() }));
         (desired.sealing, desired.retention) = (Sealing::Manual, Retention::Archive);
         assert_eq!(Desired::decode(&desired.encode()).as_ref(), Some(&desired));

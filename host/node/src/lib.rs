@@ -27,6 +27,7 @@ pub use machine::Machine;
 pub use modules::{Modules, ModulesError};
 pub use node::{ChainSetup, Node, NodeError};
 pub use peering::{Overlay, Peering};
+pub use subnode_network::PeerInfo;
 pub use subnode_scheduler::SliceRequest;
 pub use supervisor::{ChainInfo, Supervisor, SupervisorParts};
 pub use transfer::{About, ExportBegun, ImportBegun};

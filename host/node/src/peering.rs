@@ -3,15 +3,15 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use subnode_chain::{Boxed, Inbox, Joined, Network, PeerEvent, Peers};
-use subnode_network::{ChainKey, Incoming, Membership};
+use subnode_chain::{Boxed, Inbox, Joined, Network, PeerEvent, PeerTraffic, Peers};
+use subnode_network::{ChainKey, Incoming, Membership, PeerInfo, Traffic};
 use subnode_types::{NodeId, Purpose};
 
 /// How a node takes part in a network.
 #[derive(Clone)]
 pub struct Peering {
     /// The network.
-    pub network: Arc<dyn Network>,
+    pub network: Arc<Overlay>,
     /// The secret of the node's key, which votes for it.
     pub secret: [u8; 32],
 }
@@ -27,6 +27,18 @@ impl Overlay {
     #[must_use]
     pub fn new(network: subnode_network::Network, addresses: BTreeMap<NodeId, SocketAddr>) -> Self {
         Self { network, addresses: Arc::new(addresses) }
+    }
+
+    /// Who is connected.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.network.peers()
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.network.id()
     }
 }
 
@@ -61,6 +73,11 @@ impl Peers for Neighbours {
         if let Err(error) = self.membership.broadcast(purpose, &frame) {
             tracing::warn!(%error, ?purpose, "a frame was not sent");
         }
+    }
+
+    fn traffic(&self) -> PeerTraffic {
+        let Traffic { sent_bytes, received_bytes, dropped_frames } = self.membership.traffic();
+        PeerTraffic { sent_bytes, received_bytes, dropped_frames }
     }
 
     fn ask(&self, to: NodeId, purpose: Purpose, question: Bytes) -> Boxed<'_, Result<Bytes, String>> {

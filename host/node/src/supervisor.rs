@@ -18,7 +18,8 @@ use subnode_types::{ChainName, Slice};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    ControlError, Desired, Node, Origin, Peering, State, Wanted, control::apply, lifecycle::Failures, modules::Modules, transfer::Transfers,
+    ControlError, Desired, Node, Origin, Overlay, Peering, State, Wanted, control::apply, lifecycle::Failures, modules::Modules,
+    transfer::Transfers,
 };
 
 /// How often instances that nobody uses are given up.
@@ -131,6 +132,7 @@ impl Supervisor {
             while sweeper.shutdown.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
                 sweeper.node.sweep();
                 sweeper.transfers.sweep();
+                sweeper.keep_voting().await;
             }
         });
         Ok(supervisor)
@@ -193,7 +195,7 @@ impl Supervisor {
         };
         let _changing = slot.changing.lock().await;
         let before = slot.desired();
-        let desired = Desired { id: desired.id.or(before.id), ..desired };
+        let desired = Desired { id: desired.id.or(before.id), silent: before.silent, ..desired };
         if before.same_chain(&desired) && before.wanted == desired.wanted {
             return Ok(());
         }
@@ -225,6 +227,11 @@ impl Supervisor {
     /// Where the chains live.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.parts.store
+    }
+
+    /// Its place among other nodes, if it has one.
+    pub fn network(&self) -> Option<&Overlay> {
+        self.parts.peering.as_ref().map(|peering| &*peering.network)
     }
 
     /// How long it has been at work.

@@ -212,7 +212,7 @@ impl Supervisor {
         let about = About::decode(&header)?;
         let strange = ArchiveError::Damaged { frame: 0, what: "its record is of another release" };
         let was = Desired::decode(&about.desired).ok_or(strange)?;
-        let desired = desired(Desired { id: None, origin: Origin::Operator, ..was });
+        let desired = desired(Desired { id: None, origin: Origin::Operator, silent: true, ..was });
         if self.slot(name).is_some() {
             return Err(ControlError::Exists(name.clone()));
         }

@@ -7,10 +7,12 @@
 //! |---|---|---|
 //! | `node_status` | | capacity, what is granted, memory, the store |
 //! | `node_health` | | `healthy`, and a list of `problems` |
+//! | `node_peers` | | this `node`, and the `peers` that are connected to it |
 //! | `chain_list` | | all chains |
 //! | `chain_show` | `name` | one |
 //! | `chain_create` | `name`, `genesis` (text); optional `id`, `runtime`, `consensus`, `consensusConfig`, `sealing`, `history` (heights; 0 keeps all), `controls`, `poolBytes`, `slice`, `memoryBytes`, `storageBytes`, `bandwidthBytes`, `stopped` | the chain |
 //! | `chain_start`, `chain_stop`, `chain_pause`, `chain_resume` | `name` | the chain |
+//! | `chain_vote` | `name`: it was imported, and its old host votes no more | the chain |
 //! | `chain_resize` | `name`; optional `slice`, `memoryBytes`, `storageBytes`, `bandwidthBytes`, `history` | the chain |
 //! | `chain_upgrade` | `name`; `runtime`, `consensus`, or both | the chain |
 //! | `chain_delete` | `name`, `force` | null |
@@ -302,6 +304,7 @@ impl Create {
             // Half of its memory at most is for what waits.
             pool_bytes: self.pool_bytes.unwrap_or(POOL_BYTES).min(slice.memory_bytes / 2),
             checkpoint_every: self.checkpoint_every.unwrap_or(CHECKPOINT_EVERY),
+            silent: false,
         })
     }
 }
@@ -380,6 +383,7 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
             let problems = describe::problems(supervisor);
             Ok(json!({ "healthy": problems.is_empty(), "problems": problems }))
         }
+        "node_peers" => Ok(describe::peers(supervisor)),
         "chain_list" => Ok(supervisor.list().iter().map(describe::chain).collect()),
         "chain_show" => described(supervisor.show(&named(given)?)),
         "chain_create" => {
@@ -391,6 +395,7 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
         "chain_stop" => described(supervisor.stop(&named(given)?).await),
         "chain_pause" => described(supervisor.pause(&named(given)?, true).await),
         "chain_resume" => described(supervisor.pause(&named(given)?, false).await),
+        "chain_vote" => described(supervisor.vote(&named(given)?).await),
         "chain_resize" => {
             let resized: Resized = params(given)?;
             let resize = Resize { slice: resized.slice.request()?, retention: resized.slice.retention() };

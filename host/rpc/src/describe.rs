@@ -1,7 +1,7 @@
 //! Chains and the node as JSON, for operators.
 
 use serde_json::{Value, json};
-use subnode_node::{ChainInfo, Machine, Origin, Supervisor, Wanted};
+use subnode_node::{ChainInfo, Machine, Origin, PeerInfo, Supervisor, Wanted};
 use subnode_storage::{Retention, StoreUsage};
 
 /// A chain.
@@ -57,9 +57,34 @@ pub(crate) fn chain(info: &ChainInfo) -> Value {
             "evidence": stats.evidence,
             "hostFaults": stats.host_faults,
             "subscriptions": stats.subscriptions,
+            "silent": stats.silent.0,
+            "votesElsewhere": stats.silent.1,
+            "peers": stats.peers,
+            "peerSentBytes": stats.peer_traffic.sent_bytes,
+            "peerReceivedBytes": stats.peer_traffic.received_bytes,
+            "peerDroppedFrames": stats.peer_traffic.dropped_frames,
+            "stateSync": stats.state_sync.map(|(here, total)| json!({ "pieces": here, "of": total })),
         });
     }
     value
+}
+
+/// This node among others, and who is connected.
+pub(crate) fn peers(supervisor: &Supervisor) -> Value {
+    let Some(network) = supervisor.network() else { return json!({ "node": null, "peers": [] }) };
+    let peer = |peer: PeerInfo| {
+        json!({
+            "node": peer.id.to_string(),
+            "address": peer.address.to_string(),
+            "connectedMs": u64::try_from(peer.connected.as_millis()).unwrap_or(u64::MAX),
+            "roundTripUs": u64::try_from(peer.round_trip.as_micros()).unwrap_or(u64::MAX),
+            "sentBytes": peer.sent_bytes,
+            "receivedBytes": peer.received_bytes,
+            "faults": peer.faults,
+            "chains": peer.shared_chains,
+        })
+    };
+    json!({ "node": network.id().to_string(), "peers": network.peers().into_iter().map(peer).collect::<Vec<_>>() })
 }
 
 /// What does not go as it should.

@@ -26,6 +26,9 @@
 //! | `subnode_chain_queries_total`, `_queries_refused_total` | chain | its clients' calls |
 //! | `subnode_chain_guest_faults_total`, `_host_faults_total` | chain | calls that ended by the module's doing, and this host's |
 //! | `subnode_chain_subscriptions` | chain | open |
+//! | `subnode_chain_evidence_total` | chain | rules of the consensus that members broke |
+//! | `subnode_chain_peers`, `_peer_sent_bytes_total`, `_peer_received_bytes_total`, `_peer_dropped_frames_total` | chain | other nodes |
+//! | `subnode_node_peers`, `subnode_node_peer_faults` | | nodes that are connected, and rules of the protocol that they broke |
 //! | `subnode_node_resident_bytes`, `subnode_node_parts`, `subnode_node_parts_granted` | node | memory, parts |
 //! | `subnode_store_bytes`, `_free_bytes`, `_synced_writes_total`, `_batches_total`, `_families` | node | the store |
 
@@ -117,7 +120,7 @@ fn n(number: usize) -> f64 {
     number as f64
 }
 
-const OF_A_CHAIN: [Figure<ChainStats>; 26] = [
+const OF_A_CHAIN: [Figure<ChainStats>; 31] = [
     ("height", "Height of the last block", Gauge, |s| f(s.head.height)),
     ("blocks", "Blocks committed", Counter, |s| f(s.blocks)),
     ("transactions", "Transactions committed", Counter, |s| f(s.transactions)),
@@ -144,6 +147,11 @@ const OF_A_CHAIN: [Figure<ChainStats>; 26] = [
     ("guest_faults", "Calls that ended by the modules' doing", Counter, |s| f(s.guest_faults)),
     ("host_faults", "Calls that ended by this host's", Counter, |s| f(s.host_faults)),
     ("subscriptions", "Open subscriptions", Gauge, |s| n(s.subscriptions)),
+    ("evidence", "Rules of the consensus that members broke", Counter, |s| f(s.evidence)),
+    ("peers", "Nodes that are connected and have the chain", Gauge, |s| n(s.peers)),
+    ("peer_sent_bytes", "Bytes sent to other nodes", Counter, |s| f(s.peer_traffic.sent_bytes)),
+    ("peer_received_bytes", "Bytes received from other nodes", Counter, |s| f(s.peer_traffic.received_bytes)),
+    ("peer_dropped_frames", "Messages not sent, since a node took them too slowly", Counter, |s| f(s.peer_traffic.dropped_frames)),
 ];
 
 const STATES: [&str; 6] = ["opening", "running", "paused", "stopped", "restarting", "quarantined"];
@@ -200,7 +208,10 @@ impl Collector for Figures {
         }
         let (capacity, granted) = self.0.granted();
         let usage = self.0.store().usage();
+        let peers = self.0.network().map(|network| network.peers()).unwrap_or_default();
         for figure in [
+            ("subnode_node_peers", "Nodes that are connected", Gauge, n(peers.len())),
+            ("subnode_node_peer_faults", "Rules that they broke", Gauge, f(peers.iter().map(|peer| peer.faults).sum())),
             ("subnode_node_resident_bytes", "Resident memory of the process", Gauge, f(Machine::resident_bytes())),
             ("subnode_node_parts", "Parts that the cores are divided into", Gauge, f64::from(capacity.parts.get())),
             ("subnode_node_parts_granted", "Parts that are granted to chains", Gauge, f64::from(granted.parts)),

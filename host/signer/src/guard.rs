@@ -53,6 +53,13 @@ impl Guard {
         self.signed.last_key_value().map(|(at, _)| *at)
     }
 
+    /// Whether this was signed here, or so long ago that it is not remembered.
+    #[must_use]
+    pub fn has_signed(&self, at: Position, text: &[u8]) -> bool {
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        self.signed.get(&at) == Some(&digest)
+    }
+
     /// Whether a text may be signed at a position, which it then is. None is the answer to another text, or before the last position.
     /// Else it says whether that is new.
     pub fn sign(&mut self, at: Position, text: &[u8]) -> Option<bool> {

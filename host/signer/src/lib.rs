@@ -14,4 +14,4 @@ mod voter;
 
 pub use dev_accounts::{DevAccounts, KeyError};
 pub use guard::{Guard, GuardCorrupt};
-pub use voter::Voter;
+pub use voter::{SILENCE, Voter};

@@ -9,6 +9,9 @@ use crate::Guard;
 /// Before everything that is signed: no vote is a signature of anything else.
 const DOMAIN: &[u8] = b"subnode vote 1\0";
 
+/// Heights for which a host that may not be the only one with its key listens before it signs: a key that votes elsewhere is in most certificates.
+pub const SILENCE: u64 = 32;
+
 /// Signs and checks the votes of one chain.
 ///
 /// A signature may leave this host once [`Self::unsaved`] is durable, and not before.
@@ -23,6 +26,10 @@ struct Guarded {
     unsaved: bool,
     /// Signatures that were refused since this was last asked.
     refused: u64,
+    /// While it is silent: heights that must pass before it signs.
+    silent: Option<u64>,
+    /// Signatures of its own key that another host made while it was silent.
+    elsewhere: u64,
 }
 
 impl Voter {
@@ -30,7 +37,7 @@ impl Voter {
     #[must_use]
     pub fn new(secret: Option<[u8; 32]>, chain: [u8; 32], guard: Guard) -> Self {
         let key = secret.map(|secret| SigningKey::from_bytes(&secret));
-        Self { key, chain, guarded: Mutex::new(Guarded { guard, unsaved: false, refused: 0 }) }
+        Self { key, chain, guarded: Mutex::new(Guarded { guard, unsaved: false, refused: 0, silent: None, elsewhere: 0 }) }
     }
 
     fn guarded(&self) -> MutexGuard<'_, Guarded> {
@@ -66,6 +73,46 @@ impl Voter {
     pub fn forget_before(&self, height: u64) {
         self.guarded().guard.forget_before(height);
     }
+
+    /// Signs nothing until [`SILENCE`] heights have passed without a signature of this key's that another host made: of a chain that came from
+    /// another host, which may still be there.
+    pub fn be_silent(&self) {
+        self.guarded().silent = Some(SILENCE);
+    }
+
+    /// Signs again: its owner knows that no other host does.
+    pub fn speak(&self) {
+        self.guarded().silent = None;
+    }
+
+    /// Whether it signs nothing yet.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.guarded().silent.is_some()
+    }
+
+    /// A height has passed. Whether it signs from now on, and did not before.
+    #[must_use]
+    pub fn height_passed(&self) -> bool {
+        let mut guarded = self.guarded();
+        guarded.silent = guarded.silent.and_then(|heights| heights.checked_sub(1));
+        matches!(guarded.silent, Some(0)) && guarded.silent.take().is_some()
+    }
+
+    /// How many signatures of its own key another host made while it was silent.
+    #[must_use]
+    pub fn elsewhere(&self) -> u64 {
+        self.guarded().elsewhere
+    }
+
+    /// Another host signs with this key, if the signature is good and not one that this host knows of: the silence begins anew.
+    fn heard_itself(&self, at: Position, text: &[u8]) {
+        let mut guarded = self.guarded();
+        if guarded.silent.is_some() && !guarded.guard.has_signed(at, text) {
+            guarded.elsewhere += 1;
+            guarded.silent = Some(SILENCE);
+        }
+    }
 }
 
 impl Signer for Voter {
@@ -76,6 +123,9 @@ impl Signer for Voter {
     fn sign(&self, at: Position, text: &[u8]) -> Option<[u8; 64]> {
         let key = self.key.as_ref()?;
         let mut guarded = self.guarded();
+        if guarded.silent.is_some() {
+            return None;
+        }
         let Some(new) = guarded.guard.sign(at, text) else {
             guarded.refused += 1;
             return None;
@@ -86,7 +136,11 @@ impl Signer for Voter {
 
     fn verify(&self, key: NodeId, at: Position, text: &[u8], signature: &[u8; 64]) -> bool {
         let signature = Signature::from_bytes(signature);
-        VerifyingKey::from_bytes(&key.0).is_ok_and(|key| key.verify_strict(&self.message(at, text), &signature).is_ok())
+        let good = VerifyingKey::from_bytes(&key.0).is_ok_and(|key| key.verify_strict(&self.message(at, text), &signature).is_ok());
+        if good && self.key() == Some(key) {
+            self.heard_itself(at, text);
+        }
+        good
     }
 }
 
@@ -108,6 +162,15 @@ mod tests {
         assert_eq!((first.sign(at, b"no"), first.take_refused()), (None, 1));
         let saved = first.unsaved().expect("a change");
         assert_eq!(first.unsaved(), None);
+        let moved = Voter::new(Some([1; 32]), [7; 32], Guard::default());
+        moved.be_silent();
+        assert_eq!(moved.sign(Position { height: 9, ..at }, b"yes"), None, "silent");
+        assert!((1..SILENCE).all(|_| !moved.height_passed()));
+        assert!(moved.verify(key, at, b"yes", &signature));
+        assert_eq!(moved.elsewhere(), 1);
+        assert!((1..SILENCE).all(|_| !moved.height_passed()), "the other host was heard");
+        assert!(moved.height_passed() && !moved.is_silent() && !moved.height_passed());
+        assert!(moved.sign(Position { height: 9, ..at }, b"yes").is_some());
         let restarted = Voter::new(Some([1; 32]), [7; 32], Guard::decode(&saved).expect("encoded"));
         assert_eq!((restarted.sign(at, b"no"), restarted.sign(at, b"yes")), (None, Some(signature)));
     }

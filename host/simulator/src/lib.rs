@@ -4,13 +4,16 @@
 //! [`Plan`] says what a run is like, [`run`] runs it. In every run it holds at any moment that no two nodes have different blocks at one height,
 //! that what is committed stays, and that nodes of one height have one state; and once the network is well, all honest nodes go on.
 //!
-//! A plan may have one member that breaks the rules: [`Bad`].
+//! A plan may have one member that breaks the rules: [`Bad`]. [`check_consensus`] and [`check_runtime`] are what a module must stand before it is trusted
+//! with a chain.
 //!
-//! Not here: which modules are tried, and what of.
+//! Not here: the modules, and what is printed.
 
+mod check;
 mod link;
 mod members;
 mod plan;
+mod runtime;
 mod world;
 
 use std::{
@@ -22,9 +25,11 @@ use std::{
     },
 };
 
+pub use check::{ConsensusCheck, Scenario, check_consensus};
 pub use link::Weather;
 pub use members::{Bad, Flooder, Honest, LyingSyncPeer, Member, Tamper, Withholder};
 pub use plan::{Modules, Plan};
+pub use runtime::{RuntimeCheck, check_runtime};
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use subnode_chain::{Boxed, Inbox, Joined, Network, PeerEvent, Peers};
+use subnode_chain::{Boxed, Inbox, Joined, Network, PeerEvent, PeerTraffic, Peers};
 use subnode_types::{NodeId, Purpose};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -225,6 +225,10 @@ impl Peers for Port {
         for to in self.connected() {
             self.links.send(self.address.node, to, purpose, &frame);
         }
+    }
+
+    fn traffic(&self) -> PeerTraffic {
+        PeerTraffic::default()
     }
 
     fn ask(&self, to: NodeId, _purpose: Purpose, question: Bytes) -> Boxed<'_, Result<Bytes, String>> {

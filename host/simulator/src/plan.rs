@@ -17,7 +17,7 @@ pub struct Modules {
 pub struct Plan {
     /// The modules.
     pub modules: Modules,
-    /// Powers of the members.
+    /// Powers of the members; without any, one node runs the chain by itself.
     pub powers: Vec<u64>,
     /// How bad the network is.
     pub weather: Weather,
@@ -33,6 +33,8 @@ pub struct Plan {
     pub config: &'static str,
     /// How the first member breaks the rules.
     pub bad: Option<Bad>,
+    /// Whether the last member comes only when that is over.
+    pub late: bool,
     /// How long all of that lasts, in simulated milliseconds.
     pub troubled_ms: u64,
 }
@@ -46,11 +48,12 @@ impl Plan {
         let mut random = StdRng::seed_from_u64(seed);
         let members = random.random_range(1..=7);
         let slow = random.random_bool(0.3);
-        let mut one_of = |choices: [u32; 3]| choices[random.random_range(0..3)];
-        let (lost, doubled) = (one_of([0, 10, 100]), one_of([0, 20, 200]));
-        let (crashes, partitions) = (one_of([0, 30, 150]), one_of([0, 50, 150]));
-        let (disk_ms, skew_ms) = (one_of([0, 2, 80]).into(), one_of([0, 500, 10_000]).into());
-        let config = ["interval 200 timeout 600", "instant timeout 600", "interval 1000 timeout 900"][one_of([0, 1, 2]) as usize];
+        let one_of = |random: &mut StdRng, choices: [u32; 3]| choices[random.random_range(0..3)];
+        let (lost, doubled) = (one_of(&mut random, [0, 10, 100]), one_of(&mut random, [0, 20, 200]));
+        let (crashes, partitions) = (one_of(&mut random, [0, 30, 150]), one_of(&mut random, [0, 50, 150]));
+        let (disk_ms, skew_ms) = (one_of(&mut random, [0, 2, 80]).into(), one_of(&mut random, [0, 500, 10_000]).into());
+        let config =
+            ["interval 200 timeout 600", "instant timeout 600", "interval 1000 timeout 900"][one_of(&mut random, [0, 1, 2]) as usize];
         Self {
             modules,
             powers: (0..members).map(|_| if random.random_bool(0.7) { 1 } else { random.random_range(1..=4) }).collect(),
@@ -61,6 +64,7 @@ impl Plan {
             skew_ms,
             config,
             bad: None,
+            late: members >= 4 && random.random_bool(0.3),
             troubled_ms: TROUBLED_MS,
         }
     }
@@ -81,6 +85,7 @@ impl Plan {
             partitions: 0,
             disk_ms: 0,
             skew_ms: 0,
+            late: false,
             config: "interval 200 timeout 600",
             ..Self::of(0, modules)
         }

@@ -80,7 +80,7 @@ impl World {
         let links = Links::new(seed, plan.weather);
         let mut clocks = StdRng::seed_from_u64(seed ^ 0xc10c);
         let twin = matches!(plan.bad, Some(Bad::Twins));
-        let places = (0_u8..).take(plan.powers.len()).map(|index| (index, false)).chain(twin.then_some((0, true)));
+        let places = (0_u8..).take(plan.powers.len().max(1)).map(|index| (index, false)).chain(twin.then_some((0, true)));
         let mut nodes = Vec::new();
         for (index, twin) in places {
             let mut secret = [0; 32];
@@ -110,7 +110,12 @@ impl World {
         let members: Vec<_> =
             nodes.iter().zip(&plan.powers).map(|(node, power)| json!({ "key": hex(&node.address.node.0), "power": power })).collect();
         let client = SigningKey::from_bytes(&[0xcc; 32]);
-        let spec = json!({ "owner": hex(client.verifying_key().as_bytes()), "committee": members }).to_string().into_bytes();
+        let spec = if plan.powers.is_empty() {
+            json!({})
+        } else {
+            json!({ "owner": hex(client.verifying_key().as_bytes()), "committee": members })
+        };
+        let spec = spec.to_string().into_bytes();
         let name = "simulated".parse().map_err(broken)?;
         let (chain, started) = (BTreeMap::new(), Instant::now());
         Ok(Self { plan, seed, random, links, nodes, name, spec, chain, client, started, renewed: 0, evidence: 0 })
@@ -119,6 +124,11 @@ impl World {
     /// Whether a node is one that breaks the rules.
     fn is_bad(&self, index: usize) -> bool {
         self.plan.bad.is_some() && self.nodes[index].address.node == self.nodes[0].address.node
+    }
+
+    /// Whether a node comes only when the trouble is over.
+    fn is_late(&self, index: usize) -> bool {
+        self.plan.late && index + 1 == self.plan.powers.len()
     }
 
     fn tables(&self, index: usize) -> Result<Arc<ChainStore>, String> {
@@ -136,8 +146,8 @@ impl World {
             spec: self.spec.clone(),
             consensus_config: self.plan.config.into(),
             accounts: Arc::new(Signers::default()),
-            network: Some(self.links.port(node.address)),
-            vote_secret: Some(node.secret),
+            network: (!self.plan.powers.is_empty()).then(|| self.links.port(node.address)),
+            vote_secret: (!self.plan.powers.is_empty()).then_some(node.secret),
         };
         let mut seed = [0; 32];
         StdRng::seed_from_u64(self.seed.wrapping_mul(8).wrapping_add(index as u64)).fill_bytes(&mut seed);
@@ -236,7 +246,7 @@ impl World {
             let forgets = matches!(self.plan.bad, Some(Bad::Forgets)) && self.is_bad(index) && self.random.random_bool(0.2);
             if forgets || self.random.random_ratio(self.plan.crashes, 1_000) {
                 self.crash(index).await?;
-            } else if self.nodes[index].chain.is_none() && self.random.random_bool(0.3) {
+            } else if self.nodes[index].chain.is_none() && !self.is_late(index) && self.random.random_bool(0.3) {
                 self.start(index).await?;
             }
         }
@@ -253,7 +263,7 @@ impl World {
 
     /// Runs to its end.
     pub(crate) async fn run(mut self) -> Result<Report, String> {
-        for index in 0..self.nodes.len() {
+        for index in (0..self.nodes.len()).filter(|index| !self.is_late(*index)).collect::<Vec<_>>() {
             self.start(index).await?;
         }
         let began = Instant::now();

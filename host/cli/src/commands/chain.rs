@@ -52,6 +52,7 @@ pub fn run(args: ChainArgs) -> anyhow::Result<()> {
         ChainCommand::Start { name: chain } => (client.call("chain_start", &name(chain))?, "started"),
         ChainCommand::Stop { name: chain } => (client.call("chain_stop", &name(chain))?, "stopped"),
         ChainCommand::Pause { name: chain } => (client.call("chain_pause", &name(chain))?, "paused"),
+        ChainCommand::Vote { name: chain } => (client.call("chain_vote", &name(chain))?, "votes"),
         ChainCommand::Resume { name: chain } => (client.call("chain_resume", &name(chain))?, "resumed"),
         ChainCommand::Resize { name: chain, slice } => {
             let mut params = sliced(slice);
@@ -229,6 +230,19 @@ fn show(chain: &Value) -> String {
             ("subscriptions", "subscriptions"),
         ] {
             rows.push(vec![what.to_owned(), number(&stats[key])]);
+        }
+        if stats["silent"] == true {
+            let elsewhere = number(&stats["votesElsewhere"]);
+            rows.push(vec![
+                "votes".to_owned(),
+                format!("not yet: it was imported and listens ({elsewhere} votes with its key from elsewhere)"),
+            ]);
+        }
+        if let Some(sync) = stats["stateSync"].as_object() {
+            rows.push(vec!["catching up".to_owned(), format!("{} of {} pieces of a later state", sync["pieces"], sync["of"])]);
+        }
+        if stats["peers"].as_u64().is_some_and(|peers| peers > 0) {
+            rows.push(vec!["peers".to_owned(), number(&stats["peers"])]);
         }
         rows.insert(3, vec!["height".to_owned(), number(&chain["height"])]);
     }

@@ -6,6 +6,7 @@ pub mod dev;
 pub mod doctor;
 pub mod key;
 pub mod module;
+pub mod peers;
 pub mod run;
 pub mod status;
 pub mod testnet;

@@ -66,6 +66,7 @@ pub fn prepare(args: RunArgs) -> anyhow::Result<Prepared> {
     reach.writable.extend(parent(&config.socket()));
     reach.readable.extend(parent(&args.config));
     reach.readable.extend(config.network.as_ref().map(|network| network.key.clone()));
+    reach.readable.extend(config.network.as_ref().and_then(|network| network.password_file.clone()));
     for chain in &config.chains {
         let files = [chain.genesis.clone(), Some(chain.runtime.clone().into()), Some(chain.consensus.clone().into())];
         reach.readable.extend(files.into_iter().flatten());
@@ -161,7 +162,7 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
 
 /// Opens the endpoint for other nodes.
 fn peering(config: &NetworkConfig) -> anyhow::Result<Peering> {
-    let secret = super::key::read(&config.key)?;
+    let secret = super::key::read(&config.key, config.password_file.as_deref())?;
     let options = NetworkOptions { listen: config.listen, network: config.name.clone(), strangers_max: STRANGERS_MAX };
     let network = Network::open(NodeKey::from_secret(secret)?, options)?;
     tracing::info!(node = %network.id(), address = %network.address()?, network = config.name, "open to other nodes, on UDP");
@@ -245,5 +246,6 @@ fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Re
         controls: chain.controls,
         pool_bytes: chain.pool_bytes,
         checkpoint_every: chain.checkpoint_every,
+        silent: false,
     })
 }

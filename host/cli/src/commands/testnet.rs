@@ -149,7 +149,7 @@ fn address(port: u16, index: u16) -> anyhow::Result<SocketAddr> {
 fn genesis(args: &TestnetArgs, chain: u16, members: &[(NodeId, SocketAddr)]) -> anyhow::Result<Vec<u8>> {
     let funded = accounts(DEFAULT_MNEMONIC, ACCOUNTS)?;
     let members: Vec<_> = members.iter().map(|(node, _)| json!({ "key": format!("0x{node}"), "power": 1 })).collect();
-    if args.runtime == "kv" {
+    if args.runtime != "evm" {
         // Whoever has the key of these bytes may change the committee: on a network of one's own, all who read this.
         let owner = subnode_network::NodeKey::from_secret([1; 32])?.id();
         return Ok(json!({ "owner": format!("0x{owner}"), "committee": members }).to_string().into_bytes());
@@ -178,16 +178,16 @@ fn configuration(args: &TestnetArgs, index: u16, members: &[(NodeId, SocketAddr)
         }
     }
     // A file is meant from here, and read from the node's directory.
-    let consensus = match std::path::absolute(&args.consensus) {
-        Ok(file) if file.is_file() => file.display().to_string(),
-        _ => args.consensus.clone(),
+    let module = |name: &String| match std::path::absolute(name) {
+        Ok(file) if file.is_file() => json!(file.display().to_string()),
+        _ => json!(name),
     };
     for chain in 1..=args.chains {
         write!(
             text,
-            "\n[[chain]]\nname = \"chain{chain}\"\nruntime = \"{}\"\nconsensus = {}\ngenesis = \"../chain{chain}.json\"\nsealing = \"{}\"\ncheckpoint-every = {}\n",
-            args.runtime,
-            json!(consensus),
+            "\n[[chain]]\nname = \"chain{chain}\"\nruntime = {}\nconsensus = {}\ngenesis = \"../chain{chain}.json\"\nsealing = \"{}\"\ncheckpoint-every = {}\n",
+            module(&args.runtime),
+            module(&args.consensus),
             args.sealing,
             args.checkpoint_every
         )?;

@@ -81,6 +81,8 @@ pub struct NetworkConfig {
     pub name: String,
     /// The file of the node's key, as `subnode key new` makes it.
     pub key: PathBuf,
+    /// A file whose first line is the password of a key that is encrypted.
+    pub password_file: Option<PathBuf>,
     /// Where other nodes are, by their ids.
     #[serde(default, deserialize_with = "peers")]
     pub peers: BTreeMap<NodeId, SocketAddr>,
@@ -279,6 +281,7 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
     config.admin.socket = config.admin.socket.map(|socket| base.join(socket));
     if let Some(network) = &mut config.network {
         network.key = base.join(&network.key);
+        network.password_file = network.password_file.take().map(|file| base.join(file));
     }
     for chain in &mut config.chains {
         chain.genesis = chain.genesis.as_ref().map(|genesis| base.join(genesis));

@@ -1,0 +1,103 @@
+//! What a module must stand before it is trusted with a chain.
+
+use std::{
+    fmt,
+    num::NonZeroU64,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::{Bad, Flooder, LyingSyncPeer, Modules, Plan, Report, Withholder, run, run_all};
+
+/// A scenario, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// What was tried.
+    pub name: &'static str,
+    /// What was seen, or what did not hold.
+    pub outcome: Result<String, String>,
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.outcome {
+            Ok(seen) => write!(f, "ok      {}: {seen}", self.name),
+            Err(reason) => write!(f, "FAILED  {}: {reason}", self.name),
+        }
+    }
+}
+
+/// How a consensus module is checked.
+#[derive(Clone, Copy, Debug)]
+pub struct ConsensusCheck {
+    /// Runs of each scenario.
+    pub seeds: NonZeroU64,
+    /// Whether it stands members that lie, or only such as stop and are cut off.
+    pub byzantine: bool,
+    /// Whether it is for a single sequencer, without a committee.
+    pub single: bool,
+}
+
+/// Tries a consensus module in committees, calm and troubled, and tells of each scenario as it ends.
+pub fn check_consensus(modules: &Modules, check: ConsensusCheck, mut done: impl FnMut(Scenario)) {
+    let seeds = 0..check.seeds.get();
+    let mut tell = |name, outcome| done(Scenario { name, outcome });
+    let alone = Plan { powers: if check.single { Vec::new() } else { vec![1] }, ..Plan::calm(1, modules.clone()) };
+    tell("a chain of one node", run(0, alone.clone()).map(|report| format!("{} blocks", report.height)));
+    let troubled = |seed| {
+        let plan = Plan::of(seed, modules.clone());
+        if check.single { Plan { powers: Vec::new(), ..plan } } else { plan }
+    };
+    tell(
+        "the same run twice",
+        (0..3)
+            .try_fold(0, |frames, seed| same_twice(seed, &troubled(seed)).map(|report| frames + report.frames.0))
+            .map(|frames| format!("the same to the bit, over {frames} messages")),
+    );
+    if check.single {
+        tell("crashes", all(seeds, troubled));
+        return;
+    }
+    tell(
+        "a calm committee of four",
+        run(0, Plan::calm(4, modules.clone())).map(|report| {
+            let (frames, bytes) = report.frames;
+            format!("{} blocks; for each {} messages of {} bytes in all", report.height, frames / report.height, bytes / report.height)
+        }),
+    );
+    tell("loss, delay, crashes, partitions, slow disks, wrong clocks", all(seeds.clone(), troubled));
+    let beside = |bad: Bad| all(seeds.clone(), |seed| Plan::beside(bad, seed, modules.clone()));
+    tell("beside a member that sends nonsense, halves and repetitions", beside(Bad::Tampers(|member| Box::new(Flooder::new(member)))));
+    if check.byzantine {
+        tell("beside a member that says nothing to half of the others", beside(Bad::Tampers(|_| Box::new(Withholder))));
+        tell(
+            "beside a member that has anything but what it is asked for",
+            beside(Bad::Tampers(|member| Box::new(LyingSyncPeer::new(member)))),
+        );
+        tell("beside a member that forgets what it signed", beside(Bad::Forgets));
+        tell("beside a member that says two things of everything", beside(Bad::Twins));
+    }
+}
+
+fn same_twice(seed: u64, plan: &Plan) -> Result<Report, String> {
+    let [one, other] = [(); 2].map(|()| run(seed, plan.clone()));
+    let (one, other) = (one?, other?);
+    if one == other {
+        Ok(one)
+    } else {
+        Err(format!("seed {seed} came to two different runs: the module does not depend on its inputs alone"))
+    }
+}
+
+/// All seeds of a plan.
+fn all(seeds: std::ops::Range<u64>, plan: impl Fn(u64) -> Plan + Sync) -> Result<String, String> {
+    let (blocks, renewed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let runs = seeds.end - seeds.start;
+    let failed = run_all(seeds, plan, |_, report| {
+        blocks.fetch_add(report.height, Ordering::Relaxed);
+        renewed.fetch_add(report.renewed, Ordering::Relaxed);
+    });
+    match failed.first() {
+        Some((seed, reason)) => Err(format!("seed {seed}: {reason}")),
+        None => Ok(format!("{runs} runs, {} blocks, {} nodes that caught up by a state", blocks.into_inner(), renewed.into_inner())),
+    }
+}

@@ -1,0 +1,135 @@
+//! What authors of modules have: a new project, a check, a testnet; and consensus modules that do what none should, each beside what stops it.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use subnode_sandbox::{Module, Sandbox, SandboxOptions};
+use subnode_simulator::{Modules, Plan, Report};
+use subnode_tests::{http::Client, process::binary};
+
+const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-modules");
+/// Anything that does not happen within this does not happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where modules are built, once for all tests.
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("kit-target")
+}
+
+fn cargo(dir: &Path, args: &[&str]) {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["build", "--release"]).args(args).current_dir(dir).env("CARGO_TARGET_DIR", target());
+    // Flags of the tests' own build are not the modules'.
+    command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");
+    let built = command.output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+}
+
+fn component(name: &str) -> PathBuf {
+    target().join("wasm32-wasip2/release").join(format!("{name}.wasm"))
+}
+
+/// The modules that are not embedded.
+fn examples() -> (PathBuf, PathBuf) {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| cargo(Path::new(MODULES), &["-p", "subnode-pbft", "-p", "subnode-misbehaving"]));
+    (component("subnode_pbft"), component("subnode_misbehaving"))
+}
+
+fn subnode(args: &[&str]) -> Output {
+    Command::new(binary().unwrap()).args(args).output().unwrap()
+}
+
+fn stands(args: &[&str]) -> String {
+    let checked = subnode(args);
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success() && !text.contains("FAILED"), "{text}{}", String::from_utf8_lossy(&checked.stderr));
+    text
+}
+
+#[test]
+fn a_new_project_of_either_world_builds_and_stands_its_check() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, world) in [("my-consensus", "consensus"), ("my-runtime", "runtime")] {
+        let made = Command::new(binary().unwrap()).args(["module", "new", name, "--world", world]).current_dir(&dir).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let again = Command::new(binary().unwrap()).args(["module", "new", name]).current_dir(&dir).output().unwrap();
+        assert!(String::from_utf8_lossy(&again.stderr).contains("is there already"), "{again:?}");
+        cargo(&dir.path().join(name), &[]);
+        let file = component(&name.replace('-', "_"));
+        let checked = stands(&["module", "check", file.to_str().unwrap(), "--seeds", "5"]);
+        assert!(checked.contains(world), "{checked}");
+        let inspected: serde_json::Value =
+            serde_json::from_slice(&subnode(&["module", "inspect", file.to_str().unwrap(), "--json"]).stdout).unwrap();
+        assert_eq!(inspected["world"], world);
+    }
+    let refused = subnode(&["module", "new", "No Name"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("lower case"), "{refused:?}");
+}
+
+#[test]
+fn an_example_written_from_the_guide_stands_its_check_and_runs_a_testnet() {
+    let (pbft, _) = examples();
+    let pbft = pbft.to_str().unwrap();
+    stands(&["module", "check", pbft, "--byzantine", "--seeds", "10"]);
+
+    let dir = tempfile::tempdir().unwrap();
+    let port = subnode_tests::process::free_ports(4);
+    let args = ["testnet", "--nodes", "4", "--sealing", "200ms", "--consensus", pbft, "--port", &port.to_string(), "--dir"];
+    let mut net = Command::new(binary().unwrap()).args(args).arg(dir.path()).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let height = || {
+        let mut client = Client::connect(([127, 0, 0, 1], port).into()).ok()?.at("/chain/chain1");
+        let number = client.call("eth_blockNumber", &json!([])).ok()?;
+        u64::from_str_radix(number.as_str()?.trim_start_matches("0x"), 16).ok()
+    };
+    let started = Instant::now();
+    while height().is_none_or(|height| height < 5) {
+        assert!(started.elapsed() < PATIENCE, "no blocks: {}", std::fs::read_to_string(dir.path().join("node1/log")).unwrap_or_default());
+        assert!(net.try_wait().unwrap().is_none(), "the testnet ended");
+        // Polling is a client's only way; the condition, not the time, decides.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let stopped = Command::new("kill").arg(net.id().to_string()).status().unwrap();
+    assert!(stopped.success() && net.wait().unwrap().success());
+}
+
+/// A committee of one, with a module that misbehaves.
+fn misbehaves(how: &'static str) -> Result<Report, String> {
+    static LOADED: OnceLock<[Module; 2]> = OnceLock::new();
+    let [kv, misbehaving] = LOADED.get_or_init(|| {
+        let sandbox = Sandbox::new(&SandboxOptions { instances: 64, cache_dir: subnode_devnet::module_cache_dir() }).unwrap();
+        let file = std::fs::read(examples().1).unwrap();
+        [sandbox.load(subnode_modules::by_name("kv").unwrap()).unwrap(), sandbox.load(&file).unwrap()]
+    });
+    let modules = Modules { runtime: kv.clone(), consensus: misbehaving.clone() };
+    subnode_simulator::run(0, Plan { config: how, troubled_ms: 2_000, ..Plan::calm(1, modules) })
+}
+
+#[test]
+fn a_consensus_that_faults_ends_its_chain_with_the_reason() {
+    for (how, reason) in [
+        ("trap", "unreachable"),
+        ("loop", "fuel"),
+        ("memory", "memory"),
+        ("effects", "effects"),
+        ("log", "the consensus module logs"),
+        ("broadcast", "the consensus module broadcasts"),
+    ] {
+        let ended = misbehaves(how).unwrap_err();
+        assert!(ended.contains("gave up") && ended.contains(reason), "{how}: {ended}");
+    }
+}
+
+#[test]
+fn a_consensus_that_decides_nothing_costs_nobody_anything_but_its_own_blocks() {
+    for how in ["evidence", "timers", "nonsense", "sign-twice", "nothing"] {
+        let ended = misbehaves(how).unwrap_err();
+        assert!(ended.contains("no progress"), "{how}: {ended}");
+    }
+}
