@@ -7,7 +7,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 # Run natively: their own build is for wasm32-wasip2.
 GUESTS = --manifest-path guest-modules/Cargo.toml --target $(HOST)
 
-.PHONY: help run test sim bench lint setup setup-tests
+.PHONY: help run test sim countermeasures bench lint setup setup-tests
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 12
@@ -22,6 +22,9 @@ test: setup-tests ## every test
 
 sim: setup ## simulated committees (SEEDS=0..10000)
 	@SUBNODE_SIM_SEEDS=$(or $(SEEDS),0..1000) $(CARGO) test --release --workspace --test sim
+
+countermeasures: setup ## that each simulated bad member does harm without what stops it (10 minutes)
+	@$(CARGO) test --release --workspace --test sim -- --ignored --nocapture
 
 bench: setup ## the tables of benches/README.md (ARGS="guest dev" for some of them)
 	@$(CARGO) build --release --workspace

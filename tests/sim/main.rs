@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod actor;
+mod countermeasures;
 
 use std::{
     ops::Range,
@@ -38,14 +39,16 @@ fn seeds_of(part: u64) -> Range<u64> {
     all.start..all.start + ((all.end - all.start) / part).max(1)
 }
 
+fn sandbox() -> &'static Sandbox {
+    static SANDBOX: OnceLock<Sandbox> = OnceLock::new();
+    SANDBOX.get_or_init(|| Sandbox::new(&SandboxOptions { instances: 256, cache_dir: subnode_devnet::module_cache_dir() }).unwrap())
+}
+
 /// Modules compiled once for all runs.
 fn modules(consensus: &str) -> Modules {
     static LOADED: OnceLock<[Module; 3]> = OnceLock::new();
-    let [kv, bft, authority] = LOADED.get_or_init(|| {
-        let cache_dir = subnode_devnet::module_cache_dir();
-        let sandbox = Sandbox::new(&SandboxOptions { instances: 256, cache_dir }).unwrap();
-        ["kv", "bft", "authority"].map(|name| sandbox.load(subnode_modules::by_name(name).unwrap()).unwrap())
-    });
+    let [kv, bft, authority] =
+        LOADED.get_or_init(|| ["kv", "bft", "authority"].map(|name| sandbox().load(subnode_modules::by_name(name).unwrap()).unwrap()));
     let consensus = if consensus == "bft" { bft } else { authority };
     Modules { runtime: kv.clone(), consensus: consensus.clone() }
 }

@@ -2,6 +2,8 @@
 
 /// A contract that counts and says so, compiled by hand.
 pub mod counter;
+/// Everything that decodes bytes from elsewhere.
+pub mod decoders;
 /// A client for load and for what no client library would send.
 pub mod http;
 /// Modules that misbehave.

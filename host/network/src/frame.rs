@@ -1,7 +1,7 @@
 //! What goes over the wire: streams that say which chain and purpose they are for, and frames with a length before them. A length is checked
 //! before anything is allocated for it.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use quinn::{ReadExactError, RecvStream, SendStream};
 use subnode_types::Purpose;
 
@@ -92,7 +92,10 @@ pub(crate) async fn read_frame(stream: &mut RecvStream, max: usize) -> Result<Op
     if length > max {
         return Err(FrameError::TooLong(length, max));
     }
-    let mut frame = vec![0; length];
-    stream.read_exact(&mut frame).await?;
-    Ok(Some(frame.into()))
+    let mut frame = BytesMut::with_capacity(length);
+    while frame.len() < length {
+        let chunk = stream.read_chunk(length - frame.len(), true).await.map_err(|error| FrameError::Gone(error.to_string()))?;
+        frame.extend_from_slice(&chunk.ok_or(FrameError::Truncated)?.bytes);
+    }
+    Ok(Some(frame.freeze()))
 }

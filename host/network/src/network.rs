@@ -8,8 +8,8 @@ use std::{
 };
 
 use quinn::{
-    ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig, TransportConfig,
-    VarInt,
+    ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, MtuDiscoveryConfig, RecvStream, SendStream, ServerConfig,
+    TransportConfig, VarInt,
 };
 use rand::Rng;
 use subnode_types::NodeId;
@@ -42,6 +42,8 @@ const USELESS_FOR: Duration = Duration::from_secs(15);
 const STREAM_WINDOW: u32 = 4 << 20;
 /// The same on all streams of a connection. A chain that does not read its stream leaves the others room.
 const CONNECTION_WINDOW: u32 = 64 << 20;
+/// Longest packet that is tried: what Ethernet's jumbo frames carry. Where the way between two nodes takes no such packets, a few probes are lost.
+const DATAGRAM_BYTES_MAX: u16 = 8_952;
 /// Questions of a peer at once.
 const REQUESTS_MAX: u32 = 64;
 
@@ -319,7 +321,10 @@ impl Shared {
 
 fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(DATAGRAM_BYTES_MAX);
     transport
+        .mtu_discovery_config(Some(mtu))
         .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
         .keep_alive_interval(Some(KEEP_ALIVE))
         // One for each chain and purpose.

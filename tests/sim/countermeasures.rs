@@ -1,0 +1,123 @@
+//! Takes out of `bft` what stops a bad member, one thing after another: beside that member the runs must then fail. A test that nothing can fail
+//! shows nothing.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use subnode_simulator::{Bad, LyingSyncPeer, Modules, Plan, Withholder, run_all};
+
+use crate::{
+    actor::{Actor, Kind},
+    modules, sandbox,
+};
+
+const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// Runs of each.
+const SEEDS: u64 = 40;
+
+/// What is taken out: the file of `bft`, what is there, what is put in its place.
+struct Without {
+    file: &'static str,
+    what: &'static str,
+    instead: &'static str,
+}
+
+const EVIDENCE: Without = Without {
+    file: "desk.rs",
+    what: "self.effects.push(sdk::Effect::Evidence(sdk::Evidence { member: key.0.to_vec(), proof }));",
+    instead: "drop(proof);",
+};
+const CERTIFICATES: Without = Without {
+    file: "lib.rs",
+    what: "let certificate: Certificate = decode(&certificate).ok_or(\"it does not decode\")?;",
+    instead: "if height > 0 { return Ok(()); } let certificate: Certificate = decode(&certificate).ok_or(\"it does not decode\")?;",
+};
+const VERDICTS: Without = Without {
+    file: "lib.rs",
+    what: "self.judge(BlockId(id), matches!(verdict, Verdict::Valid));",
+    instead: "drop(verdict); self.judge(BlockId(id), true);",
+};
+const DECODING: Without = Without {
+    file: "lib.rs",
+    what: "let Some(message) = decode::<Message>(&bytes) else { return };",
+    instead: "let Some(message) = decode::<Message>(&bytes) else { panic!(\"no message\") };",
+};
+const TIMEOUTS: Without = Without {
+    file: "desk.rs",
+    what: "self.effects.push(sdk::Effect::SetTimer((timer(timeout), after_ms.max(1))));",
+    instead: "self.effects.push(sdk::Effect::SetTimer((timer(timeout), after_ms.max(1_000_000_000))));",
+};
+const TWO_THIRDS: Without = Without {
+    file: "lib.rs",
+    what: "ThresholdParams::default()",
+    instead: "ThresholdParams { quorum: malachite_types::ThresholdParam::F_PLUS_ONE, honest: malachite_types::ThresholdParam::F_PLUS_ONE }",
+};
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// `bft` without something.
+fn without(gone: &Without) -> Vec<u8> {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("countermeasures");
+    drop(fs::remove_dir_all(dir.join("guest-modules")));
+    for part in ["guest-modules", "wit"] {
+        copy(&Path::new(PROJECT).join(part), &dir.join(part));
+    }
+    let file = dir.join("guest-modules/bft/src").join(gone.file);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(gone.what), "{} has changed: {}", gone.file, gone.what);
+    fs::write(&file, text.replace(gone.what, gone.instead)).unwrap();
+    let target: PathBuf = dir.join("target");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--release", "-p", "subnode-bft"]).current_dir(dir.join("guest-modules")).env("CARGO_TARGET_DIR", &target);
+    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");
+    let built = cargo.output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    fs::read(target.join("wasm32-wasip2/release/subnode_bft.wasm")).unwrap()
+}
+
+#[test]
+#[ignore = "builds bft anew for each: make countermeasures"]
+fn each_bad_member_does_harm_once_its_countermeasure_is_taken_out() {
+    let tampers: [(&str, Bad, Without); 8] = [
+        ("Equivocator", Bad::Tampers(|member| Box::new(Actor::new(Kind::Equivocator, member))), EVIDENCE),
+        ("ForgedCertificates", Bad::Tampers(|member| Box::new(Actor::new(Kind::ForgedCertificates, member))), CERTIFICATES),
+        ("LyingSyncPeer", Bad::Tampers(|member| Box::new(LyingSyncPeer::new(member))), CERTIFICATES),
+        ("InvalidProposer", Bad::Tampers(|member| Box::new(Actor::new(Kind::InvalidProposer, member))), VERDICTS),
+        ("Flooder", Bad::Tampers(|member| Box::new(Actor::new(Kind::Flooder, member))), DECODING),
+        ("Withholder", Bad::Tampers(|_| Box::new(Withholder)), TIMEOUTS),
+        ("Amnesiac", Bad::Forgets, TWO_THIRDS),
+        ("Twins", Bad::Twins, TWO_THIRDS),
+    ];
+    let mut built: Option<(&str, Modules)> = None;
+    for (name, bad, gone) in tampers {
+        let weak = match built.take() {
+            Some((what, weak)) if what == gone.what => weak,
+            _ => Modules { consensus: sandbox().load(&without(&gone)).unwrap(), ..modules("bft") },
+        };
+        let unseen = std::sync::atomic::AtomicU64::new(0);
+        let failed = run_all(
+            0..SEEDS,
+            |seed| Plan::beside(bad, seed, weak.clone()),
+            |_, report| {
+                unseen.fetch_add(u64::from(report.evidence == 0), std::sync::atomic::Ordering::Relaxed);
+            },
+        );
+        let harm = if name == "Equivocator" { unseen.into_inner() > 0 } else { !failed.is_empty() };
+        assert!(harm, "{name} does no harm without {:?}: its test shows nothing", gone.what);
+        println!("{name}: {}", failed.first().map_or("nobody saw it", |(_, reason)| reason));
+        built = Some((gone.what, weak));
+    }
+}
