@@ -1,6 +1,6 @@
 //! Measures Subnode against named peers on this machine and prints tables.
 //!
-//! `make bench` runs all; `make bench ARGS="guest dev"` some of: guest, dev, devnet, many, durable, density, isolation, network, committee.
+//! `make bench` runs all; `make bench ARGS="guest dev"` some of: guest, dev, devnet, many, durable, density, isolation, network, committee, sync.
 
 mod committee;
 mod density;
@@ -14,6 +14,7 @@ mod many;
 mod network;
 mod peer;
 mod ratio;
+mod sync;
 mod workload;
 
 fn main() -> anyhow::Result<()> {
@@ -30,7 +31,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn run() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let known = ["guest", "dev", "devnet", "many", "durable", "density", "isolation", "network", "committee"];
+    let known = ["guest", "dev", "devnet", "many", "durable", "density", "isolation", "network", "committee", "sync"];
     if let Some(unknown) = wanted.iter().find(|one| !known.contains(&one.as_str())) {
         anyhow::bail!("{unknown:?} is no measurement; there are {}", known.join(", "));
     }
@@ -58,6 +59,9 @@ async fn run() -> anyhow::Result<()> {
     }
     if wants("committee") {
         tokio::task::spawn_blocking(committee::run).await??;
+    }
+    if wants("sync") {
+        Box::pin(sync::run()).await?;
     }
     if wants("durable") {
         Box::pin(durable::run()).await?;

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::ratio::{Pairs, quantile};
 
 /// Bytes of a transfer, and of an answer: pieces of states are so long.
-const TRANSFER_BYTES: u64 = 256 << 20;
+pub(crate) const TRANSFER_BYTES: u64 = 256 << 20;
 const ANSWER_BYTES: usize = 512 << 10;
 /// Questions on their way at once, of all chains.
 const AT_ONCE: usize = 16;
@@ -122,7 +122,7 @@ impl Pair {
 }
 
 /// The same bytes in pieces of the same length by quinn alone, with the same cryptography: a stream for each piece, as many at once.
-async fn raw() -> anyhow::Result<Duration> {
+pub(crate) async fn raw() -> anyhow::Result<Duration> {
     let (one, other) = (NodeKey::from_secret(NodeKey::new_secret()?)?, NodeKey::from_secret(NodeKey::new_secret()?)?);
     let server = Endpoint::server(ServerConfig::with_crypto(Arc::new(other.server()?)), loopback())?;
     let client = Endpoint::client(loopback())?;

@@ -195,6 +195,11 @@ fn four_nodes_run_three_chains_through_a_kill_a_cut_and_a_change_of_committee() 
             let renewed = net.logs().matches("opened anew on the state of a later block").count();
             assert_eq!(renewed, CHAINS, "chains whose state was got from others");
 
+            // Its disk is said to be damaged: it gets the next state of one chain.
+            net.operate(3, &["chain", "repair", "chain1"]);
+            until("the state is got anew", || net.logs().matches("opened anew on the state of a later block").count() == CHAINS + 1);
+            goes_on(net, 3, 0, 2);
+
             // One is cut off: the others do not hear it, nor it them.
             net.cut(2, true);
             (0..CHAINS).for_each(|chain| goes_on(net, 0, chain, 5));

@@ -93,6 +93,13 @@ impl Net {
         drop(self.nodes[node].lock().unwrap().take());
     }
 
+    /// An operator's command to a node.
+    pub(crate) fn operate(&self, node: usize, command: &[&str]) {
+        let done =
+            Command::new(binary().unwrap()).args(command).arg("--config").arg(self.folder(node).join("subnode.toml")).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+
     /// Cuts a node off, or joins it again.
     pub(crate) fn cut(&self, node: usize, cut: bool) {
         self.cut[node].store(cut, Ordering::Relaxed);

@@ -305,6 +305,19 @@ impl Chain {
         self.shared().voter.speak();
     }
 
+    /// Gets the next state that its committee vouches for from other nodes, in place of what it has: for tables that are damaged. Until it is
+    /// there, they stay.
+    ///
+    /// # Errors
+    /// Where nobody vouches for states of this chain.
+    pub fn repair(&self) -> Result<(), &'static str> {
+        if self.shared().rule.is_none() || self.shared().peers.is_none() {
+            return Err("it has no committee that vouches for its states, or no other nodes: import an export of it");
+        }
+        self.shared().state_sync.wanted.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Ends it as a crash would, in the midst of whatever it does: for simulations.
     pub async fn crash(&self) {
         self.inner.crash.cancel();

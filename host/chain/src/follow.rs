@@ -1,6 +1,10 @@
 //! Keeps up with the other nodes: hears how far they are, and gets the blocks that this one lacks.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use subnode_chain_core::wire::{Asked, Notice};
 use subnode_types::NodeId;
@@ -121,11 +125,16 @@ impl Follower {
         let shared = self.shared.clone();
         let Some(rule) = shared.rule else { return };
         let head = shared.head().height;
-        let nodes = self.ahead(head.saturating_add(rule.every().saturating_mul(BEHIND)));
+        let (far, worthwhile) = if shared.state_sync.wanted.load(Ordering::Relaxed) {
+            (head + 1, head + 1)
+        } else {
+            (head.saturating_add(rule.every().saturating_mul(BEHIND)), head + rule.every())
+        };
+        let nodes = self.ahead(far);
         if nodes.is_empty() || Instant::now() < self.state_at {
             return;
         }
-        match state_sync::gather(&shared, &self.peers, &mut self.checker, rule, &nodes, head + rule.every()).await {
+        match state_sync::gather(&shared, &self.peers, &mut self.checker, rule, &nodes, worthwhile).await {
             Ok(Some(gathered)) => {
                 let (done, answered) = oneshot::channel();
                 let sent = shared.mailbox.send(Message::Renew { gathered: Box::new(gathered), done }).await;

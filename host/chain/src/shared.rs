@@ -80,6 +80,8 @@ pub(crate) struct StateSync {
     pub(crate) here: AtomicU64,
     /// 0 while there is none.
     pub(crate) total: AtomicU64,
+    /// Set where the next state is wanted, however far it is: what this node has is damaged.
+    pub(crate) wanted: AtomicBool,
 }
 
 impl StateSync {

@@ -265,6 +265,11 @@ pub enum ChainCommand {
         /// Its name.
         name: ChainName,
     },
+    /// Get the next state of a chain from other nodes, in place of tables that are damaged. They stay until it is there.
+    Repair {
+        /// Its name.
+        name: ChainName,
+    },
     /// Have an imported chain vote at once. Without this it listens first: two hosts that vote with one key endanger the chain.
     Vote {
         /// Its name. The host that it was exported from must have stopped it for good.

@@ -112,6 +112,18 @@ impl Supervisor {
         Ok(self.info(&slot))
     }
 
+    /// Has a chain whose tables are damaged get the next state that its committee vouches for. Until it is there, the tables stay.
+    ///
+    /// # Errors
+    /// Where it does not run, or nobody vouches for its states.
+    pub async fn repair(self: &Arc<Self>, name: &ChainName) -> Result<ChainInfo, ControlError> {
+        let slot = self.known(name)?;
+        let _changing = slot.changing.lock().await;
+        let state = |remedy| ControlError::State { name: name.clone(), state: slot.state().name(), remedy };
+        self.node.chain(name).ok_or_else(|| state("start it first"))?.repair().map_err(state)?;
+        Ok(self.info(&slot))
+    }
+
     /// Keeps that chains vote which have listened for long enough.
     pub(crate) async fn keep_voting(&self) {
         for slot in self.slots() {

@@ -12,6 +12,7 @@
 //! | `chain_show` | `name` | one |
 //! | `chain_create` | `name`, `genesis` (text); optional `id`, `runtime`, `consensus`, `consensusConfig`, `sealing`, `history` (heights; 0 keeps all), `controls`, `poolBytes`, `slice`, `memoryBytes`, `storageBytes`, `bandwidthBytes`, `stopped` | the chain |
 //! | `chain_start`, `chain_stop`, `chain_pause`, `chain_resume` | `name` | the chain |
+//! | `chain_repair` | `name`: its tables are damaged | the chain, which gets the next state that its committee vouches for |
 //! | `chain_vote` | `name`: it was imported, and its old host votes no more | the chain |
 //! | `chain_resize` | `name`; optional `slice`, `memoryBytes`, `storageBytes`, `bandwidthBytes`, `history` | the chain |
 //! | `chain_upgrade` | `name`; `runtime`, `consensus`, or both | the chain |
@@ -395,6 +396,7 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
         "chain_stop" => described(supervisor.stop(&named(given)?).await),
         "chain_pause" => described(supervisor.pause(&named(given)?, true).await),
         "chain_resume" => described(supervisor.pause(&named(given)?, false).await),
+        "chain_repair" => described(supervisor.repair(&named(given)?).await),
         "chain_vote" => described(supervisor.vote(&named(given)?).await),
         "chain_resize" => {
             let resized: Resized = params(given)?;

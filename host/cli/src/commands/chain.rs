@@ -52,6 +52,7 @@ pub fn run(args: ChainArgs) -> anyhow::Result<()> {
         ChainCommand::Start { name: chain } => (client.call("chain_start", &name(chain))?, "started"),
         ChainCommand::Stop { name: chain } => (client.call("chain_stop", &name(chain))?, "stopped"),
         ChainCommand::Pause { name: chain } => (client.call("chain_pause", &name(chain))?, "paused"),
+        ChainCommand::Repair { name: chain } => (client.call("chain_repair", &name(chain))?, "gets the next state from other nodes"),
         ChainCommand::Vote { name: chain } => (client.call("chain_vote", &name(chain))?, "votes"),
         ChainCommand::Resume { name: chain } => (client.call("chain_resume", &name(chain))?, "resumed"),
         ChainCommand::Resize { name: chain, slice } => {
