@@ -92,9 +92,6 @@ fn a_gathered_state_takes_the_chains_place_at_once_and_survives_until_then() {
     }
     let target = rocks.open(&name, Retention::Archive).unwrap();
     let head = Head { height: 4, data: b"head".to_vec() };
-    target.set_limit_bytes(50_000);
-    assert!(matches!(wait(target.adopt(target.stage(of).unwrap(), head.clone(), vec![])), Err(StoreError::SliceFull { .. })));
-    target.set_limit_bytes(u64::MAX);
     let beside = vec![row(Table::Meta, b"beside", b"1"), row(Table::Log, b"signed", b"2")];
     wait(target.adopt(target.stage(of).unwrap(), head.clone(), beside)).unwrap();
     assert!(target.view().get(Table::State, b"long").is_err(), "what was open before is closed");
@@ -132,4 +129,11 @@ fn another_state_begins_anew_and_bytes_that_are_no_rows_are_refused() {
         assert!(matches!(wait(stage.append(&[junk])), Err(StoreError::Corrupt(_))));
     }
     assert_eq!(stage.next_piece(), 0);
+
+    let small = memory.open(&"small".parse().unwrap(), Retention::Archive).unwrap();
+    small.set_limit_bytes(50_000);
+    let mut stage = small.stage([3; 32]).unwrap();
+    pieces(&chain, 0).iter().for_each(|(_, piece)| wait(stage.append(&[piece])).unwrap());
+    assert!(matches!(wait(small.adopt(stage, Head { height: 0, data: vec![] }, vec![])), Err(StoreError::SliceFull { .. })));
+    assert_eq!(small.head(), None, "it is what it was");
 }

@@ -158,7 +158,7 @@ impl Actor {
             if let Some(failure) = self.failure.take() {
                 return Err(Ended::Failed(failure));
             }
-            let paused = self.shared.paused.load(Ordering::Relaxed);
+            let paused = self.shared.paused.load(Ordering::Relaxed) || self.shared.state_sync.wanted.load(Ordering::Relaxed);
             let shared = self.shared.clone();
             let due = self.timers.next_due_ms().map(|due| Duration::from_millis(due.saturating_sub(self.now_ms())));
             tokio::select! {

@@ -1,7 +1,10 @@
 //! What an agreement among nodes needs of the host: a log, candidates that others can get and that outlast a restart, and blocks that others
 //! decided.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use subnode_chain_core::{Manifest, wire::Asked};
 use subnode_sandbox::{Beginning, BlockVerdict, Effect, Evidence, Input, Judged, Signer, Wanted};
@@ -11,7 +14,7 @@ use subnode_types::NodeId;
 use tokio::sync::oneshot;
 
 use crate::{
-    OpenError,
+    OpenError, RpcError,
     actor::{Actor, Consensus, block_id},
     blocks::{self, BlockId, Candidate},
     checkpoints::Found,
@@ -24,6 +27,8 @@ use crate::{
 const ENTRY_PREFIX: u8 = b'e';
 const KEPT_PREFIX: u8 = b'k';
 pub(crate) const GUARD_KEY: &[u8] = b"guard";
+/// Set while the chain waits for a state in place of tables that are damaged.
+pub(crate) const REPAIR_KEY: &[u8] = b"repair";
 /// Of one entry, and of all since the last block.
 const ENTRY_BYTES_MAX: usize = 256 << 10;
 const LOG_BYTES_MAX: usize = 64 << 20;
@@ -286,6 +291,14 @@ impl Actor {
         }
     }
 
+    /// Stands still from now on, until a state has taken the place of the chain's.
+    pub(crate) async fn repair(&mut self) -> Result<(), RpcError> {
+        let remembered = self.shared.store.log(vec![write(REPAIR_KEY.to_vec(), Some(Vec::new()))]).await;
+        remembered.map_err(|error| RpcError::rejected(error.to_string()))?;
+        self.shared.state_sync.wanted.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Puts a state that was gathered in the place of this chain's. What this node signed stays signed.
     pub(crate) async fn renew(&mut self, mut gathered: Gathered) -> Result<(), String> {
         let height = gathered.link.summary.height;
@@ -305,7 +318,7 @@ impl Actor {
     /// Reports that a member of the committee broke the rules.
     pub(crate) fn report(&self, evidence: &Evidence) {
         let member = evidence.member.as_slice().try_into().map_or_else(|_| "no member".into(), |key| NodeId(key).to_string());
-        self.shared.counters.evidence.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.shared.counters.evidence.fetch_add(1, Ordering::Relaxed);
         tracing::error!(chain = %self.shared.name, member, proof_bytes = evidence.proof.len(), "a member of the committee broke the rules");
     }
 

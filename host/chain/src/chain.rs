@@ -20,7 +20,7 @@ use crate::{
     OpenError, RpcError, TimeSource,
     actor::{self, Actor, Consensus},
     admission,
-    agreement::GUARD_KEY,
+    agreement::{GUARD_KEY, REPAIR_KEY},
     bandwidth::Bandwidth,
     blocks,
     checker::Checker,
@@ -184,6 +184,8 @@ impl Chain {
             next_subscription: AtomicU64::new(1),
         });
         shared.retain(shared.store.retention());
+        let wanted = shared.store.view().get(Table::Log, REPAIR_KEY)?.is_some();
+        shared.state_sync.wanted.store(wanted, Ordering::Relaxed);
         let checker = Checker::new(parts.consensus.clone());
         let consensus = Consensus::new(parts.consensus, parts.consensus_config, &parts.tenant, shared.options.query, voter).await?;
         let (frames, framed) = mpsc::channel(actor::FRAMES);
@@ -305,17 +307,18 @@ impl Chain {
         self.shared().voter.speak();
     }
 
-    /// Gets the next state that its committee vouches for from other nodes, in place of what it has: for tables that are damaged. Until it is
-    /// there, they stay.
+    /// Whether other nodes can give it a state that its committee vouches for.
+    pub fn is_repairable(&self) -> bool {
+        self.shared().rule.is_some() && self.shared().peers.is_some()
+    }
+
+    /// Stands still, and gets the next state that its committee vouches for from other nodes, in place of what it has: for tables that are
+    /// damaged. Until it is there they stay, and this is remembered.
     ///
     /// # Errors
-    /// Where nobody vouches for states of this chain.
-    pub fn repair(&self) -> Result<(), &'static str> {
-        if self.shared().rule.is_none() || self.shared().peers.is_none() {
-            return Err("it has no committee that vouches for its states, or no other nodes: import an export of it");
-        }
-        self.shared().state_sync.wanted.store(true, Ordering::Relaxed);
-        Ok(())
+    /// Where that cannot be written.
+    pub async fn repair(&self) -> Result<(), RpcError> {
+        query::call(self.shared(), |done| Message::Repair { done }).await
     }
 
     /// Ends it as a crash would, in the midst of whatever it does: for simulations.

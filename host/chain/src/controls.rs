@@ -52,6 +52,7 @@ impl Actor {
             Message::SetPaused { done } => drop(done.send(Ok(()))),
             Message::Prune { done } => drop(done.send(self.prune(shutdown).await)),
             Message::Decided(decided) => self.decided(decided).await,
+            Message::Repair { done } => drop(done.send(self.repair().await)),
             Message::Renew { gathered, done } => {
                 drop(done.send(self.renew(*gathered).await));
             }

@@ -85,6 +85,9 @@ impl Follower {
     /// Gets blocks while others have any that this node lacks.
     async fn catch_up(&mut self) {
         let shared = self.shared.clone();
+        if shared.state_sync.wanted.load(Ordering::Relaxed) {
+            return;
+        }
         loop {
             let height = shared.head().height + 1;
             let nodes = self.ahead(height);

@@ -48,6 +48,10 @@ pub(crate) enum Message {
     },
     /// Commit a block that others decided.
     Decided(Decided),
+    /// Stand still, and get the next state that the committee vouches for: the tables are damaged. Answered once that is durable.
+    Repair {
+        done: oneshot::Sender<Result<(), RpcError>>,
+    },
     /// Put a state that was gathered in the place of the chain's, which ends it: it is opened anew there. Answered with why it was not.
     Renew {
         gathered: Box<Gathered>,

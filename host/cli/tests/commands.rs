@@ -193,7 +193,7 @@ fn modules_have_a_hash_and_a_world() {
         let hash = hash.split(' ').next().unwrap();
         assert!(listed.contains(&format!("{hash}  {name}")), "{listed}");
         assert!(success(&["module", "hash", "--json", name]).contains(hash));
-        let checked = success(&["module", "check", text(&file)]);
+        let checked = success(&["module", "inspect", text(&file)]);
         assert!(
             checked.contains(hash) && checked.contains(if ["authority", "bft", "solo"].contains(&name) { "consensus" } else { "runtime" }),
             "{checked}"

@@ -120,7 +120,11 @@ impl Supervisor {
         let slot = self.known(name)?;
         let _changing = slot.changing.lock().await;
         let state = |remedy| ControlError::State { name: name.clone(), state: slot.state().name(), remedy };
-        self.node.chain(name).ok_or_else(|| state("start it first"))?.repair().map_err(state)?;
+        let chain = self.node.chain(name).ok_or_else(|| state("start it first"))?;
+        if !chain.is_repairable() {
+            return Err(state("no committee vouches for its states: import an export of it"));
+        }
+        chain.repair().await.map_err(ControlError::Chain)?;
         Ok(self.info(&slot))
     }
 

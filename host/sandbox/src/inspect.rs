@@ -15,7 +15,7 @@ pub struct Description {
     pub imports: Vec<String>,
     /// What it exports.
     pub exports: Vec<String>,
-    /// Bytes of linear memory that it starts with, over all memories, and the most it may have where it sets a bound.
+    /// Bytes of linear memory that it starts with, over all memories, and the most it may have where it sets a bound on each.
     pub memory_bytes: (u64, Option<u64>),
     /// Core modules within.
     pub core_modules: usize,
@@ -32,7 +32,7 @@ impl Description {
     /// Where the bytes are none.
     pub fn of(component: &[u8]) -> Result<Self, ModuleError> {
         let refused = |error: wasmparser::BinaryReaderError| ModuleError::NotAComponent(error.to_string());
-        let mut described = Self::default();
+        let mut described = Self { memory_bytes: (0, Some(0)), ..Self::default() };
         let mut depth = 0_usize;
         let mut first = true;
         for payload in Parser::new(0).parse_all(component) {
@@ -65,7 +65,7 @@ impl Description {
                         let (initial, most) = &mut described.memory_bytes;
                         *initial = initial.saturating_add(memory.initial.saturating_mul(PAGE_BYTES));
                         let bound = memory.maximum.map(|pages| pages.saturating_mul(PAGE_BYTES));
-                        *most = most.map_or(bound, |most| bound.map(|bound| most.saturating_add(bound)));
+                        *most = most.and_then(|most| Some(most.saturating_add(bound?)));
                     }
                 }
                 Payload::CodeSectionStart { size, .. } => described.code_bytes += u64::from(size),
@@ -97,10 +97,9 @@ mod tests {
 
     #[test]
     fn a_component_is_described_and_anything_else_is_none() {
-        let text =
-            r#"(component (core module (memory 2 8) (func (export "f") nop)) (core module (memory 1)) (import "a:b/c@1.0.0" (instance)))"#;
+        let text = r#"(component (core module (memory 2 8) (func (export "f") nop)) (core module (memory 1 1)) (import "a:b/c@1.0.0" (instance)))"#;
         let described = Description::of(&wat::parse_str(text).unwrap()).unwrap();
-        assert_eq!((described.core_modules, described.memory_bytes), (2, (3 << 16, Some(8 << 16))));
+        assert_eq!((described.core_modules, described.memory_bytes), (2, (3 << 16, Some(9 << 16))));
         assert_eq!(described.imports, ["a:b/c@1.0.0"]);
         for other in [&b""[..], b"\0asm", b"\0asm\x01\0\0\0", b"text"] {
             assert!(matches!(Description::of(other), Err(ModuleError::NotAComponent(_))), "{other:?}");
