@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{KEY_BYTES_MAX, StoreError, Table, View};
+use crate::{KEY_BYTES_MAX, StoreError, Table, View, rows::Row};
 
 /// Rows read at once.
 const ROWS: usize = 256;
@@ -88,7 +88,7 @@ impl StateStream {
 }
 
 /// Takes whole rows off the front of a stream, and leaves the rest.
-pub(crate) fn take_rows(stream: &mut Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+pub(crate) fn take_rows(stream: &mut Vec<u8>) -> Result<Vec<Row>, StoreError> {
     let mut rows = Vec::new();
     let mut rest = stream.as_slice();
     while let Some((lengths, behind)) = rest.split_first_chunk::<8>() {

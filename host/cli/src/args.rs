@@ -1,11 +1,17 @@
 //! The whole command line.
 
+mod key;
+mod module;
+
 use std::{net::IpAddr, path::PathBuf};
 
 use alloy::primitives::utils::parse_ether;
 use clap::{Parser, Subcommand};
 use subnode_devnet::{DEFAULT_MNEMONIC, DevGenesis, Hardfork};
 use subnode_types::{ByteSize, ChainName, Parts, Sealing};
+
+pub use key::{KeyArgs, KeyCommand, SecrecyArgs};
+pub use module::{ModuleArgs, ModuleCheckArgs, ModuleCommand, ModuleWorld};
 
 /// Many blockchains in one process, each a metered WebAssembly guest.
 #[derive(Parser)]
@@ -360,78 +366,6 @@ pub struct CreateArgs {
     pub stopped: bool,
 }
 
-#[derive(Parser)]
-pub struct ModuleArgs {
-    #[command(subcommand)]
-    pub command: ModuleCommand,
-}
-
-#[derive(Subcommand)]
-pub enum ModuleCommand {
-    /// Print the SHA-256 of modules: of the embedded ones, or of files.
-    Hash {
-        /// Component files, or names of embedded modules; all embedded ones by default.
-        modules: Vec<String>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Make a project of a module, which builds and passes `subnode module check`.
-    New {
-        /// Its name, and the directory that is made.
-        name: String,
-        /// What it implements: which block is next, or what a block means.
-        #[arg(long, value_enum, default_value = "consensus")]
-        world: ModuleWorld,
-    },
-    /// Say what a component is: its world, imports, size, memory, what it was made with.
-    Inspect {
-        /// A component file, or the name of an embedded module.
-        module: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Try a module: under limits, twice the same, and in the scenarios of its world.
-    #[command(after_help = CHECK_HELP)]
-    Check(ModuleCheckArgs),
-}
-
-const CHECK_HELP: &str = "A runtime builds and executes blocks, and is given damaged ones and junk. A consensus runs simulated committees through loss, delay,\n\
-crashes, partitions, slow disks and wrong clocks, and beside members that break the rules. Exit code 1: something did not hold.\n\n\
-Examples:\n  \
-    subnode module check my.wasm                        a consensus whose members may stop, or a runtime\n  \
-    subnode module check my.wasm --byzantine            a consensus whose members may lie\n  \
-    subnode module check my.wasm --single               a consensus of one sequencer\n  \
-    subnode module check my.wasm --spec genesis.json    a runtime that needs a spec";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ModuleWorld {
-    Consensus,
-    Runtime,
-}
-
-#[derive(Parser)]
-pub struct ModuleCheckArgs {
-    /// A component file, or the name of an embedded module.
-    pub module: String,
-    /// Try it beside a member that lies, too: one of four or of seven.
-    #[arg(long)]
-    pub byzantine: bool,
-    /// It is for a single sequencer: no committee.
-    #[arg(long, conflicts_with = "byzantine")]
-    pub single: bool,
-    /// What a runtime starts from.
-    #[arg(long, value_name = "FILE")]
-    pub spec: Option<PathBuf>,
-    /// Runs of each scenario.
-    #[arg(long, default_value = "50", value_name = "COUNT")]
-    pub seeds: std::num::NonZeroU64,
-    /// Print JSON, a line for each scenario.
-    #[arg(long)]
-    pub json: bool,
-}
-
 fn parse_balance(text: &str) -> Result<alloy::primitives::U256, String> {
     parse_ether(text).map_err(|error| format!("{text:?} is no amount of ether: {error}"))
 }
@@ -443,71 +377,6 @@ fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
     } else {
         Err(format!("{text}: use 0.001 to 31536000 seconds"))
     }
-}
-
-#[derive(Parser)]
-#[command(after_help = "Examples:\n  \
-    subnode key new node.key                       makes a key and prints the id of its node\n  \
-    subnode key new node.json --encrypted          the same, behind a password that is asked for\n  \
-    subnode key import node.json --from node.key --encrypted    a key that there is, in another file\n  \
-    subnode key show node.key                      prints the id\n\n\
-An encrypted key is a file in the form of geth's keystores (Web3 Secret Storage). The password comes from --password-file, from\n\
-SUBNODE_KEY_PASSWORD, or from the terminal; a node reads it from network.password-file.")]
-pub struct KeyArgs {
-    #[command(subcommand)]
-    pub command: KeyCommand,
-}
-
-/// How a key is kept.
-#[derive(clap::Args)]
-pub struct SecrecyArgs {
-    /// Encrypt it with a password. Otherwise the file is as safe as its permissions.
-    #[arg(long)]
-    pub encrypted: bool,
-    /// A file whose first line is the password.
-    #[arg(long, value_name = "FILE", requires = "encrypted")]
-    pub password_file: Option<PathBuf>,
-}
-
-#[derive(Subcommand)]
-pub enum KeyCommand {
-    /// Make a key, in a file that only its owner can read.
-    New {
-        /// The file, which must not be there.
-        file: PathBuf,
-        #[command(flatten)]
-        secrecy: SecrecyArgs,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Write a key that there is to another file: encrypt it, decrypt it, or take one that another program made.
-    Import {
-        /// The file, which must not be there.
-        file: PathBuf,
-        /// Where the key is: 64 hexadecimal digits, or an encrypted key.
-        #[arg(long, value_name = "FILE")]
-        from: PathBuf,
-        /// A file whose first line is the password of --from.
-        #[arg(long, value_name = "FILE")]
-        from_password_file: Option<PathBuf>,
-        #[command(flatten)]
-        secrecy: SecrecyArgs,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print the id of a key's node.
-    Show {
-        /// The file.
-        file: PathBuf,
-        /// A file whose first line is the password of an encrypted key.
-        #[arg(long, value_name = "FILE")]
-        password_file: Option<PathBuf>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 #[derive(Parser)]

@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn a_component_is_described_and_anything_else_is_none() {
         let text = r#"(component (core module (memory 2 8) (func (export "f") nop)) (core module (memory 1 1)) (import "a:b/c@1.0.0" (instance)))"#;
-        let described = Description::of(&wat::parse_str(text).unwrap()).unwrap();
+        let described = Description::of(&wat::parse_str(text).expect("a component")).expect("described");
         assert_eq!((described.core_modules, described.memory_bytes), (2, (3 << 16, Some(9 << 16))));
         assert_eq!(described.imports, ["a:b/c@1.0.0"]);
         for other in [&b""[..], b"\0asm", b"\0asm\x01\0\0\0", b"text"] {
