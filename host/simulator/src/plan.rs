@@ -54,6 +54,7 @@ impl Plan {
         let (disk_ms, skew_ms) = (one_of(&mut random, [0, 2, 80]).into(), one_of(&mut random, [0, 500, 10_000]).into());
         let config =
             ["interval 200 timeout 600", "instant timeout 600", "interval 1000 timeout 900"][one_of(&mut random, [0, 1, 2]) as usize];
+        let late = members >= 4 && random.random_bool(0.3);
         Self {
             modules,
             powers: (0..members).map(|_| if random.random_bool(0.7) { 1 } else { random.random_range(1..=4) }).collect(),
@@ -64,8 +65,9 @@ impl Plan {
             skew_ms,
             config,
             bad: None,
-            late: members >= 4 && random.random_bool(0.3),
-            troubled_ms: TROUBLED_MS,
+            late,
+            // For so long that whoever comes late is far behind.
+            troubled_ms: if late { 2 * TROUBLED_MS } else { TROUBLED_MS },
         }
     }
 
