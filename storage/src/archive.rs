@@ -15,7 +15,7 @@ use std::{io::Read, sync::Arc};
 
 use crate::{
     StoreError, key,
-    rows::{Dump, Op, Rows},
+    rows::{self, Dump, Op, Rows, VALUE_BYTES_MAX},
 };
 
 const MAGIC: [u8; 8] = *b"subnode\x1a";
@@ -23,10 +23,8 @@ const MAGIC: [u8; 8] = *b"subnode\x1a";
 const FORMAT: u32 = 1;
 /// Raw bytes after which a chunk is full.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Longest payload, and most that a chunk unpacks to: the largest row there can be, a block, and some.
-const FRAME_BYTES_MAX: usize = 80 << 20;
-/// Where an import keeps how far it is, in the chain's own keyspace.
-const PROGRESS_KEY: [u8; 1] = [0x01];
+/// Longest payload, and most that a chunk unpacks to.
+const FRAME_BYTES_MAX: usize = VALUE_BYTES_MAX;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,11 +268,7 @@ impl Export {
         }
         let mut raw = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
         for (key, value) in &rows {
-            for part in [key, value] {
-                raw.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-            }
-            raw.extend_from_slice(key);
-            raw.extend_from_slice(value);
+            rows::put_row(&mut raw, key, value);
         }
         let mut payload = self.progress.chunks.to_be_bytes().to_vec();
         payload.extend_from_slice(&u32::try_from(raw.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -301,7 +295,7 @@ impl Import {
     pub(crate) fn open(rows: Arc<dyn Rows>, header: &Frame) -> Result<Option<Self>, StoreError> {
         let corrupt = || StoreError::Corrupt("an import's progress does not decode".into());
         let checksum = header.checksum();
-        let progress = match rows.get(&PROGRESS_KEY)? {
+        let progress = match rows.get(&key::PROGRESS)? {
             None => Progress::default(),
             Some(row) => {
                 let (known, rest) = row.split_first_chunk::<4>().ok_or_else(corrupt)?;
@@ -344,7 +338,7 @@ impl Import {
         }
         let mut progress = self.progress.clone();
         progress.advance(ops.len() as u64, raw.len() as u64, chunk.checksum());
-        ops.push((PROGRESS_KEY.to_vec(), Some([&self.header.to_be_bytes()[..], &progress.encode()].concat())));
+        ops.push((key::PROGRESS.to_vec(), Some([&self.header.to_be_bytes()[..], &progress.encode()].concat())));
         self.rows.write(ops).await?;
         self.progress = progress;
         Ok(())
@@ -359,7 +353,7 @@ impl Import {
         if end.kind != FrameKind::End || Progress::decode(&end.payload).as_ref() != Some(&self.progress) {
             return Err(ArchiveError::Damaged { frame, what: "its end does not match its chunks" });
         }
-        self.rows.write(vec![(PROGRESS_KEY.to_vec(), None)]).await?;
+        self.rows.write(vec![(key::PROGRESS.to_vec(), None)]).await?;
         Ok(())
     }
 }
@@ -367,14 +361,11 @@ impl Import {
 fn decode_rows(mut raw: &[u8]) -> Option<Vec<Op>> {
     let mut ops = Vec::new();
     while !raw.is_empty() {
-        let (key_len, rest) = raw.split_first_chunk::<4>()?;
-        let (value_len, rest) = rest.split_first_chunk::<4>()?;
-        let (row, rest) = rest.split_at_checked(u32::from_be_bytes(*key_len) as usize)?;
-        let (value, rest) = rest.split_at_checked(u32::from_be_bytes(*value_len) as usize)?;
-        if !key::is_row(row) {
+        let (key, value, rest) = rows::split_row(raw).ok()??;
+        if !key::is_row(key) {
             return None;
         }
-        ops.push((row.to_vec(), Some(value.to_vec())));
+        ops.push((key.to_vec(), Some(value.to_vec())));
         raw = rest;
     }
     Some(ops)

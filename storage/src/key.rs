@@ -19,6 +19,11 @@ pub enum Table {
     Log = 4,
 }
 
+/// Where a keyspace that is being filled keeps how far that is. Not of a chain's rows: it goes with the last of them.
+pub(crate) const PROGRESS: [u8; 1] = [0x01];
+/// Longest key of a row: escaped, a table's key is at most twice as long, between its prefix and its version.
+pub(crate) const ROW_KEY_BYTES_MAX: usize = KEY_BYTES_MAX * 2 + 16;
+
 const LATEST: u8 = 0x10;
 const HISTORY: u8 = 0x20;
 const UNDO: u8 = 0x30;
@@ -36,9 +41,8 @@ impl Table {
 
 /// Whether a row of this key can be in a chain's keyspace.
 pub(crate) fn is_row(row: &[u8]) -> bool {
-    // Escaped, a key is at most twice as long, between its prefix and its version.
     let tables = LATEST..=LATEST + Table::Log as u8;
-    row.len() <= KEY_BYTES_MAX * 2 + 16 && row.first().is_some_and(|first| tables.contains(first) || [HISTORY, UNDO].contains(first))
+    row.len() <= ROW_KEY_BYTES_MAX && row.first().is_some_and(|first| tables.contains(first) || [HISTORY, UNDO].contains(first))
 }
 
 /// Where the latest value of a key is.

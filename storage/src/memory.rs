@@ -145,6 +145,10 @@ impl Rows for MemoryRows {
         })
     }
 
+    fn append(&self, rows: Vec<Row>) -> Written {
+        self.write_within(rows.into_iter().map(|(key, value)| (key, Some(value))).collect(), Duration::ZERO)
+    }
+
     fn beside(&self) -> Result<Arc<dyn Rows>, StoreError> {
         let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
         let rows = beside.get_or_insert_with(|| Arc::new(Self { latency: self.latency.clone(), ..Self::default() }));

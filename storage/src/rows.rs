@@ -1,6 +1,6 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use crate::StoreError;
+use crate::{StoreError, key};
 
 /// Resolves once a write is durable and visible.
 pub(crate) type Written = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
@@ -18,6 +18,10 @@ pub(crate) trait Rows: Send + Sync {
 
     /// Writes all of `ops` or nothing, within `patience` of now. Work begins at once; the future only waits.
     fn write_within(&self, ops: Vec<Op>, patience: Duration) -> Written;
+
+    /// Adds many rows, in the order of their keys, at the cost of writing them once. Durable and visible when it resolves; where it fails none of
+    /// them is there.
+    fn append(&self, rows: Vec<Row>) -> Written;
 
     /// An empty keyspace of the same chain beside this one, or the one that was made before. It survives the process where this one does.
     fn beside(&self) -> Result<Arc<dyn Rows>, StoreError>;
@@ -55,4 +59,32 @@ pub(crate) type Row = (Vec<u8>, Vec<u8>);
 pub(crate) trait Dump: Send {
     /// The next rows, of `bytes` or a little more; none at the end.
     fn next(&mut self, bytes: usize) -> Result<Vec<Row>, StoreError>;
+}
+
+/// Longest value: the largest row there can be, a block, and some.
+pub(crate) const VALUE_BYTES_MAX: usize = 80 << 20;
+
+/// Appends a row as it travels: key length, value length (4 bytes each, big-endian), key, value.
+pub(crate) fn put_row(bytes: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    for part in [key, value] {
+        bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+    }
+    bytes.extend_from_slice(key);
+    bytes.extend_from_slice(value);
+}
+
+/// The key and the value that `bytes` begin with, and what is behind them; none where they end within the row.
+///
+/// # Errors
+/// Where no row is as long as this one says it is.
+#[expect(clippy::type_complexity, reason = "three slices of one")]
+pub(crate) fn split_row(bytes: &[u8]) -> Result<Option<(&[u8], &[u8], &[u8])>, StoreError> {
+    let Some(([k0, k1, k2, k3, v0, v1, v2, v3], rest)) = bytes.split_first_chunk::<8>() else { return Ok(None) };
+    let (key, value) = (u32::from_be_bytes([*k0, *k1, *k2, *k3]) as usize, u32::from_be_bytes([*v0, *v1, *v2, *v3]) as usize);
+    if key > key::ROW_KEY_BYTES_MAX || value > VALUE_BYTES_MAX {
+        return Err(StoreError::Corrupt(format!("a row of {key} and {value} bytes")));
+    }
+    let Some((row, behind)) = rest.split_at_checked(key + value) else { return Ok(None) };
+    let (key, value) = row.split_at(key);
+    Ok(Some((key, value, behind)))
 }

@@ -9,9 +9,6 @@ use crate::{
     stream,
 };
 
-/// Where a stage keeps how far it is, in its own keyspace.
-const PROGRESS_KEY: [u8; 1] = [0x01];
-
 /// State that is being gathered.
 pub struct Stage {
     pub(crate) rows: Arc<dyn Rows>,
@@ -44,7 +41,7 @@ impl Stage {
     /// Begins to gather the state that `of` stands for, or goes on with it. Any other that was begun is dropped.
     pub(crate) fn open(chain: &dyn Rows, of: [u8; 32]) -> Result<Self, StoreError> {
         let mut rows = chain.beside()?;
-        let known = rows.get(&PROGRESS_KEY)?;
+        let known = rows.get(&key::PROGRESS)?;
         let progress = match known.as_deref().map(|row| Progress::decode(row, &of)) {
             Some(Some(progress)) => progress,
             None => Progress::default(),
@@ -60,7 +57,7 @@ impl Stage {
     /// What is being gathered beside a chain.
     pub(crate) fn begun(chain: &dyn Rows) -> Result<Option<[u8; 32]>, StoreError> {
         let Some(beside) = chain.known_beside() else { return Ok(None) };
-        Ok(beside.get(&PROGRESS_KEY)?.and_then(|row| row.first_chunk().copied()))
+        Ok(beside.get(&key::PROGRESS)?.and_then(|row| row.first_chunk().copied()))
     }
 
     /// The piece that is wanted next.
@@ -78,7 +75,7 @@ impl Stage {
     /// Appends the next pieces of the stream; durable when it resolves.
     ///
     /// # Errors
-    /// Where they are no rows, or the store fails: nothing was written then.
+    /// Where they are no rows, or the store fails: they are wanted again then.
     ///
     /// # Cancel safety
     /// Not cancel safe: dropped midway, the pieces may be written without this stage knowing. Open it anew then.
@@ -86,14 +83,14 @@ impl Stage {
         let mut progress = self.progress.clone();
         progress.pieces += pieces.len() as u64;
         pieces.iter().for_each(|piece| progress.cut.extend_from_slice(piece.as_ref()));
-        let mut ops: Vec<Op> = Vec::new();
-        for (table_key, value) in stream::take_rows(&mut progress.cut)? {
-            let row = key::latest(Table::State, &table_key);
+        let mut rows = stream::take_rows(&mut progress.cut)?;
+        for (row, value) in &mut rows {
+            *row = key::latest(Table::State, row);
             progress.live_bytes += (row.len() + value.len()) as u64;
-            ops.push((row, Some(value)));
         }
-        ops.push((PROGRESS_KEY.to_vec(), Some(progress.encode(&self.of))));
-        self.rows.write(ops).await?;
+        // Rows that are there without it are written again, to the same.
+        self.rows.append(rows).await?;
+        self.rows.write(vec![(key::PROGRESS.to_vec(), Some(progress.encode(&self.of)))]).await?;
         self.progress = progress;
         Ok(())
     }
@@ -101,7 +98,7 @@ impl Stage {
     /// What turns it into a chain: rows to write beside it.
     pub(crate) fn completion(&self) -> Result<Op, StoreError> {
         if self.progress.cut.is_empty() {
-            Ok((PROGRESS_KEY.to_vec(), None))
+            Ok((key::PROGRESS.to_vec(), None))
         } else {
             Err(StoreError::Corrupt("a stream of state ends within a row".into()))
         }

@@ -5,12 +5,15 @@
 
 use std::collections::VecDeque;
 
-use crate::{KEY_BYTES_MAX, StoreError, Table, View, rows::Row};
+use crate::{
+    KEY_BYTES_MAX, StoreError, Table, View,
+    rows::{self, Row},
+};
 
-/// Rows read at once.
-const ROWS: usize = 256;
-/// Longest value: the largest a runtime may write, and some.
-const VALUE_BYTES_MAX: usize = 80 << 20;
+/// Most rows read at once.
+const ROWS_MAX: usize = 1024;
+/// What a row has, before any is known.
+const ROW_BYTES: usize = 64 << 10;
 
 /// Where a piece begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct StateStream {
     rows: VecDeque<(Vec<u8>, i64)>,
     /// Bytes to leave out of what is read first.
     skip: usize,
+    /// What the rows have that were read last, on average: no more of them are read than a piece needs.
+    row_bytes: usize,
 }
 
 impl StateStream {
@@ -39,7 +44,7 @@ impl StateStream {
     #[must_use]
     pub fn new(view: View, from: Place) -> Self {
         let skip = usize::try_from(from.offset).unwrap_or(usize::MAX);
-        Self { view, next: Some(from.key), buffer: Vec::new(), rows: VecDeque::new(), skip }
+        Self { view, next: Some(from.key), buffer: Vec::new(), rows: VecDeque::new(), skip, row_bytes: ROW_BYTES }
     }
 
     /// The next piece, and where it begins: of so many bytes, the last one of fewer. None at the end.
@@ -48,7 +53,7 @@ impl StateStream {
     /// Where the state cannot be read.
     pub fn next_piece(&mut self, bytes: usize) -> Result<Option<(Place, Vec<u8>)>, StoreError> {
         while self.buffer.len() < bytes && self.next.is_some() {
-            self.read()?;
+            self.read(bytes - self.buffer.len())?;
         }
         let Some((key, begins)) = self.rows.front().cloned() else { return Ok(None) };
         let place = Place { key, offset: begins.unsigned_abs() };
@@ -63,19 +68,17 @@ impl StateStream {
         Ok(Some((place, piece)))
     }
 
-    fn read(&mut self) -> Result<(), StoreError> {
+    fn read(&mut self, bytes: usize) -> Result<(), StoreError> {
         let Some(start) = self.next.take() else { return Ok(()) };
-        let rows = self.view.scan(Table::State, &start, None, ROWS)?;
-        if rows.len() == ROWS {
+        let limit = (bytes / self.row_bytes + 1).min(ROWS_MAX);
+        let rows = self.view.scan(Table::State, &start, None, limit)?;
+        if rows.len() == limit {
             self.next = rows.last().map(|row| [row.key.as_slice(), &[0]].concat());
+            self.row_bytes = rows.iter().map(|row| row.key.len() + row.value.len()).sum::<usize>() / limit + 1;
         }
         for row in rows {
             let begins = i64::try_from(self.buffer.len()).unwrap_or(i64::MAX);
-            for length in [row.key.len(), row.value.len()] {
-                self.buffer.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-            }
-            self.buffer.extend_from_slice(&row.key);
-            self.buffer.extend_from_slice(&row.value);
+            rows::put_row(&mut self.buffer, &row.key, &row.value);
             self.rows.push_back((row.key, begins));
         }
         if self.skip > 0 && !self.rows.is_empty() {
@@ -89,19 +92,15 @@ impl StateStream {
 
 /// Takes whole rows off the front of a stream, and leaves the rest.
 pub(crate) fn take_rows(stream: &mut Vec<u8>) -> Result<Vec<Row>, StoreError> {
-    let mut rows = Vec::new();
+    let mut taken = Vec::new();
     let mut rest = stream.as_slice();
-    while let Some((lengths, behind)) = rest.split_first_chunk::<8>() {
-        let [k0, k1, k2, k3, v0, v1, v2, v3] = *lengths;
-        let (key, value) = (u32::from_be_bytes([k0, k1, k2, k3]) as usize, u32::from_be_bytes([v0, v1, v2, v3]) as usize);
-        if !(1..=KEY_BYTES_MAX).contains(&key) || value > VALUE_BYTES_MAX {
-            return Err(StoreError::Corrupt(format!("a row of {key} and {value} bytes in a stream of state")));
+    while let Some((key, value, behind)) = rows::split_row(rest)? {
+        if !(1..=KEY_BYTES_MAX).contains(&key.len()) {
+            return Err(StoreError::Corrupt(format!("a key of {} bytes in a stream of state", key.len())));
         }
-        let Some((row, behind)) = behind.split_at_checked(key + value) else { break };
-        let (key, value) = row.split_at(key);
-        rows.push((key.to_vec(), value.to_vec()));
+        taken.push((key.to_vec(), value.to_vec()));
         rest = behind;
     }
     *stream = rest.to_vec();
-    Ok(rows)
+    Ok(taken)
 }

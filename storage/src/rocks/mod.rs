@@ -1,5 +1,6 @@
 //! Chains in one RocksDB, a column family each.
 
+mod append;
 mod dump;
 mod families;
 mod options;
@@ -19,7 +20,7 @@ use subnode_types::ChainName;
 
 use crate::{
     ChainStore, Frame, Import, OpenError, Retention, Store, StoreError, StoreUsage,
-    rows::{Dump, Op, Rows, Written},
+    rows::{Dump, Op, Row, Rows, Written},
 };
 use families::{Entry, Families, family_name};
 pub use options::RocksOptions;
@@ -51,6 +52,8 @@ impl RocksStore {
         // RocksDB's words for an unwritable directory are about its own files.
         let probe = path.join(".writable");
         std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(directory)?;
+
+        append::sweep(path).map_err(directory)?;
 
         let cache = rocksdb::Cache::new_lru_cache(options.cache_bytes);
         let database = options.database();
@@ -221,6 +224,15 @@ impl Rows for RocksRows {
     fn write_within(&self, ops: Vec<Op>, patience: Duration) -> Written {
         let done = self.writer.submit(Order { family: self.family.clone(), alive: self.alive.clone(), ops, patience });
         Box::pin(async move { done.await.unwrap_or(Err(StoreError::Closed)) })
+    }
+
+    fn append(&self, rows: Vec<Row>) -> Written {
+        let (db, writer, family, alive) = (self.db.clone(), self.writer.clone(), self.family.clone(), self.alive.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            writer.guard().check()?;
+            if alive.load(Ordering::Acquire) { append::append(&db, &family, &rows) } else { Err(StoreError::Closed) }
+        });
+        Box::pin(async move { written.await.unwrap_or(Err(StoreError::Closed)) })
     }
 
     fn beside(&self) -> Result<Arc<dyn Rows>, StoreError> {

@@ -50,12 +50,26 @@ impl RocksOptions {
     }
 }
 
+fn table() -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_bloom_filter(10.0, false);
+    table
+}
+
+/// Options of a file that a chain's family takes.
+pub(super) fn file() -> Options {
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table());
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_bytes_per_sync(1 << 20);
+    options
+}
+
 /// Options of a chain's family.
 pub(super) fn family(cache: &Cache) -> Options {
-    let mut table = BlockBasedOptions::default();
+    let mut table = table();
     table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
-    table.set_bloom_filter(10.0, false);
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
     options.set_compression_type(DBCompressionType::Lz4);

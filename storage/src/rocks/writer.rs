@@ -120,7 +120,7 @@ impl DiskGuard {
         files.filter_map(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file).map(|file| file.len()).sum()
     }
 
-    fn check(&self) -> Result<(), StoreError> {
+    pub(super) fn check(&self) -> Result<(), StoreError> {
         match self.free_bytes() {
             Some(free) if free < self.free_bytes_min => {
                 Err(StoreError::Full(format!("{free} bytes are left, of which {} are kept free", self.free_bytes_min)))

@@ -1,19 +1,15 @@
 //! A state that is read as a stream on one backend and gathered on another.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 
 use subnode_storage::{
-    Batch, ChainStore, Entry, Head, MemoryStore, Place, Retention, RocksOptions, RocksStore, StateStream, Store, StoreError, Table, Write,
+    Batch, ChainStore, Entry, Head, MemoryStore, Place, Retention, RocksStore, StateStream, Store, StoreError, Table, Write,
 };
 
-const OPTIONS: RocksOptions = RocksOptions { cache_bytes: 8 << 20, write_buffer_bytes: 8 << 20, ..RocksOptions::SMALL };
+use crate::{OPTIONS, wait};
+
 /// Bytes of a piece: less than some rows have.
 const PIECE: usize = 10_000;
-
-fn wait<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
-}
 
 fn row(table: Table, key: &[u8], value: &[u8]) -> Write {
     Write { table, key: key.to_vec(), value: Some(value.to_vec()) }

@@ -1,6 +1,8 @@
 //! One suite for both backends.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod stage;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
