@@ -44,7 +44,8 @@ struct Next {
     waiting: BTreeMap<Key, Vec<Message>>,
 }
 
-struct Member {
+/// A member of a committee.
+pub struct Member {
     state: Option<State<Bft>>,
     desk: Desk,
     /// Nobody's where this node has no vote.

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use subnode_sdk::{
     codec::{decode, encode},
+    committee::{Committee, Key},
     consensus::{Beginning, Committed, Consensus, Decision, Effect, Input, Judged, Position, Validator, Verdict, Wanted, signing},
     pace::{self, Pace},
 };
 
 type Id = [u8; 32];
-type Key = [u8; 32];
 type Signature = Vec<u8>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,27 +61,6 @@ fn is_genuine(height: u64, said: Said, member: &Key, signature: &[u8]) -> bool {
     signing::verify(member, at, &text, signature)
 }
 
-/// Members in the order of their turns, with their power.
-struct Committee(BTreeMap<Key, u64>);
-
-impl Committee {
-    fn new(members: &[Validator]) -> Result<Self, String> {
-        let member = |one: &Validator| Some((one.key.as_slice().try_into().ok()?, one.power));
-        Ok(Self(members.iter().map(member).collect::<Option<_>>().ok_or("a member's key has 32 bytes")?))
-    }
-
-    fn leader(&self, height: u64) -> Option<Key> {
-        let turn = height.checked_rem(self.0.len() as u64)?;
-        self.0.keys().nth(turn as usize).copied()
-    }
-
-    fn is_majority<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> bool {
-        let keys: BTreeSet<_> = keys.collect();
-        let power: u64 = keys.into_iter().filter_map(|key| self.0.get(key)).sum();
-        power > self.0.values().sum::<u64>() / 2
-    }
-}
-
 struct Member {
     pace: Pace,
     repeat_ms: u64,
@@ -103,8 +82,12 @@ struct Member {
 }
 
 impl Member {
+    fn leader(&self) -> Key {
+        self.committee.at_turn(self.height)
+    }
+
     fn leads(&self) -> bool {
-        self.key.is_some() && self.committee.leader(self.height) == self.key
+        self.key == Some(self.leader())
     }
 
     /// Says something, and hears it itself. What was logged before it is sent is still said after a crash.
@@ -121,10 +104,8 @@ impl Member {
     /// Takes what a member said, which is genuine.
     fn note(&mut self, message: Message) {
         match message.said {
-            Said::Propose(id) if Some(message.member) == self.committee.leader(self.height) => self.proposal = Some(id),
-            Said::Accept(_) if self.committee.0.contains_key(&message.member) => {
-                drop(self.accepted.insert(message.member, message.signature))
-            }
+            Said::Propose(id) if message.member == self.leader() => self.proposal = Some(id),
+            Said::Accept(_) if self.committee.has(&message.member) => drop(self.accepted.insert(message.member, message.signature)),
             _ => {}
         }
     }
@@ -139,7 +120,7 @@ impl Member {
             return;
         };
         if !self.valid.contains(&id) {
-            let member = self.committee.leader(self.height).unwrap_or_default().to_vec();
+            let member = self.leader().to_vec();
             self.effects.push(Effect::Obtain(Wanted { id: id.to_vec(), member }));
             return;
         }
@@ -195,9 +176,6 @@ impl Consensus for Member {
     fn start(beginning: Beginning) -> Result<(Self, Vec<Effect>), String> {
         let (sealing, repeat_ms) = pace::parse(&beginning.config)?;
         let committee = Committee::new(&beginning.committee)?;
-        if committee.0.is_empty() {
-            return Err("nobody decides on this chain's blocks: name a committee in its genesis".into());
-        }
         let valid = |Judged { id, verdict }: &Judged| matches!(verdict, Verdict::Valid).then(|| id.as_slice().try_into().ok()).flatten();
         let mut member = Self {
             pace: Pace::new(sealing, beginning.ready),

@@ -13,10 +13,11 @@ mod message;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use message::{Change, Committee, Id, Key, Message, Prepared, Said, Signature, is_genuine, last_prepared, signed};
+use message::{Change, Id, Message, Prepared, Said, Signature, is_genuine, last_prepared, leader, signed};
 use serde::{Deserialize, Serialize};
 use subnode_sdk::{
     codec::{decode, encode},
+    committee::{Committee, Key},
     consensus::{Beginning, Committed, Consensus, Decision, Effect, Evidence, Input, Judged, Validator, Verdict, Wanted, signing},
     pace::{self, Pace},
 };
@@ -78,8 +79,8 @@ struct Member {
 }
 
 impl Member {
-    fn leader(&self) -> Option<Key> {
-        self.committee.leader(self.height, self.view)
+    fn leader(&self) -> Key {
+        leader(&self.committee, self.height, self.view)
     }
 
     /// Its own words in this view.
@@ -123,7 +124,7 @@ impl Member {
 
     /// The block that the leader of this view proposed.
     fn proposal(&self) -> Option<Id> {
-        Some(self.heard.get(&self.view)?.get(&self.leader()?)?.proposal.as_ref()?.0)
+        Some(self.heard.get(&self.view)?.get(&self.leader())?.proposal.as_ref()?.0)
     }
 
     /// Votes of a kind for a block in a view.
@@ -155,7 +156,7 @@ impl Member {
 
     /// Proposes, where it is its turn.
     fn lead(&mut self) {
-        if self.key.is_none() || self.leader() != self.key || self.proposal().is_some() || self.building {
+        if self.key != Some(self.leader()) || self.proposal().is_some() || self.building {
             return;
         }
         let changes = self.changes();
@@ -186,8 +187,8 @@ impl Member {
 
     /// Prepares and commits in this view.
     fn vote(&mut self) {
-        let (Some(id), Some(leader)) = (self.proposal(), self.leader()) else { return };
-        if !self.is_valid(id, leader) {
+        let Some(id) = self.proposal() else { return };
+        if !self.is_valid(id, self.leader()) {
             return;
         }
         if self.own().is_none_or(|own| own.prepare.is_none()) {
@@ -256,7 +257,7 @@ impl Member {
     }
 
     fn begin_if_due(&mut self, now_ms: u64) {
-        if self.pace.may_begin(self.others) && !self.committee.is_empty() {
+        if self.pace.may_begin(self.others) {
             self.begin(now_ms);
         }
     }
@@ -267,7 +268,7 @@ impl Member {
             return self.early.push(bytes);
         }
         let near = message.view <= self.view.saturating_add(VIEWS) && message.view.saturating_add(VIEWS) >= self.view;
-        if message.height != self.height || !near || !self.committee.is_right(&message) {
+        if message.height != self.height || !near || !message.is_right(&self.committee) {
             return;
         }
         self.others = true;
@@ -325,9 +326,6 @@ impl Consensus for Member {
     fn start(beginning: Beginning) -> Result<(Self, Vec<Effect>), String> {
         let (sealing, timeout_ms) = pace::parse(&beginning.config)?;
         let committee = Committee::new(&beginning.committee)?;
-        if committee.is_empty() {
-            return Err("nobody decides on this chain's blocks: name a committee in its genesis".into());
-        }
         let judged = |Judged { id, verdict }: &Judged| Some((id.as_slice().try_into().ok()?, matches!(verdict, Verdict::Valid)));
         let mut member = Self {
             pace: Pace::new(sealing, beginning.ready),
@@ -382,7 +380,7 @@ impl Consensus for Member {
                 self.go_on();
             }
             Input::Built(candidate) => {
-                let free = std::mem::take(&mut self.building) && self.leader() == self.key && self.proposal().is_none();
+                let free = std::mem::take(&mut self.building) && self.key == Some(self.leader()) && self.proposal().is_none();
                 let changes = self.changes();
                 if let (true, None, Ok(id)) = (free, last_prepared(&changes), candidate.id.as_slice().try_into()) {
                     self.judged.insert(id, true);
@@ -394,7 +392,7 @@ impl Consensus for Member {
             Input::BuildFailed => self.effects.push(Effect::SetTimer((RETRY, RETRY_MS))),
             Input::Committed(committed) => self.committed(now_ms, committed),
             Input::Seal => {
-                if self.pace.idle() && !self.committee.is_empty() {
+                if self.pace.idle() {
                     self.begin(now_ms);
                 }
             }

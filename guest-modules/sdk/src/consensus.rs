@@ -17,9 +17,18 @@ pub mod bindings {
 
 pub use bindings::subnode::chain::{
     agreement::{Beginning, Candidate, Committed, Decision, Effect, Evidence, Input, Judged, Verdict, Wanted},
-    signing::{self, Position},
+    signing::Position,
     types::{BlockRef, Sealing, Validator},
 };
+
+pub mod signing {
+    //! The signatures of this node, and those of others.
+
+    #[cfg(target_family = "wasm")]
+    pub use super::bindings::subnode::chain::signing::{key, sign, verify};
+    #[cfg(not(target_family = "wasm"))]
+    pub use crate::native::{key, sign, verify};
+}
 
 /// Which block is next. One value lives as long as the chain runs.
 pub trait Consensus: Sized + 'static {

@@ -3,11 +3,15 @@
 //! A consensus module implements [`consensus::Consensus`] and names it in [`consensus!`]; a runtime implements [`runtime::Runtime`] and names it in
 //! [`runtime!`]. The crate is a `cdylib` built for wasm32-wasip2. The contract itself is in wit/, and `guest-modules/README.md` walks through a module.
 //!
-//! [`pace`] is for modules that have a committee: when it begins its next block. [`codec`] turns messages into bytes and back.
+//! For modules that have a committee there are [`committee`], who decides, and [`pace`], when the next block begins. [`codec`] turns messages into
+//! bytes and back. [`native`] is the host of a module's own tests.
 //!
 //! Not here: anything of one protocol.
 
 pub mod codec;
+pub mod committee;
 pub mod consensus;
+#[cfg(not(target_family = "wasm"))]
+pub mod native;
 pub mod pace;
 pub mod runtime;

@@ -5,7 +5,7 @@ use crate::args::ModuleWorld;
 const CONSENSUS: &str = include_str!("../../../guest-modules/leader/src/lib.rs");
 const RUNTIME: &str = include_str!("../../../guest-modules/kv/src/lib.rs");
 /// The contract and the SDK, each at its place in the project.
-const CARRIED: [(&str, &str); 16] = [
+const CARRIED: [(&str, &str); 18] = [
     ("wit/consensus.wit", include_str!("../../../wit/consensus.wit")),
     ("wit/crypto.wit", include_str!("../../../wit/crypto.wit")),
     ("wit/host.wit", include_str!("../../../wit/host.wit")),
@@ -16,8 +16,10 @@ const CARRIED: [(&str, &str); 16] = [
     ("wit/state.wit", include_str!("../../../wit/state.wit")),
     ("wit/types.wit", include_str!("../../../wit/types.wit")),
     ("subnode/sdk/src/codec.rs", include_str!("../../../guest-modules/sdk/src/codec.rs")),
+    ("subnode/sdk/src/committee.rs", include_str!("../../../guest-modules/sdk/src/committee.rs")),
     ("subnode/sdk/src/consensus.rs", include_str!("../../../guest-modules/sdk/src/consensus.rs")),
     ("subnode/sdk/src/lib.rs", include_str!("../../../guest-modules/sdk/src/lib.rs")),
+    ("subnode/sdk/src/native.rs", include_str!("../../../guest-modules/sdk/src/native.rs")),
     ("subnode/sdk/src/pace.rs", include_str!("../../../guest-modules/sdk/src/pace.rs")),
     ("subnode/sdk/src/runtime.rs", include_str!("../../../guest-modules/sdk/src/runtime.rs")),
     ("subnode/GUIDE.md", include_str!("../../../guest-modules/README.md")),
