@@ -15,6 +15,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use quinn::{ClientConfig, Endpoint, ServerConfig};
 use subnode_network::{ChainKey, Inbox, Incoming, Membership, Network, NetworkOptions, NodeKey, Purpose};
+use subnode_scheduler::Bandwidth;
 use subnode_types::NodeId;
 use tokio::task::JoinSet;
 
@@ -23,8 +24,8 @@ use crate::ratio::{Pairs, quantile};
 /// Bytes of a transfer, and of an answer: pieces of states are so long.
 pub(crate) const TRANSFER_BYTES: u64 = 256 << 20;
 const ANSWER_BYTES: usize = 512 << 10;
-/// Questions on their way at once, of all chains.
-const AT_ONCE: usize = 16;
+/// Questions on their way at once, of all chains; at least one of each.
+pub(crate) const AT_ONCE: usize = 16;
 const ROUNDS: usize = 5;
 const SLICES: [u64; 3] = [8 << 20, 16 << 20, 32 << 20];
 const SHARED_FOR: Duration = Duration::from_secs(8);
@@ -56,10 +57,11 @@ impl Pair {
         let (mut asking, mut answering, mut inboxes) = (Vec::new(), Vec::new(), Vec::new());
         for (index, bandwidth) in (0_u8..).zip(bandwidths) {
             let key = ChainKey([index; 32]);
-            let (membership, inbox) = nodes[0].join(key, members.clone(), *bandwidth)?;
+            let (membership, inbox) = nodes[0].join(key, members.clone(), Arc::new(Bandwidth::new(*bandwidth)))?;
             asking.push(membership);
             inboxes.push(inbox);
-            let (membership, inbox) = nodes[1].join(key, BTreeMap::from([(nodes[0].id(), None), (nodes[1].id(), None)]), *bandwidth)?;
+            let (membership, inbox) =
+                nodes[1].join(key, BTreeMap::from([(nodes[0].id(), None), (nodes[1].id(), None)]), Arc::new(Bandwidth::new(*bandwidth)))?;
             answering.push(membership);
             inboxes.push(inbox);
         }
@@ -122,7 +124,7 @@ impl Pair {
 }
 
 /// The same bytes in pieces of the same length by quinn alone, with the same cryptography: a stream for each piece, as many at once.
-pub(crate) async fn raw() -> anyhow::Result<Duration> {
+pub(crate) async fn raw(at_once: usize) -> anyhow::Result<Duration> {
     let (one, other) = (NodeKey::from_secret(NodeKey::new_secret()?)?, NodeKey::from_secret(NodeKey::new_secret()?)?);
     let server = Endpoint::server(ServerConfig::with_crypto(Arc::new(other.server()?)), loopback())?;
     let client = Endpoint::client(loopback())?;
@@ -133,10 +135,10 @@ pub(crate) async fn raw() -> anyhow::Result<Duration> {
         let connection = server.accept().await.context("nobody calls")?.await?;
         let piece = Bytes::from(vec![7; ANSWER_BYTES]);
         let mut sending = JoinSet::new();
-        for worker in 0..AT_ONCE {
+        for worker in 0..at_once {
             let (connection, piece) = (connection.clone(), piece.clone());
             sending.spawn(async move {
-                for _ in (worker..pieces).step_by(AT_ONCE) {
+                for _ in (worker..pieces).step_by(at_once) {
                     let mut stream = connection.open_uni().await?;
                     stream.write_all_chunks(&mut [piece.clone()]).await?;
                     stream.finish()?;
@@ -186,7 +188,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             pair.ask(|total| total >= TRANSFER_BYTES).await?;
             let ours = started.elapsed();
             pair.close().await;
-            pairs.push(ours, raw().await?);
+            pairs.push(ours, raw(AT_ONCE.max(chains)).await?);
         }
         let ((ours, theirs), (ratio, low, high)) = (pairs.medians(), pairs.speed());
         println!(

@@ -17,7 +17,7 @@ use subnode_chain_core::{
 use subnode_sandbox::Signer;
 use subnode_sdk::codec::{decode, encode};
 use subnode_signer::{Guard, Voter};
-use subnode_simulator::{Member, Tamper};
+use subnode_simulator::{Flooder, Member, Tamper};
 use subnode_types::{NodeId, Position, Purpose};
 
 /// How a member is bad.
@@ -40,16 +40,28 @@ pub(crate) struct Actor {
     secret: [u8; 32],
     chain: [u8; 32],
     random: StdRng,
-    /// What it proposes that is no block, by id.
+    /// What it proposes that is no block, by id; and which of it at a height, in a round.
     junk: BTreeMap<[u8; 32], Vec<u8>>,
+    proposed: BTreeMap<(u64, u32), BlockId>,
     /// Certificates that it has seen go by, of any block.
     certificates: Vec<Vec<u8>>,
+    flooder: Flooder,
 }
 
 impl Actor {
-    pub(crate) fn new(kind: Kind, Member { node, secret, seed }: Member) -> Self {
-        let random = StdRng::seed_from_u64(seed ^ 0xbad);
-        Self { kind, node, secret, chain: [0; 32], random, junk: BTreeMap::new(), certificates: Vec::new() }
+    pub(crate) fn new(kind: Kind, member: Member) -> Self {
+        let Member { node, secret, seed } = member;
+        Self {
+            kind,
+            node,
+            secret,
+            chain: [0; 32],
+            random: StdRng::seed_from_u64(seed ^ 0xbad),
+            junk: BTreeMap::new(),
+            proposed: BTreeMap::new(),
+            certificates: Vec::new(),
+            flooder: Flooder::new(member),
+        }
     }
 
     fn signature(&self, secret: [u8; 32], (at, text): (subnode_sdk::consensus::Position, Vec<u8>)) -> Signature {
@@ -81,13 +93,21 @@ impl Actor {
         BlockId(id)
     }
 
-    fn flood(&mut self, purpose: Purpose, frame: &Bytes) -> Vec<(Purpose, Bytes)> {
-        let mut frames = vec![(purpose, frame.clone()); 5];
-        frames.push((purpose, frame.slice(..frame.len() / 2)));
-        for purpose in [Purpose::Consensus, Purpose::Transactions, Purpose::Blocks] {
-            let length = self.random.random_range(0..2_000);
-            frames.push((purpose, self.bytes(length).into()));
+    /// What it proposes in a round, which is no block: the same to all, so that they could agree on it.
+    fn junk(&mut self, height: Height, round: u32) -> BlockId {
+        if let Some(known) = self.proposed.get(&(height.0, round)) {
+            return *known;
         }
+        let block = self.bytes(300);
+        let id = Manifest::of(&block, [9; 32]).expect("a short block").id();
+        self.junk.insert(id, block);
+        self.proposed.insert((height.0, round), BlockId(id));
+        BlockId(id)
+    }
+
+    /// What any flooder says, and votes that are no part of the protocol.
+    fn flood(&mut self, to: NodeId, purpose: Purpose, frame: &Bytes) -> Vec<(Purpose, Bytes)> {
+        let mut frames = self.flooder.say(to, purpose, frame);
         let (block, round) = (self.id(), self.random.random());
         let height = Height(self.random.random_range(0..20));
         let mut vote = Vote { precommit: self.random.random(), height, round, block: NilOrVal::Val(block), voter: Key(self.node.0) };
@@ -124,7 +144,7 @@ impl Tamper for Actor {
                 proposal.block = self.id();
                 vec![(purpose, self.proposal(proposal))]
             }
-            (Kind::Flooder, _) => self.flood(purpose, frame),
+            (Kind::Flooder, _) => self.flood(to, purpose, frame),
             (Kind::ForgedCertificates, Some(Message::Vote(vote, signature))) => {
                 let block = self.id();
                 let key = Key(self.node.0);
@@ -137,10 +157,8 @@ impl Tamper for Actor {
                 vec![(purpose, encode(&polka).into()), (purpose, encode(&round).into()), (purpose, frame.clone())]
             }
             (Kind::InvalidProposer, Some(Message::Proposal(mut proposal, _))) => {
-                let block = self.bytes(300);
-                let Ok(manifest) = Manifest::of(&block, [9; 32]) else { return honest };
-                proposal.block = BlockId(manifest.id());
-                self.junk.insert(manifest.id(), block);
+                proposal.block = self.junk(proposal.height, proposal.round);
+                proposal.proven_round = None;
                 vec![(purpose, self.proposal(proposal))]
             }
             _ => honest,

@@ -115,6 +115,11 @@ fn a_flooder_drowns_nobody() {
 }
 
 #[test]
+fn a_clock_that_is_an_hour_ahead_hurries_nobody() {
+    beside(Bad::Hurries, |_, _| {});
+}
+
+#[test]
 fn an_amnesiac_misleads_nobody() {
     beside(Bad::Forgets, |_, _| {});
 }

@@ -141,7 +141,9 @@ impl Actor {
         let kept = self.load_kept().await?;
         let log = self.log.load(&self.shared.store)?;
         let beginning = self.consensus.beginning(&self.shared, log, kept);
-        let effects = self.consensus.guest.start(beginning).await?.map_err(OpenError::Consensus)?;
+        let started = self.consensus.guest.start(beginning).await;
+        self.shared.counters.profile(&mut self.consensus.guest);
+        let effects = started?.map_err(OpenError::Consensus)?;
         self.take(effects).await;
         self.failure.take().map_or(Ok(()), |failure| Err(OpenError::Consensus(failure)))
     }
@@ -211,7 +213,9 @@ impl Actor {
         if self.failure.is_some() {
             return;
         }
-        match self.consensus.guest.handle(self.now_ms(), input).await {
+        let handled = self.consensus.guest.handle(self.now_ms(), input).await;
+        self.shared.counters.profile(&mut self.consensus.guest);
+        match handled {
             Ok(effects) => self.take(effects).await,
             Err(fault) => {
                 self.shared.counters.fault(&fault);

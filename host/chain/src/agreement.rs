@@ -37,6 +37,8 @@ const ENTRIES_MAX: usize = 1 << 20;
 /// Candidates at once: those of the rounds that a committee may need in a bad hour. Each takes memory and storage of the chain's. None is
 /// dropped to make room: one that members are bound to must stay somewhere.
 const CANDIDATES_MAX: usize = 64;
+/// What [`crate::ChainOptions::future_ms_max`] is unless said otherwise: as long as Ethereum's clients waited for one from the future.
+pub const FUTURE_MS_MAX: u64 = 15_000;
 
 /// A block that others decided.
 pub(crate) struct Decided {
@@ -203,6 +205,12 @@ impl Actor {
     /// Executes a candidate of others, and holds it if it is valid. None where this host can say nothing of it.
     async fn judge(&mut self, id: BlockId, block: Vec<u8>) -> Option<Judged> {
         let verdict = match self.execute_as(id, block).await {
+            Ok(Ok(candidate)) if candidate.summary.timestamp_ms > self.latest_ms() => {
+                let timestamp_ms = candidate.summary.timestamp_ms;
+                // Another host's clock may say otherwise, so this is no verdict: the module may ask again once its time has come.
+                tracing::warn!(chain = %self.shared.name, timestamp_ms, "a proposed block is of a later time than this host's clock can be wrong by");
+                return None;
+            }
             Ok(Ok(candidate)) => {
                 self.shared.offer(id, candidate.offered.clone());
                 self.candidates.insert(id, candidate);
@@ -220,6 +228,14 @@ impl Actor {
             tracing::warn!(chain = %self.shared.name, reason, "a proposed block is invalid");
         }
         Some(Judged { id: id.to_vec(), verdict })
+    }
+
+    /// The latest time that a proposed block may be of.
+    fn latest_ms(&self) -> u64 {
+        let Shared { options, .. } = &*self.shared;
+        // A runtime that counts in seconds needs another one for each block, and more than one block a second runs ahead of the clock.
+        let next_second = self.shared.head().timestamp_ms.saturating_add(1_000);
+        options.time.now_ms().saturating_add(options.future_ms_max).max(next_second)
     }
 
     /// Commits a block that others decided, if its certificate shows that they did.
@@ -300,18 +316,18 @@ impl Actor {
     }
 
     /// Puts a state that was gathered in the place of this chain's. What this node signed stays signed.
-    pub(crate) async fn renew(&mut self, mut gathered: Gathered) -> Result<(), String> {
-        let height = gathered.link.summary.height;
+    pub(crate) async fn renew(&mut self, gathered: Gathered) -> Result<(), String> {
+        let Gathered { stage, link, block, committees } = gathered;
         let (shared, voter) = (&self.shared, &self.shared.voter);
         let renewed = async {
-            let (head, mut writes) = blocks::renewal(&shared.store, &mut gathered, shared.rule)?;
+            let (head, mut writes) = blocks::renewal(&shared.store, &link, block, &committees, shared.rule)?;
             if voter.key().is_some() {
                 writes.push(write(GUARD_KEY.to_vec(), Some(voter.guard())));
             }
-            shared.store.adopt(gathered.stage, head, writes).await
+            shared.store.adopt(stage, head, writes).await
         };
         renewed.await.map_err(|error| error.to_string())?;
-        self.renewed = Some(height);
+        self.renewed = Some(link.summary.height);
         Ok(())
     }
 

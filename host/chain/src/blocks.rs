@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use subnode_chain_core::{BlockTooLong, Checkpoints, CommitteeError, Committees, Manifest, Summary, Turn, wire};
+use subnode_chain_core::{BlockTooLong, Checkpoints, CommitteeError, Committees, Link, Manifest, Summary, Turn, wire};
 use subnode_sandbox::{Built, CallError, Change, GuestFault, Lease, Lent, ModuleHash, Outcome, RuntimeGuest, Tenant, border};
 use subnode_storage::{Batch, ChainStore, Head, StoreError, Table, Write};
 use subnode_types::{BlockRef, ChainName};
 
-use crate::{ChainOptions, ChainParts, OpenError, lend::ViewReader, state_sync::Gathered};
+use crate::{ChainOptions, ChainParts, OpenError, lend::ViewReader};
 
 /// Ids that runtimes give to blocks: the contract's bounds.
 const ID_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
@@ -173,27 +173,19 @@ fn summary_key(height: u64) -> Vec<u8> {
     [SUMMARY_PREFIX, &height.to_be_bytes()].concat()
 }
 
+fn put(table: Table, key: &[u8], value: Vec<u8>) -> Write {
+    Write { table, key: key.to_vec(), value: Some(value) }
+}
+
 /// Rows of a decided block, beside what it changes. An empty certificate is none.
-fn block_rows(
-    summary: &Summary,
-    block: Vec<u8>,
-    certificate: &[u8],
-    committees: Option<&Committees>,
-    rule: Option<Checkpoints>,
-) -> Vec<Write> {
-    let mut rows = Vec::new();
-    let mut put = |table, key, value| rows.push(Write { table, key, value: Some(value) });
+fn block_rows(summary: &Summary, outcome: [u8; 32], block: Vec<u8>, certificate: &[u8], rule: Option<Checkpoints>) -> Vec<Write> {
     let height = summary.height.to_be_bytes().to_vec();
-    put(Table::Block, summary.id.clone(), height.clone());
-    put(Table::Block, height, block);
+    let mut rows = vec![put(Table::Block, &height, block), put(Table::Block, &summary.id, height)];
     if !certificate.is_empty() {
-        put(Table::Meta, certificate_key(summary.height), [summary.digest().as_slice(), certificate].concat());
-    }
-    if let Some(committees) = committees {
-        put(Table::Meta, COMMITTEES_KEY.to_vec(), committees.encode());
+        rows.push(put(Table::Meta, &certificate_key(summary.height), [outcome.as_slice(), certificate].concat()));
     }
     if summary.committee.is_some() || rule.is_some_and(|rule| rule.is_at(summary.height)) {
-        put(Table::Meta, summary_key(summary.height), wire::encode(summary));
+        rows.push(put(Table::Meta, &summary_key(summary.height), wire::encode(summary)));
     }
     rows
 }
@@ -203,19 +195,22 @@ pub(crate) fn batch(candidate: Candidate, certificate: &[u8], rule: Option<Check
     let head = candidate.head();
     let Candidate { offered, outcome, summary, committees, .. } = candidate;
     let mut all: Vec<Write> = writes(Table::State, outcome.state).chain(writes(Table::Index, outcome.index)).collect();
-    all.extend(block_rows(&summary, offered.block.clone(), certificate, committees.as_ref(), rule));
+    all.extend(block_rows(&summary, offered.manifest.outcome(), offered.block.clone(), certificate, rule));
+    all.extend(committees.map(|committees| put(Table::Meta, COMMITTEES_KEY, committees.encode())));
     Batch { head: encode_head(&head), writes: all }
 }
 
 /// What is written beside a state that came from elsewhere: its block, and what this chain knew of itself before.
 pub(crate) fn renewal(
     store: &Arc<ChainStore>,
-    gathered: &mut Gathered,
+    link: &Link,
+    block: Vec<u8>,
+    committees: &Committees,
     rule: Option<Checkpoints>,
 ) -> Result<(Head, Vec<Write>), StoreError> {
-    let Gathered { link, block, committees, .. } = gathered;
     let summary = &link.summary;
-    let mut all = block_rows(summary, std::mem::take(block), &link.certificate, Some(committees), rule);
+    let mut all = block_rows(summary, link.manifest.outcome(), block, &link.certificate, rule);
+    all.push(put(Table::Meta, COMMITTEES_KEY, committees.encode()));
     for key in [SPEC_KEY, GENESIS_KEY, CHECKPOINTS_KEY] {
         let value = store.view().get(Table::Meta, key)?;
         all.push(Write { table: Table::Meta, key: key.to_vec(), value });
@@ -295,10 +290,10 @@ async fn create(parts: &ChainParts, options: &ChainOptions) -> Result<(), OpenEr
     let genesis = Candidate::new(&parts.tenant, basis, block, outcome).map_err(CallError::from)?;
     let id = genesis.id;
     let mut batch = batch(genesis, &[], None);
-    let mut put =
-        |key: &[u8], value: &[u8]| batch.writes.push(Write { table: Table::Meta, key: key.to_vec(), value: Some(value.to_vec()) });
-    put(SPEC_KEY, ModuleHash::of(&parts.spec).as_bytes());
-    put(GENESIS_KEY, &id);
-    put(CHECKPOINTS_KEY, &every.to_be_bytes());
+    batch.writes.extend([
+        put(Table::Meta, SPEC_KEY, ModuleHash::of(&parts.spec).as_bytes().to_vec()),
+        put(Table::Meta, GENESIS_KEY, id.to_vec()),
+        put(Table::Meta, CHECKPOINTS_KEY, every.to_be_bytes().to_vec()),
+    ]);
     Ok(parts.store.commit(batch).await?)
 }

@@ -7,6 +7,7 @@ use std::sync::{
 
 use subnode_chain_core::{Pool, PoolLimits};
 use subnode_sandbox::{Accounts, Limits, Module, Tenant, World};
+use subnode_scheduler::Bandwidth;
 use subnode_signer::{Guard, Voter};
 use subnode_storage::{ChainStore, Retention, StoreError, Table};
 use subnode_types::{BlockRef, ChainName, NodeId, Sealing};
@@ -21,7 +22,6 @@ use crate::{
     actor::{self, Actor, Consensus},
     admission,
     agreement::{GUARD_KEY, REPAIR_KEY},
-    bandwidth::Bandwidth,
     blocks,
     checker::Checker,
     cursor::Cursors,
@@ -34,6 +34,7 @@ use crate::{
     shared::{Shared, StateSync},
     stats::{ChainStats, Counters},
     subscription::Subscriptions,
+    traffic::ClientTraffic,
 };
 
 /// What a chain is made of.
@@ -85,6 +86,8 @@ pub struct ChainOptions {
     pub idle_memory_bytes: usize,
     /// Heights between two states that get a root, where a chain with a committee is created: what other nodes catch up by. 0 for none.
     pub checkpoint_every: u64,
+    /// How far ahead of this host's clock a block may be that others propose, in milliseconds.
+    pub future_ms_max: u64,
     /// Whether it came from another host, which may still vote with its key: it does not vote until it was silent for a while.
     pub silent: bool,
     /// Seeds the randomness of the blocks built here; none takes it from the machine.
@@ -137,7 +140,8 @@ impl Chain {
         parts.consensus.expect(World::Consensus).map_err(consensus_error)?;
         let origin = blocks::load_or_create(&parts, &options).await?;
         let members: Vec<NodeId> = Vec::from_iter(origin.committees.members());
-        let (peers, inbox) = join(parts.network.as_deref(), origin.key, &members, options.bandwidth_bytes)?
+        let bandwidth = Arc::new(Bandwidth::new(options.bandwidth_bytes));
+        let (peers, inbox) = join(parts.network.as_deref(), origin.key, &members, &bandwidth)?
             .map_or((None, None), |joined| (Some(joined.peers), Some(joined.inbox)));
         let guard = parts.store.view().get(Table::Log, GUARD_KEY)?.map_or(Ok(Guard::default()), |bytes| Guard::decode(&bytes));
         let guard = guard.map_err(|error| StoreError::Corrupt(error.to_string()))?;
@@ -154,7 +158,8 @@ impl Chain {
             query_permits: Semaphore::new(options.queries_max),
             sealing: Mutex::new(options.sealing),
             queries_begun: AtomicU64::new(0),
-            bandwidth: Bandwidth::new(options.bandwidth_bytes),
+            traffic: ClientTraffic::new(bandwidth.clone()),
+            bandwidth,
             counters: Counters::default(),
             paused: AtomicBool::new(false),
             sweep: Notify::new(),
@@ -287,9 +292,14 @@ impl Chain {
         &self.shared().tenant
     }
 
-    /// What its clients send and receive.
+    /// What all that it sends and receives is held to.
     pub fn bandwidth(&self) -> &Bandwidth {
         &self.shared().bandwidth
+    }
+
+    /// What its clients send and receive.
+    pub fn traffic(&self) -> &ClientTraffic {
+        &self.shared().traffic
     }
 
     /// What it did and has.
@@ -339,11 +349,11 @@ fn join(
     network: Option<&dyn Network>,
     key: Option<[u8; 32]>,
     members: &[NodeId],
-    bytes_per_second: u64,
+    bandwidth: &Arc<Bandwidth>,
 ) -> Result<Option<Joined>, OpenError> {
     let Some(network) = network else { return Ok(None) };
     let key = key.ok_or_else(|| OpenError::Network("it was made by a version that had none; export its state to a new chain".into()))?;
-    network.join(key, members, bytes_per_second).map(Some).map_err(OpenError::Network)
+    network.join(key, members, bandwidth.clone()).map(Some).map_err(OpenError::Network)
 }
 
 /// Starts a part of a chain that ends with it.

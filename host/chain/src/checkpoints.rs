@@ -51,7 +51,6 @@ fn key(height: u64, kind: u8, index: u64) -> Vec<u8> {
 impl Roots {
     /// Begins to find the root of the state at a height, unless it is known.
     pub(crate) fn begin(&mut self, shared: &Shared, height: u64) -> Result<(), StoreError> {
-        let mut view = shared.store.view();
         if self.known.contains_key(&height) || self.begun.contains(&height) {
             return Ok(());
         }
@@ -59,6 +58,7 @@ impl Roots {
             self.known.insert(height, outline.root());
             return Ok(());
         }
+        let mut view = shared.store.view();
         view.seek(height)?;
         self.begun.insert(height);
         let tenant = shared.tenant.clone();
@@ -118,7 +118,7 @@ impl Roots {
             match found {
                 Ok(found) => self.keep(&shared.store, rule, found_at, found).await.map_err(fault)?,
                 Err(error) => {
-                    self.begun.remove(&found_at);
+                    self.failed(found_at);
                     return Err(fault(error));
                 }
             }
@@ -135,9 +135,10 @@ impl Roots {
 async fn find(tenant: &Tenant, view: View) -> Result<Found, StoreError> {
     let mut stream = StateStream::new(view, Place::default());
     let (mut bytes, mut hashes, mut places) = (0, Vec::new(), Vec::new());
-    while let Some((place, piece)) = charged(tenant, async { stream.next_piece(PIECE_BYTES) }).await? {
-        bytes += piece.len() as u64;
-        hashes.push(charged(tenant, async { piece_hash(&piece) }).await);
+    let mut next = || stream.next_piece(PIECE_BYTES).map(|next| next.map(|(place, piece)| (place, piece_hash(&piece), piece.len())));
+    while let Some((place, hash, length)) = charged(tenant, async { next() }).await? {
+        bytes += length as u64;
+        hashes.push(hash);
         places.push(place);
         tokio::task::yield_now().await;
     }

@@ -8,11 +8,11 @@ use subnode_chain_core::{
     Manifest,
     wire::{self, Asked, Question, Whole},
 };
-use subnode_sandbox::Tenant;
+use subnode_sandbox::{Lease, Tenant};
 use subnode_types::{NodeId, Purpose};
 use tokio::task::JoinSet;
 
-use crate::peers::Peers;
+use crate::{peers::Peers, sources::Sources};
 
 /// Parts asked for at once, of all nodes together.
 const PARTS_AT_ONCE: usize = 8;
@@ -27,6 +27,8 @@ pub(crate) struct Fetched {
     pub(crate) certificate: Vec<u8>,
     /// Who said that this is the block.
     pub(crate) from: NodeId,
+    /// What the block takes until it is given on.
+    pub(crate) memory: Lease,
 }
 
 /// Gets a block from whoever has it, `first` before others, until it is here.
@@ -52,12 +54,13 @@ pub(crate) async fn fetch(peers: &Arc<dyn Peers>, tenant: &Tenant, asked: Asked,
             tracing::warn!(peer = %node, "a node answered with what is not the block it was asked for");
             continue;
         };
-        let Ok(_memory) = tenant.lease(whole.manifest.block_bytes() as u64) else { return None };
+        let Ok(memory) = tenant.lease(whole.manifest.block_bytes() as u64) else { return None };
         let Whole { manifest, certificate, first } = whole;
         let manifest = Arc::new(manifest);
-        if let Some(block) = rest(peers, asked, &manifest, first, *node, nodes).await {
+        let sources = Sources::new(tenant.chain().clone(), peers.clone(), Purpose::Blocks, nodes);
+        if let Some(block) = rest(&sources, asked, &manifest, first).await {
             let manifest = Arc::unwrap_or_clone(manifest);
-            return Some(Fetched { manifest, block, certificate, from: *node });
+            return Some(Fetched { manifest, block, certificate, from: *node, memory });
         }
     }
     None
@@ -73,15 +76,8 @@ fn is_answer(whole: &Whole, asked: Asked) -> bool {
     right && whole.manifest.is_sound() && first
 }
 
-/// The parts after the first, several at a time.
-async fn rest(
-    peers: &Arc<dyn Peers>,
-    asked: Asked,
-    manifest: &Arc<Manifest>,
-    first: Vec<u8>,
-    from: NodeId,
-    nodes: &[NodeId],
-) -> Option<Vec<u8>> {
+/// The parts after the first, several at a time, from whoever has them.
+async fn rest(sources: &Sources, asked: Asked, manifest: &Arc<Manifest>, first: Vec<u8>) -> Option<Vec<u8>> {
     let mut parts: Vec<Option<Bytes>> = vec![None; manifest.parts()];
     let mut missing = 1..manifest.parts();
     let mut asking = JoinSet::new();
@@ -89,11 +85,10 @@ async fn rest(
         while asking.len() < PARTS_AT_ONCE
             && let Some(index) = missing.next()
         {
-            let (peers, manifest) = (peers.clone(), manifest.clone());
-            // From all of them, whoever has it; in the end from who is known to have it.
-            let mut order: Vec<_> = (0..nodes.len()).map(|i| nodes[(index + i) % nodes.len()]).collect();
-            order.push(from);
-            asking.spawn(async move { (index, part(&*peers, asked, &manifest, index, &order).await) });
+            let of = manifest.clone();
+            let right = move |part: &Bytes| of.has_part(index, part).then(|| part.clone());
+            let part = sources.ask(index, &Question::Part(asked, u32::try_from(index).ok()?), right);
+            asking.spawn(async move { (index, part.await) });
         }
         match asking.join_next().await {
             None => break,
@@ -107,16 +102,4 @@ async fn rest(
         block.extend_from_slice(part.as_deref()?);
     }
     (block.len() == manifest.block_bytes()).then_some(block)
-}
-
-async fn part(peers: &dyn Peers, asked: Asked, manifest: &Manifest, index: usize, nodes: &[NodeId]) -> Option<Bytes> {
-    let question = Bytes::from(wire::encode(&Question::Part(asked, u32::try_from(index).ok()?)));
-    for node in nodes {
-        match peers.ask(*node, Purpose::Blocks, question.clone()).await {
-            Ok(part) if manifest.has_part(index, &part) => return Some(part),
-            Ok(_) => tracing::warn!(peer = %node, "a node sent a part that is not the block's"),
-            Err(_) => {}
-        }
-    }
-    None
 }

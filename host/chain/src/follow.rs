@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use subnode_chain_core::wire::{Asked, Notice};
+use subnode_chain_core::wire::Notice;
 use subnode_types::NodeId;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -15,8 +15,9 @@ use tokio::{
 
 use crate::{
     agreement::Decided,
+    ahead::{Ahead, having},
     checker::Checker,
-    fetch::{self, Fetched},
+    fetch::Fetched,
     message::Message,
     peers::Peers,
     shared::Shared,
@@ -77,36 +78,32 @@ impl Follower {
         self.shared.announce();
     }
 
-    /// Nodes that have a height.
-    fn ahead(&self, height: u64) -> Vec<NodeId> {
-        self.heads.iter().filter(|(_, head)| **head >= height).map(|(node, _)| *node).collect()
-    }
-
     /// Gets blocks while others have any that this node lacks.
     async fn catch_up(&mut self) {
         let shared = self.shared.clone();
         if shared.state_sync.wanted.load(Ordering::Relaxed) {
             return;
         }
+        let mut ahead = Ahead::new(self.peers.clone(), shared.tenant.clone());
         loop {
             let height = shared.head().height + 1;
-            let nodes = self.ahead(height);
+            let nodes = having(&self.heads, height);
             if nodes.is_empty() {
                 return;
             }
-            if self.ahead(height + 1).is_empty() {
+            if having(&self.heads, height + 1).is_empty() {
                 // All of them are about to commit it.
                 let mut commits = shared.commits.subscribe();
                 if tokio::time::timeout(GRACE, commits.changed()).await.is_ok_and(|changed| changed.is_ok()) {
                     continue;
                 }
             }
-            let Some(fetched) = fetch::fetch(&self.peers, &shared.tenant, Asked::Decided(height), &nodes).await else {
+            let Some(fetched) = ahead.get(height, &self.heads).await else {
                 // They say so again if it is so.
                 self.heads.retain(|node, _| !nodes.contains(node));
                 return;
             };
-            let Fetched { manifest, block, certificate, from } = fetched;
+            let Fetched { manifest, block, certificate, from, memory: _memory } = fetched;
             let (done, answered) = oneshot::channel();
             let decided = Decided { height, manifest, block, certificate, done };
             if shared.mailbox.send(Message::Decided(decided)).await.is_err() {
@@ -133,7 +130,7 @@ impl Follower {
         } else {
             (head.saturating_add(rule.every().saturating_mul(BEHIND)), head + rule.every())
         };
-        let nodes = self.ahead(far);
+        let nodes = having(&self.heads, far);
         if nodes.is_empty() || Instant::now() < self.state_at {
             return;
         }

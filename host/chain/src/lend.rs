@@ -10,7 +10,7 @@ use subnode_sandbox::{Entry, HostFault, Occupancy, PoolReader, Pooled, StateRead
 use subnode_storage::{self as storage, StoreError, View};
 
 /// A view of the store as guests read it.
-pub(crate) struct ViewReader(pub(crate) View);
+pub struct ViewReader(pub View);
 
 fn table(table: Table) -> storage::Table {
     match table {

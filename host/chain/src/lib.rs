@@ -18,7 +18,8 @@
 //! |---|---|
 //! | consensus messages that wait | 256; then their senders wait |
 //! | transactions, notices | as many as fit the mailboxes; the rest is dropped, and comes again |
-//! | blocks fetched or held at once | 64, none unasked; each takes memory of the chain's |
+//! | blocks fetched or held at once | 64, none unasked, and 8 decided ones; each takes memory of the chain's |
+//! | how far ahead of this host's clock a proposed block may be | 15 s, or a second after its parent |
 //! | a module's log between two blocks | 64 MiB |
 //! | pieces of a state fetched at once | 16, of 512 KiB |
 //!
@@ -27,7 +28,7 @@
 mod actor;
 mod admission;
 mod agreement;
-mod bandwidth;
+mod ahead;
 mod blocks;
 mod chain;
 mod checker;
@@ -45,14 +46,17 @@ mod post;
 mod produce;
 mod query;
 mod shared;
+mod sources;
 mod state_sync;
 mod stats;
 mod subscription;
 mod time;
+mod traffic;
 
-pub use bandwidth::Bandwidth;
+pub use agreement::FUTURE_MS_MAX;
 pub use chain::{Chain, ChainOptions, ChainParts, Ended};
 pub use error::{OpenError, RpcError};
+pub use lend::ViewReader;
 pub use peers::{Boxed, Inbox, Joined, Network, PeerEvent, PeerTraffic, Peers};
 pub use query::{Begun, Reply, Session};
 pub use stats::ChainStats;
@@ -60,3 +64,4 @@ pub use subnode_chain_core::{CHECKPOINT_EVERY, PoolLimits};
 pub use subnode_sandbox::charged;
 pub use subscription::Notification;
 pub use time::TimeSource;
+pub use traffic::ClientTraffic;

@@ -3,6 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
+use subnode_scheduler::Bandwidth;
 use subnode_types::{NodeId, Purpose};
 
 /// A future of a trait object.
@@ -10,11 +11,11 @@ pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The network of a node.
 pub trait Network: Send + Sync {
-    /// Takes part in a chain, known by this key among all of the network, with so many bytes per second.
+    /// Takes part in a chain, known by this key among all of the network, with this bandwidth.
     ///
     /// # Errors
     /// Why not.
-    fn join(&self, chain: [u8; 32], members: &[NodeId], bytes_per_second: u64) -> Result<Joined, String>;
+    fn join(&self, chain: [u8; 32], members: &[NodeId], bandwidth: Arc<Bandwidth>) -> Result<Joined, String>;
 }
 
 /// A chain's part in the network. It leaves once both are dropped.

@@ -84,7 +84,10 @@ fn find(shared: &Shared, question: Question) -> Result<Option<Bytes>, StoreError
     })
 }
 
-fn block(shared: &Shared, asked: Asked) -> Result<Option<(Arc<Offered>, Vec<u8>)>, StoreError> {
+/// A block, and what shows that it was decided, if it was.
+type Shown = (Arc<Offered>, Vec<u8>);
+
+fn block(shared: &Shared, asked: Asked) -> Result<Option<Shown>, StoreError> {
     Ok(match asked {
         Asked::Candidate(id) => shared.offered(&id).map(|offered| (offered, Vec::new())),
         Asked::Decided(height) => blocks::decided(&shared.store, height)?.map(|(offered, certificate)| (Arc::new(offered), certificate)),

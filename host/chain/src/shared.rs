@@ -13,6 +13,7 @@ use subnode_chain_core::{
     wire::{self, Notice},
 };
 use subnode_sandbox::{Accounts, CallError, ChainStatus, HostFault, Limits, Module, QueryLent, RuntimeGuest, Shed, Tenant, border};
+use subnode_scheduler::Bandwidth;
 use subnode_signer::Voter;
 use subnode_storage::{ChainStore, Retention, View};
 use subnode_types::{BlockRef, ChainName, Purpose, Sealing, Validator};
@@ -21,7 +22,6 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use crate::{
     ChainOptions,
     admission::Submission,
-    bandwidth::Bandwidth,
     blocks::{BlockId, Offered},
     cursor::Cursors,
     lend::SharedPool,
@@ -30,6 +30,7 @@ use crate::{
     peers::Peers,
     stats::Counters,
     subscription::Subscriptions,
+    traffic::ClientTraffic,
 };
 
 /// Instances kept for the next query.
@@ -47,7 +48,8 @@ pub(crate) struct Shared {
     pub(crate) cursors: Arc<Cursors>,
     pub(crate) query_permits: Semaphore,
     pub(crate) queries_begun: AtomicU64,
-    pub(crate) bandwidth: Bandwidth,
+    pub(crate) bandwidth: Arc<Bandwidth>,
+    pub(crate) traffic: ClientTraffic,
     pub(crate) counters: Counters,
     pub(crate) paused: AtomicBool,
     /// Told from time to time: whoever has not worked since the last time gives its instance up.

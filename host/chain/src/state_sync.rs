@@ -4,8 +4,8 @@
 //! this chain had by then, and the state's bytes are checked piece by piece against the root in it. What is gathered is kept through a restart.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
 };
 
 use bytes::Bytes;
@@ -21,14 +21,17 @@ use tokio::task::JoinSet;
 use crate::{
     checker::Checker,
     fetch::{self, Fetched},
-    peers::{Boxed, Peers},
-    shared::Shared,
+    peers::Peers,
+    shared::{Shared, StateSync},
+    sources::Sources,
 };
 
 /// Pieces asked for at once, of all nodes together.
 const PIECES_AT_ONCE: usize = 16;
-/// Pieces written at once.
-const PIECES_WRITTEN: usize = 8;
+/// Pieces written at once, to a file of their own.
+const PIECES_WRITTEN: usize = 16;
+/// Pieces on their way or waiting to be written.
+const PIECES_HELD: usize = PIECES_AT_ONCE + PIECES_WRITTEN;
 /// Answers with links that one node may give for one state.
 const ANSWERS_MAX: usize = 256;
 
@@ -73,21 +76,22 @@ pub(crate) async fn gather(
     }
     let Some(Target { link, committees, root }) = target else { return Ok(None) };
     let height = link.summary.height;
-    let from = Sources { shared, peers, nodes: nodes.to_vec(), bad: Arc::default() };
-    let outline = from.outline(height, root).await?;
+    let sources = Sources::new(shared.name.clone(), peers.clone(), Purpose::Snapshot, nodes);
+    let transfer = Transfer { shared, sources, height };
+    let outline = transfer.outline(root).await?;
     let room = shared.store.limit_bytes();
     if outline.bytes > room {
         return Err(format!("the state has {} bytes, and the chain's slice of storage {room}; resize the chain", outline.bytes));
     }
-    tracing::info!(chain = %shared.name, height, bytes = outline.bytes, nodes = from.nodes.len(), "getting the state of a block");
+    tracing::info!(chain = %shared.name, height, bytes = outline.bytes, nodes = nodes.len(), "getting the state of a block");
     let asked = Asked::Decided(height);
-    let fetched = fetch::fetch(peers, &shared.tenant, asked, &from.nodes).await;
-    let Fetched { manifest, block, .. } = fetched.ok_or_else(|| format!("nobody has block {height}"))?;
+    let fetched = fetch::fetch(peers, &shared.tenant, asked, nodes).await;
+    let Fetched { manifest, block, memory: _memory, .. } = fetched.ok_or_else(|| format!("nobody has block {height}"))?;
     if Some(manifest.id()) != link.id() {
         return Err(format!("another block {height} than the one that was decided"));
     }
     let stage = shared.store.stage(root).map_err(|error| error.to_string())?;
-    let stage = from.pieces(height, &outline, stage).await?;
+    let stage = transfer.pieces(&outline, stage).await?;
     Ok(Some(Gathered { stage, link, block, committees }))
 }
 
@@ -137,77 +141,48 @@ async fn find_target(
     Ok(best)
 }
 
-/// Nodes that a state is got from.
-struct Sources<'a> {
+/// A state that is being got.
+struct Transfer<'a> {
     shared: &'a Arc<Shared>,
-    peers: &'a Arc<dyn Peers>,
-    nodes: Vec<NodeId>,
-    /// Those that answered with what it is not.
-    bad: Arc<Mutex<BTreeSet<NodeId>>>,
+    sources: Sources,
+    height: u64,
 }
 
-impl Sources<'_> {
-    /// Asks one node after the other, from the `first` on, until an answer is right.
-    fn ask<T: Send + 'static>(
-        &self,
-        first: usize,
-        question: Question,
-        right: impl Fn(&Bytes) -> Option<T> + Send + Sync + 'static,
-    ) -> Boxed<'static, Option<T>> {
-        let (peers, bad) = (self.peers.clone(), self.bad.clone());
-        let nodes: Vec<NodeId> = (0..self.nodes.len()).map(|index| self.nodes[(first + index) % self.nodes.len()]).collect();
-        let question = Bytes::from(wire::encode(&question));
-        let name = self.shared.name.clone();
-        Box::pin(async move {
-            for node in nodes {
-                if bad.lock().unwrap_or_else(PoisonError::into_inner).contains(&node) {
-                    continue;
-                }
-                let Ok(answer) = peers.ask(node, Purpose::Snapshot, question.clone()).await else { continue };
-                if let Some(found) = right(&answer) {
-                    return Some(found);
-                }
-                tracing::warn!(chain = %name, peer = %node, "a node sent what is not the state it was asked for: it is asked no more");
-                bad.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
-            }
-            None
-        })
-    }
-
-    async fn outline(&self, height: u64, root: [u8; 32]) -> Result<Outline, Refused> {
+impl Transfer<'_> {
+    async fn outline(&self, root: [u8; 32]) -> Result<Outline, Refused> {
         let right = move |answer: &Bytes| wire::decode::<Outline>(answer).filter(|outline| outline.is_sound() && outline.root() == root);
-        self.ask(0, Question::Outline(height), right).await.ok_or_else(|| format!("nobody has the outline of state {height}"))
+        let outline = self.sources.ask(0, &Question::Outline(self.height), right).await;
+        outline.ok_or_else(|| format!("nobody has the outline of state {}", self.height))
     }
 
-    async fn group(&self, height: u64, outline: &Outline, index: usize) -> Result<Vec<[u8; 32]>, Refused> {
+    async fn group(&self, outline: &Outline, index: usize) -> Result<Vec<[u8; 32]>, Refused> {
         let of = outline.clone();
-        let question = Question::Group(height, u32::try_from(index).unwrap_or(u32::MAX));
-        let group = self.ask(index, question, move |answer| of.group(index, answer)).await;
-        group.ok_or_else(|| format!("nobody has group {index} of state {height}"))
+        let question = Question::Group(self.height, u32::try_from(index).unwrap_or(u32::MAX));
+        let group = self.sources.ask(index, &question, move |answer| of.group(index, answer)).await;
+        group.ok_or_else(|| format!("nobody has group {index} of state {}", self.height))
     }
 
     /// All pieces that the stage lacks.
-    async fn pieces(&self, height: u64, outline: &Outline, mut stage: Stage) -> Result<Stage, Refused> {
-        let pieces = outline.pieces();
-        let memory = self.shared.tenant.lease((PIECES_AT_ONCE * PIECE_BYTES) as u64);
+    async fn pieces(&self, outline: &Outline, mut stage: Stage) -> Result<Stage, Refused> {
+        let (height, pieces) = (self.height, outline.pieces());
+        let memory = self.shared.tenant.lease((PIECES_HELD * PIECE_BYTES) as u64);
         let _memory = memory.map_err(|fault| fault.to_string())?;
-        let progress = &self.shared.state_sync;
-        progress.total.store(pieces, Ordering::Relaxed);
+        let progress = Progress::of(&self.shared.state_sync, pieces);
         let mut next = stage.next_piece();
         let mut group: Option<(usize, Vec<[u8; 32]>)> = None;
         let mut asking = JoinSet::new();
         let mut here: BTreeMap<u64, Bytes> = BTreeMap::new();
         while stage.next_piece() < pieces {
-            progress.here.store(stage.next_piece(), Ordering::Relaxed);
-            while asking.len() + here.len() < PIECES_AT_ONCE && next < pieces {
+            progress.reached(stage.next_piece());
+            while asking.len() < PIECES_AT_ONCE && asking.len() + here.len() < PIECES_HELD && next < pieces {
                 let (of, within) = (next / GROUP_PIECES as u64, next % GROUP_PIECES as u64);
                 let (of, within) = (usize::try_from(of).unwrap_or(usize::MAX), usize::try_from(within).unwrap_or(usize::MAX));
                 if group.as_ref().is_none_or(|(known, _)| *known != of) {
-                    group = Some((of, self.group(height, outline, of).await?));
+                    group = Some((of, self.group(outline, of).await?));
                 }
                 let hash = group.as_ref().and_then(|(_, hashes)| hashes.get(within).copied()).ok_or("a group that lacks a piece")?;
                 let right = move |answer: &Bytes| (piece_hash(answer) == hash).then(|| answer.clone());
-                let ask = self.ask(within, Question::Piece(height, next), right);
+                let ask = self.sources.ask(within, &Question::Piece(height, next), right);
                 let index = next;
                 asking.spawn(async move { (index, ask.await) });
                 next += 1;
@@ -224,7 +199,26 @@ impl Sources<'_> {
                 stage.append(&some).await.map_err(|error| error.to_string())?;
             }
         }
-        progress.here.store(pieces, Ordering::Relaxed);
         Ok(stage)
+    }
+}
+
+/// What the chain's figures show of a state that is being got, for as long as it is.
+struct Progress<'a>(&'a StateSync);
+
+impl<'a> Progress<'a> {
+    fn of(shown: &'a StateSync, pieces: u64) -> Self {
+        shown.total.store(pieces, Ordering::Relaxed);
+        Self(shown)
+    }
+
+    fn reached(&self, pieces: u64) {
+        self.0.here.store(pieces, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.0.total.store(0, Ordering::Relaxed);
     }
 }

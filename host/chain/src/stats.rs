@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use subnode_sandbox::{CallError, ConsensusGuest};
 use subnode_scheduler::Usage;
 use subnode_types::BlockRef;
 
@@ -19,18 +20,26 @@ pub(crate) struct Counters {
     pub(crate) evidence: AtomicU64,
     pub(crate) guest_faults: AtomicU64,
     pub(crate) host_faults: AtomicU64,
+    pub(crate) consensus_fuel_max: AtomicU64,
+    pub(crate) consensus_bytes_max: AtomicU64,
     pub(crate) transactions_shed: AtomicU64,
     pub(crate) transactions_admitted: AtomicU64,
     pub(crate) transactions_refused: AtomicU64,
 }
 
 impl Counters {
-    pub(crate) fn fault(&self, error: &subnode_sandbox::CallError) {
+    pub(crate) fn fault(&self, error: &CallError) {
         let counter = match error {
-            subnode_sandbox::CallError::Guest(_) => &self.guest_faults,
-            subnode_sandbox::CallError::Host(_) => &self.host_faults,
+            CallError::Guest(_) => &self.guest_faults,
+            CallError::Host(_) => &self.host_faults,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// After a call of the consensus module.
+    pub(crate) fn profile(&self, consensus: &mut ConsensusGuest) {
+        self.consensus_fuel_max.fetch_max(consensus.take_fuel_burnt(), Ordering::Relaxed);
+        self.consensus_bytes_max.fetch_max(consensus.memory_bytes() as u64, Ordering::Relaxed);
     }
 }
 
@@ -55,6 +64,8 @@ pub struct ChainStats {
     pub late_us_max: u64,
     /// CPU time, fuel and turns.
     pub usage: Usage,
+    /// Most fuel that a call of the consensus module burnt, and most memory that it had.
+    pub consensus_max: (u64, u64),
     /// Memory in use, and the slice.
     pub memory_bytes: (u64, u64),
     /// Live bytes of its tables, and the slice.
@@ -114,11 +125,12 @@ impl ChainStats {
             late_us: count(&counters.late_us),
             late_us_max: count(&counters.late_us_max),
             usage: shared.tenant.share().usage(),
+            consensus_max: (count(&counters.consensus_fuel_max), count(&counters.consensus_bytes_max)),
             memory_bytes: (memory.used(), memory.limit()),
             storage_bytes: (shared.store.live_bytes(), shared.store.limit_bytes()),
             state_sync: shared.state_sync.pieces(),
             full: shared.store.full().is_some(),
-            traffic_bytes: shared.bandwidth.totals(),
+            traffic_bytes: shared.traffic.totals(),
             pool,
             pool_bytes,
             transactions_admitted: count(&counters.transactions_admitted),

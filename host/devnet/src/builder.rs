@@ -8,7 +8,7 @@ use std::{
 };
 
 use alloy::primitives::{U256, utils::parse_ether};
-use subnode_chain::{CHECKPOINT_EVERY, ChainOptions, PoolLimits, TimeSource};
+use subnode_chain::{CHECKPOINT_EVERY, ChainOptions, FUTURE_MS_MAX, PoolLimits, TimeSource};
 use subnode_node::{ChainSetup, Node, NodeError};
 use subnode_sandbox::{Limits, Module, ModuleError, Sandbox, SandboxError, SandboxOptions};
 use subnode_storage::{MemoryStore, Retention};
@@ -60,6 +60,7 @@ pub fn default_options(sealing: Sealing, time: TimeSource) -> ChainOptions {
         bandwidth_bytes: u64::MAX,
         idle_memory_bytes: 16 << 20,
         checkpoint_every: CHECKPOINT_EVERY,
+        future_ms_max: FUTURE_MS_MAX,
         silent: false,
         seed: None,
         version: concat!("subnode/", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -4,14 +4,13 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use subnode_scheduler::TokenBucket;
+use subnode_scheduler::Bandwidth;
 use subnode_types::{NodeId, Purpose};
 use tokio::sync::{mpsc, oneshot};
 
@@ -69,8 +68,7 @@ pub(crate) struct Chain {
     members: Mutex<BTreeMap<NodeId, Option<SocketAddr>>>,
     frames: [mpsc::Sender<Received>; 4],
     requests: mpsc::Sender<Request>,
-    bucket: Mutex<TokenBucket>,
-    started: Instant,
+    bandwidth: Arc<Bandwidth>,
     sent_bytes: AtomicU64,
     received_bytes: AtomicU64,
     dropped_frames: AtomicU64,
@@ -115,7 +113,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Chain {
-    pub(crate) fn new(key: ChainKey, members: BTreeMap<NodeId, Option<SocketAddr>>, bytes_per_second: u64) -> (Self, Inbox) {
+    pub(crate) fn new(key: ChainKey, members: BTreeMap<NodeId, Option<SocketAddr>>, bandwidth: Arc<Bandwidth>) -> (Self, Inbox) {
         let [(consensus, of_consensus), (transactions, of_transactions), (blocks, of_blocks), (snapshot, of_snapshot)] =
             WAITING.map(mpsc::channel);
         let (requests, questions) = mpsc::channel(REQUESTS_WAITING);
@@ -124,8 +122,7 @@ impl Chain {
             members: Mutex::new(members),
             frames: [consensus, transactions, blocks, snapshot],
             requests,
-            bucket: Mutex::new(TokenBucket::new(bytes_per_second, Duration::ZERO)),
-            started: Instant::now(),
+            bandwidth,
             sent_bytes: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
             dropped_frames: AtomicU64::new(0),
@@ -145,17 +142,13 @@ impl Chain {
         lock(&self.members).contains_key(&node)
     }
 
-    pub(crate) fn set_bandwidth(&self, bytes_per_second: u64) {
-        lock(&self.bucket).set_rate(bytes_per_second, self.started.elapsed());
-    }
-
     /// Waits until the chain may send or receive more. Its consensus does not wait, and is charged all the same: the rest waits for it.
     pub(crate) async fn may_pass(&self, purpose: Purpose) {
         if purpose == Purpose::Consensus {
             return;
         }
         loop {
-            let debt = lock(&self.bucket).debt(self.started.elapsed());
+            let debt = self.bandwidth.debt();
             if debt.is_zero() {
                 return;
             }
@@ -163,17 +156,13 @@ impl Chain {
         }
     }
 
-    fn charge(&self, bytes: usize) {
-        lock(&self.bucket).spend(bytes as u64, self.started.elapsed());
-    }
-
     pub(crate) fn sent(&self, bytes: usize) {
-        self.charge(bytes);
+        self.bandwidth.spend(bytes);
         self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn received(&self, bytes: usize) {
-        self.charge(bytes);
+        self.bandwidth.spend(bytes);
         self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 

@@ -26,11 +26,6 @@ impl Membership {
         self.shared.reconcile();
     }
 
-    /// Changes how many bytes per second it may send and receive.
-    pub fn set_bandwidth(&self, bytes_per_second: u64) {
-        self.chain.set_bandwidth(bytes_per_second);
-    }
-
     /// Connected nodes that have the chain.
     #[must_use]
     pub fn connected(&self) -> Vec<NodeId> {

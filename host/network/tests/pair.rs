@@ -1,16 +1,20 @@
 //! Real endpoints on loopback.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use subnode_network::{
     ChainKey, Inbox, Incoming, Membership, Network, NetworkOptions, NodeId, NodeKey, Purpose, RequestError, SendError, frame_bytes_max,
 };
+use subnode_scheduler::Bandwidth;
 
-const UNLIMITED: u64 = 1 << 40;
 /// What takes longer does not happen.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+fn unlimited() -> Arc<Bandwidth> {
+    Arc::new(Bandwidth::new(1 << 40))
+}
 
 fn key(seed: u8) -> NodeKey {
     NodeKey::from_secret([seed; 32]).unwrap()
@@ -50,8 +54,13 @@ async fn frame(inbox: &mut Inbox) -> (NodeId, Purpose, Bytes) {
 
 /// Two nodes that share a chain and are connected.
 async fn pair(first: &Network, second: &Network, index: u8) -> [(Membership, Inbox); 2] {
+    pair_at(first, second, index, unlimited()).await
+}
+
+/// The same where the first has so much bandwidth.
+async fn pair_at(first: &Network, second: &Network, index: u8, bandwidth: Arc<Bandwidth>) -> [(Membership, Inbox); 2] {
     let members = members(&[first, second]);
-    let both = [first, second].map(|node| node.join(chain(index), members.clone(), UNLIMITED).unwrap());
+    let both = [(first, bandwidth), (second, unlimited())].map(|(node, its)| node.join(chain(index), members.clone(), its).unwrap());
     eventually("connected", || both.iter().all(|(membership, _)| membership.connected().len() == 1)).await;
     both
 }
@@ -116,8 +125,7 @@ async fn a_chain_that_does_not_read_stops_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_keeps_to_its_slice_and_its_consensus_does_not_wait() {
     let (first, second) = (open(1), open(2));
-    let [(here, _inbox), (_there, mut inbox)] = pair(&first, &second, 1).await;
-    here.set_bandwidth(1 << 20);
+    let [(here, _inbox), (_there, mut inbox)] = pair_at(&first, &second, 1, Arc::new(Bandwidth::new(1 << 20))).await;
     let piece = Bytes::from(vec![1; 1 << 20]);
     for _ in 0..3 {
         here.send(second.id(), Purpose::Snapshot, piece.clone()).unwrap();
@@ -141,8 +149,8 @@ async fn nodes_find_each_other_again_and_hear_of_chains_that_come_and_go() {
     drop(there);
     eventually("the chain has left", || here.connected().is_empty()).await;
     assert_eq!(here.send(second.id(), Purpose::Blocks, Bytes::new()), Err(SendError::NotConnected));
-    let (again, mut inbox) = second.join(chain(1), members(&[&first, &second]), UNLIMITED).unwrap();
-    assert!(second.join(chain(1), BTreeMap::new(), UNLIMITED).is_err());
+    let (again, mut inbox) = second.join(chain(1), members(&[&first, &second]), unlimited()).unwrap();
+    assert!(second.join(chain(1), BTreeMap::new(), unlimited()).is_err());
     eventually("the chain is back", || here.connected().len() == 1).await;
     here.send(second.id(), Purpose::Blocks, Bytes::from_static(b"1")).unwrap();
     assert_eq!(frame(&mut inbox).await.2, "1");
@@ -159,7 +167,7 @@ async fn nodes_find_each_other_again_and_hear_of_chains_that_come_and_go() {
     .await;
     let second = opened.unwrap();
     // It does not know where the first is, and is called.
-    let (_again, mut inbox) = second.join(chain(1), [(first.id(), None)].into(), UNLIMITED).unwrap();
+    let (_again, mut inbox) = second.join(chain(1), [(first.id(), None)].into(), unlimited()).unwrap();
     eventually("called again", || here.connected().len() == 1).await;
     here.send(second.id(), Purpose::Blocks, Bytes::from_static(b"2")).unwrap();
     assert_eq!(frame(&mut inbox).await.2, "2");
@@ -168,11 +176,11 @@ async fn nodes_find_each_other_again_and_hear_of_chains_that_come_and_go() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_at_the_address_of_another_is_not_taken_for_it() {
     let (first, impostor) = (open(1), open(3));
-    let (membership, _inbox) = first.join(chain(1), [(key(2).id(), Some(impostor.address().unwrap()))].into(), UNLIMITED).unwrap();
-    let (_theirs, _their_inbox) = impostor.join(chain(1), BTreeMap::new(), UNLIMITED).unwrap();
+    let (membership, _inbox) = first.join(chain(1), [(key(2).id(), Some(impostor.address().unwrap()))].into(), unlimited()).unwrap();
+    let (_theirs, _their_inbox) = impostor.join(chain(1), BTreeMap::new(), unlimited()).unwrap();
     // One that is who it should be is connected meanwhile; the impostor was called before.
     let second = open(4);
-    let (_other, _other_inbox) = second.join(chain(1), members(&[&first]), UNLIMITED).unwrap();
+    let (_other, _other_inbox) = second.join(chain(1), members(&[&first]), unlimited()).unwrap();
     eventually("the honest one", || membership.connected() == [second.id()]).await;
     assert!(impostor.peers().is_empty());
 }
@@ -181,10 +189,10 @@ async fn a_node_at_the_address_of_another_is_not_taken_for_it() {
 async fn nodes_of_other_networks_do_not_talk() {
     let (first, other) = (open(1), open_at(2, ([127, 0, 0, 1], 0).into(), "other"));
     let all = members(&[&first, &other]);
-    let _first = first.join(chain(1), all.clone(), UNLIMITED).unwrap();
-    let _other = other.join(chain(1), all, UNLIMITED).unwrap();
+    let _first = first.join(chain(1), all.clone(), unlimited()).unwrap();
+    let _other = other.join(chain(1), all, unlimited()).unwrap();
     let third = open(3);
-    let (membership, _inbox) = third.join(chain(1), members(&[&first, &other]), UNLIMITED).unwrap();
+    let (membership, _inbox) = third.join(chain(1), members(&[&first, &other]), unlimited()).unwrap();
     eventually("those of one network", || membership.connected() == [first.id()]).await;
     assert!(other.peers().is_empty());
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use subnode_chain::{Boxed, Inbox, Joined, Network, PeerEvent, PeerTraffic, Peers};
 use subnode_network::{ChainKey, Incoming, Membership, PeerInfo, Traffic};
+use subnode_scheduler::Bandwidth;
 use subnode_types::{NodeId, Purpose};
 
 /// How a node takes part in a network.
@@ -47,9 +48,9 @@ fn located(addresses: &BTreeMap<NodeId, SocketAddr>, members: &[NodeId]) -> BTre
 }
 
 impl Network for Overlay {
-    fn join(&self, chain: [u8; 32], members: &[NodeId], bytes_per_second: u64) -> Result<Joined, String> {
+    fn join(&self, chain: [u8; 32], members: &[NodeId], bandwidth: Arc<Bandwidth>) -> Result<Joined, String> {
         let members = located(&self.addresses, members);
-        let (membership, inbox) = self.network.join(ChainKey(chain), members, bytes_per_second).map_err(|error| error.to_string())?;
+        let (membership, inbox) = self.network.join(ChainKey(chain), members, bandwidth).map_err(|error| error.to_string())?;
         let peers = Arc::new(Neighbours { membership, addresses: self.addresses.clone() });
         Ok(Joined { peers, inbox: Box::new(Mailbox(inbox)) })
     }

@@ -117,12 +117,12 @@ async fn respond(app: App, chain: Result<Chain, Option<String>>, request: Reques
 
 async fn answer(app: &App, chain: &Chain, body: &Bytes) -> Response {
     // Before it takes a place that other chains' clients could have.
-    chain.bandwidth().receive(body.len()).await;
+    chain.traffic().receive(body.len()).await;
     // The semaphore is never closed.
     let _permit = app.requests.acquire().await;
     match charged(chain.tenant(), framing::answer(chain, body, None, &app.limits)).await {
         Some(answer) => {
-            chain.bandwidth().send(answer.len());
+            chain.traffic().send(answer.len());
             json(StatusCode::OK, answer)
         }
         None => Body::empty().into_response(),

@@ -22,7 +22,7 @@ pub(crate) async fn run(mut socket: WebSocket, chain: Chain, limits: RpcLimits, 
             },
             Some(notification) = notifications.recv() => {
                 let told = framing::notification(&notification);
-                chain.bandwidth().send(told.len());
+                chain.traffic().send(told.len());
                 text(told)
             }
             received = socket.recv(), if calls.len() < limits.calls_per_socket => {
@@ -34,9 +34,9 @@ pub(crate) async fn run(mut socket: WebSocket, chain: Chain, limits: RpcLimits, 
                 };
                 let (chain, session) = (&chain, &session);
                 calls.push(async move {
-                    chain.bandwidth().receive(body.len()).await;
+                    chain.traffic().receive(body.len()).await;
                     let answer = charged(chain.tenant(), framing::answer(chain, &body, Some(session), &limits)).await;
-                    answer.inspect(|answer| chain.bandwidth().send(answer.len()))
+                    answer.inspect(|answer| chain.traffic().send(answer.len()))
                 });
                 continue;
             }

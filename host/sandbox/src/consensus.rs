@@ -85,6 +85,17 @@ impl ConsensusGuest {
         bounded(effects.await?)
     }
 
+    /// Fuel burnt since the last time this was asked.
+    pub fn take_fuel_burnt(&mut self) -> u64 {
+        self.0.take_fuel_burnt()
+    }
+
+    /// Linear memory it uses.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.0.memory_bytes()
+    }
+
     /// Whether a certificate shows that a committee decided on a block, or why it does not. Also asked of instances that were not started.
     ///
     /// # Errors

@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 /// Bytes per second, with one second's worth at once.
 ///
@@ -49,6 +52,43 @@ impl TokenBucket {
     pub fn set_rate(&mut self, per_second: u64, now: Duration) {
         self.fill(now);
         self.per_second = per_second;
+    }
+}
+
+/// A chain's bytes per second, spent by all that sends and receives for it: clients' requests and answers, and what goes between nodes.
+#[derive(Debug)]
+pub struct Bandwidth {
+    bucket: Mutex<TokenBucket>,
+    since: Instant,
+}
+
+impl Bandwidth {
+    /// At this rate from now on.
+    #[must_use]
+    pub fn new(per_second: u64) -> Self {
+        Self { bucket: Mutex::new(TokenBucket::new(per_second, Duration::ZERO)), since: Instant::now() }
+    }
+
+    fn bucket(&self) -> (MutexGuard<'_, TokenBucket>, Duration) {
+        (self.bucket.lock().unwrap_or_else(PoisonError::into_inner), self.since.elapsed())
+    }
+
+    /// Spends bytes.
+    pub fn spend(&self, bytes: usize) {
+        let (mut bucket, now) = self.bucket();
+        bucket.spend(bytes as u64, now);
+    }
+
+    /// How long until there is no debt. Others may spend meanwhile: ask again then.
+    pub fn debt(&self) -> Duration {
+        let (mut bucket, now) = self.bucket();
+        bucket.debt(now)
+    }
+
+    /// Changes the rate. What is owed stays owed.
+    pub fn set_rate(&self, per_second: u64) {
+        let (mut bucket, now) = self.bucket();
+        bucket.set_rate(per_second, now);
     }
 }
 

@@ -4,14 +4,14 @@
 //!   anyone's, a busy one's is not. A chain that used less than its share has its turns at once, on the thread that asks; the others'
 //!   turns are done by workers, one per core, which can be made to give way to all else.
 //! * [`Quota`]: bytes taken and given back under a limit that can be moved.
-//! * [`TokenBucket`]: bytes per second.
+//! * [`TokenBucket`]: bytes per second; [`Bandwidth`]: those of a chain, by the machine's clock.
 //! * [`Ledger`]: slices granted out of a node's capacity.
 //!
 //! The currency of the cores is nanoseconds of CPU time, not fuel: one unit of fuel takes 0.2 to 1.2 ns depending on the
 //! instruction, so equal fuel is not equal time, and what the host does in a guest's stead burns time as well. Fuel bounds calls
 //! and says how often they yield.
 //!
-//! Not here: what a turn is (`sandbox`), clocks: the caller passes times.
+//! Not here: what a turn is (`sandbox`); clocks, but for [`Bandwidth`]: the caller passes times.
 
 mod bucket;
 mod cores;
@@ -20,7 +20,7 @@ mod ledger;
 mod quota;
 mod workers;
 
-pub use bucket::TokenBucket;
+pub use bucket::{Bandwidth, TokenBucket};
 pub use cores::{Cores, Place, Share, Turn, Usage, Work};
 pub use ledger::{Capacity, Grant, Ledger, Refused, SliceRequest};
 pub use quota::{Quota, QuotaFull};

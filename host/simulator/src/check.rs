@@ -37,10 +37,33 @@ pub struct ConsensusCheck {
     pub single: bool,
 }
 
+/// What a module took at most.
+#[derive(Default)]
+pub(crate) struct Profile {
+    fuel: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Profile {
+    pub(crate) fn add(&self, (fuel, bytes): (u64, u64)) {
+        self.fuel.fetch_max(fuel, Ordering::Relaxed);
+        self.bytes.fetch_max(bytes, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (fuel, bytes) = (self.fuel.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        write!(f, "{fuel} units of fuel in a call at most, {} KiB of memory", bytes >> 10)
+    }
+}
+
 /// Tries a consensus module in committees, calm and troubled, and tells of each scenario as it ends.
 pub fn check_consensus(modules: &Modules, check: ConsensusCheck, mut done: impl FnMut(Scenario)) {
     let seeds = 0..check.seeds.get();
     let mut tell = |name, outcome| done(Scenario { name, outcome });
+    let profile = Profile::default();
+    let all = |seeds, plan: &(dyn Fn(u64) -> Plan + Sync)| all(seeds, plan, &profile);
     let alone = Plan { powers: if check.single { Vec::new() } else { vec![1] }, ..Plan::calm(1, modules.clone()) };
     tell("a chain of one node", run(0, alone.clone()).map(|report| format!("{} blocks", report.height)));
     let troubled = |seed| {
@@ -54,7 +77,8 @@ pub fn check_consensus(modules: &Modules, check: ConsensusCheck, mut done: impl 
             .map(|frames| format!("the same to the bit, over {frames} messages")),
     );
     if check.single {
-        tell("crashes", all(seeds, troubled));
+        tell("crashes", all(seeds, &troubled));
+        tell("profile", Ok(profile.to_string()));
         return;
     }
     tell(
@@ -64,8 +88,8 @@ pub fn check_consensus(modules: &Modules, check: ConsensusCheck, mut done: impl 
             format!("{} blocks; for each {} messages of {} bytes in all", report.height, frames / report.height, bytes / report.height)
         }),
     );
-    tell("loss, delay, crashes, partitions, slow disks, wrong clocks", all(seeds.clone(), troubled));
-    let beside = |bad: Bad| all(seeds.clone(), |seed| Plan::beside(bad, seed, modules.clone()));
+    tell("loss, delay, crashes, partitions, slow disks, wrong clocks", all(seeds.clone(), &troubled));
+    let beside = |bad: Bad| all(seeds.clone(), &|seed| Plan::beside(bad, seed, modules.clone()));
     tell("beside a member that sends nonsense, halves and repetitions", beside(Bad::Tampers(|member| Box::new(Flooder::new(member)))));
     if check.byzantine {
         tell("beside a member that says nothing to half of the others", beside(Bad::Tampers(|_| Box::new(Withholder))));
@@ -75,7 +99,9 @@ pub fn check_consensus(modules: &Modules, check: ConsensusCheck, mut done: impl 
         );
         tell("beside a member that forgets what it signed", beside(Bad::Forgets));
         tell("beside a member that says two things of everything", beside(Bad::Twins));
+        tell("beside a member whose clock is an hour ahead", beside(Bad::Hurries));
     }
+    tell("profile", Ok(profile.to_string()));
 }
 
 fn same_twice(seed: u64, plan: &Plan) -> Result<Report, String> {
@@ -89,10 +115,11 @@ fn same_twice(seed: u64, plan: &Plan) -> Result<Report, String> {
 }
 
 /// All seeds of a plan.
-fn all(seeds: std::ops::Range<u64>, plan: impl Fn(u64) -> Plan + Sync) -> Result<String, String> {
+fn all(seeds: std::ops::Range<u64>, plan: impl Fn(u64) -> Plan + Sync, profile: &Profile) -> Result<String, String> {
     let (blocks, renewed) = (AtomicU64::new(0), AtomicU64::new(0));
     let runs = seeds.end - seeds.start;
     let failed = run_all(seeds, plan, |_, report| {
+        profile.add(report.consensus_max);
         blocks.fetch_add(report.height, Ordering::Relaxed);
         renewed.fetch_add(report.renewed, Ordering::Relaxed);
     });

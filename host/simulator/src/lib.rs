@@ -27,7 +27,7 @@ use std::{
 
 pub use check::{ConsensusCheck, Scenario, check_consensus};
 pub use link::Weather;
-pub use members::{Bad, Flooder, Honest, LyingSyncPeer, Member, Tamper, Withholder};
+pub use members::{Bad, Flooder, LyingSyncPeer, Member, Tamper, Withholder};
 pub use plan::{Modules, Plan};
 pub use runtime::{RuntimeCheck, check_runtime};
 
@@ -44,6 +44,8 @@ pub struct Report {
     pub evidence: u64,
     /// Consensus frames that were carried, and their bytes.
     pub frames: (u64, u64),
+    /// Most fuel that a call of the consensus module burnt, and most memory that it had.
+    pub consensus_max: (u64, u64),
 }
 
 /// Runs a plan; the error is what did not hold.

@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use subnode_chain::{Boxed, Inbox, Joined, Network, PeerEvent, PeerTraffic, Peers};
+use subnode_scheduler::Bandwidth;
 use subnode_types::{NodeId, Purpose};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -194,7 +195,7 @@ struct Port {
 }
 
 impl Network for Port {
-    fn join(&self, chain: [u8; 32], _members: &[NodeId], _bytes_per_second: u64) -> Result<Joined, String> {
+    fn join(&self, chain: [u8; 32], _members: &[NodeId], _bandwidth: Arc<Bandwidth>) -> Result<Joined, String> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut state = self.links.state();
         state.nodes.insert(self.address, sender);

@@ -32,6 +32,8 @@ pub enum Bad {
     /// It runs twice, with one key and two disks, each side for half of the others: whatever a protocol has, it says two things of it (Bano et al., "Twins: BFT
     /// Systems Made Robust", 2020).
     Twins,
+    /// Its clock is an hour ahead.
+    Hurries,
 }
 
 impl fmt::Debug for Bad {
@@ -40,6 +42,7 @@ impl fmt::Debug for Bad {
             Self::Tampers(_) => "Tampers",
             Self::Forgets => "Forgets",
             Self::Twins => "Twins",
+            Self::Hurries => "Hurries",
         })
     }
 }
@@ -62,11 +65,6 @@ pub trait Tamper: Send {
     /// Overhears an answer of another node's.
     fn overhear(&mut self, _answer: &Bytes) {}
 }
-
-/// Changes nothing.
-pub struct Honest;
-
-impl Tamper for Honest {}
 
 /// Tells half of the others nothing, and gives nobody a block.
 pub struct Withholder;

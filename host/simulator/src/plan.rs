@@ -1,4 +1,5 @@
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use subnode_chain::FUTURE_MS_MAX;
 use subnode_sandbox::Module;
 
 use crate::{Bad, Weather};
@@ -29,6 +30,8 @@ pub struct Plan {
     pub disk_ms: u64,
     /// How far clocks are apart.
     pub skew_ms: u64,
+    /// How far ahead of its clock a node takes a block.
+    pub future_ms_max: u64,
     /// The consensus module's configuration.
     pub config: &'static str,
     /// How the first member breaks the rules.
@@ -63,6 +66,7 @@ impl Plan {
             partitions,
             disk_ms,
             skew_ms,
+            future_ms_max: FUTURE_MS_MAX,
             config,
             bad: None,
             late,

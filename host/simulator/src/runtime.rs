@@ -2,14 +2,12 @@
 
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
 use std::sync::Arc;
-use subnode_sandbox::{
-    Attributes, Built, CallError, Entry, HostFault, Lent, Limits, Module, Outcome, RuntimeGuest, StateReader, Table, Tenant, Unavailable,
-    border,
-};
-use subnode_storage::{Batch, ChainStore, Head, MemoryStore, Retention, Store, StoreError, View, Write};
+use subnode_chain::ViewReader;
+use subnode_sandbox::{Attributes, Built, CallError, Lent, Limits, Module, Outcome, RuntimeGuest, Tenant, border};
+use subnode_storage::{Batch, ChainStore, Head, MemoryStore, Retention, Store, Table, Write};
 use subnode_types::BlockRef;
 
-use crate::Scenario;
+use crate::{Scenario, check::Profile};
 
 /// Blocks that are built.
 const BLOCKS: u64 = 10;
@@ -29,43 +27,13 @@ pub struct RuntimeCheck {
     pub seed: u64,
 }
 
-struct Reader(View);
-
-impl StateReader for Reader {
-    fn read(&self, from: Table, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<(), HostFault> {
-        self.0.read(table(from), key, found).map_err(fault)
-    }
-
-    fn scan(&self, from: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, HostFault> {
-        let rows = self.0.scan(table(from), start, end, limit).map_err(fault)?;
-        Ok(rows.into_iter().map(|row| Entry { key: row.key, value: row.value }).collect())
-    }
-
-    fn seek(&mut self, _height: u64) -> Result<Result<(), Unavailable>, HostFault> {
-        Ok(Err(Unavailable { oldest: 0, newest: 0 }))
-    }
-}
-
-fn fault(error: StoreError) -> HostFault {
-    HostFault::Storage(error.to_string())
-}
-
-fn table(table: Table) -> subnode_storage::Table {
-    match table {
-        Table::State => subnode_storage::Table::State,
-        Table::Index => subnode_storage::Table::Index,
-        Table::Block => subnode_storage::Table::Block,
-    }
-}
-
 /// A chain that is tried.
 struct Trial {
     module: Module,
     tenant: Tenant,
     limits: Limits,
     store: Arc<ChainStore>,
-    fuel_max: u64,
-    memory_max: usize,
+    profile: Profile,
 }
 
 /// Tries a runtime module, and tells of each scenario as it ends.
@@ -77,7 +45,7 @@ pub fn check_runtime(module: &Module, check: &RuntimeCheck, mut done: impl FnMut
     let name: subnode_types::ChainName = "checked".parse().map_err(|error| format!("{error}"))?;
     let store = MemoryStore::default().open(&name, Retention::Last(16)).map_err(|error| error.to_string())?;
     let (tenant, limits) = (Tenant::alone(name), check.limits);
-    let mut trial = Trial { module: module.clone(), tenant, limits, store, fuel_max: 0, memory_max: 0 };
+    let trial = Trial { module: module.clone(), tenant, limits, store, profile: Profile::default() };
     runtime.block_on(async {
         let mut tell = |name, outcome: Result<String, String>| {
             let good = outcome.is_ok();
@@ -99,8 +67,7 @@ pub fn check_runtime(module: &Module, check: &RuntimeCheck, mut done: impl FnMut
         let Ok((parent, last)) = blocks else { return };
         tell("blocks with damage get a verdict and no trap", trial.damaged(&parent, &last, check.seed).await);
         tell("transactions and calls that are junk are refused", trial.junk(&parent, check.seed).await);
-        let profile = format!("{} units of fuel in a call at most, {} KiB of memory", trial.fuel_max, trial.memory_max >> 10);
-        tell("profile", Ok(profile));
+        tell("profile", Ok(trial.profile.to_string()));
     });
     Ok(())
 }
@@ -116,15 +83,14 @@ impl Trial {
     }
 
     fn lent(&self) -> Lent {
-        Lent { state: Box::new(Reader(self.store.view())), pool: None, query: None }
+        Lent { state: Box::new(ViewReader(self.store.view())), pool: None, query: None }
     }
 
-    fn profile(&mut self, guest: &mut RuntimeGuest) {
-        self.fuel_max = self.fuel_max.max(guest.take_fuel_burnt());
-        self.memory_max = self.memory_max.max(guest.memory_bytes());
+    fn profile(&self, guest: &mut RuntimeGuest) {
+        self.profile.add((guest.take_fuel_burnt(), guest.memory_bytes() as u64));
     }
 
-    async fn genesis(&mut self, spec: &[u8]) -> Result<BlockRef, String> {
+    async fn genesis(&self, spec: &[u8]) -> Result<BlockRef, String> {
         let mut built = Vec::new();
         for _ in 0..2 {
             let mut guest = self.guest().await?;
@@ -138,7 +104,7 @@ impl Trial {
     }
 
     /// Builds, executes and commits some blocks. The last is not committed: its parent and its bytes.
-    async fn blocks(&mut self, genesis: BlockRef) -> Result<(BlockRef, Vec<u8>), String> {
+    async fn blocks(&self, genesis: BlockRef) -> Result<(BlockRef, Vec<u8>), String> {
         let mut parent = genesis;
         for number in 1..=BLOCKS {
             let attributes =
@@ -176,7 +142,7 @@ impl Trial {
 
     async fn commit(&self, built: Built) -> Result<BlockRef, String> {
         let head = border::block_ref(&built.outcome);
-        let writes = [(subnode_storage::Table::State, built.outcome.state), (subnode_storage::Table::Index, built.outcome.index)];
+        let writes = [(Table::State, built.outcome.state), (Table::Index, built.outcome.index)];
         let writes = writes
             .into_iter()
             .flat_map(|(table, changes)| changes.into_iter().map(move |change| Write { table, key: change.key, value: change.value }));
@@ -185,7 +151,7 @@ impl Trial {
         Ok(head)
     }
 
-    async fn damaged(&mut self, parent: &BlockRef, block: &[u8], seed: u64) -> Result<String, String> {
+    async fn damaged(&self, parent: &BlockRef, block: &[u8], seed: u64) -> Result<String, String> {
         let mut random = StdRng::seed_from_u64(seed);
         let mut invalid = 0;
         for _ in 0..DAMAGED {
@@ -209,7 +175,7 @@ impl Trial {
         Ok(format!("{DAMAGED} blocks, {invalid} of them invalid"))
     }
 
-    async fn junk(&mut self, head: &BlockRef, seed: u64) -> Result<String, String> {
+    async fn junk(&self, head: &BlockRef, seed: u64) -> Result<String, String> {
         let mut random = StdRng::seed_from_u64(seed ^ 1);
         let mut transactions = vec![Vec::new(), vec![0]];
         for _ in 0..62 {

@@ -12,11 +12,11 @@ use std::{
 use ed25519_dalek::{Signer, SigningKey};
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::json;
-use subnode_chain::{Chain, ChainOptions, ChainParts, Ended, Reply, TimeSource};
+use subnode_chain::{Chain, ChainOptions, ChainParts, ChainStats, Ended, FUTURE_MS_MAX, Reply, TimeSource};
 use subnode_devnet::{Signers, default_options};
 use subnode_sandbox::Tenant;
 use subnode_storage::{ChainStore, Entry, MemoryStore, Retention, Store, Table, Write};
-use subnode_types::{ChainName, NodeId, Sealing};
+use subnode_types::{BlockRef, ChainName, NodeId, Sealing};
 use tokio::time::Instant;
 
 use crate::{
@@ -32,8 +32,12 @@ const BLOCKS_THEN: u64 = 3;
 const CHECKPOINT_EVERY: u64 = 4;
 /// When simulated time begins.
 const EPOCH_MS: u64 = 1_700_000_000_000;
+/// How far ahead the clock of a member is that hurries.
+const HURRY_MS: u64 = 3_600_000;
 /// Real time is not what passes here.
 const NEVER: Duration = Duration::from_secs(1_000_000);
+/// Of a call of the consensus module, a tenth of what a node grants: no honest one comes near it, and one that loops is found in seconds.
+const CALL_FUEL: u64 = 5_000_000_000;
 /// Rows of `kv` that are compared: a run writes a few.
 const ROWS: usize = 1_000;
 
@@ -63,6 +67,7 @@ pub(crate) struct World {
     /// How often a node took the state of a later block.
     renewed: u64,
     evidence: u64,
+    consensus_max: (u64, u64),
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -100,11 +105,12 @@ impl World {
                 shown: 0,
             });
         }
-        let first =
-            nodes.first().map(|node| Member { node: node.address.node, secret: node.secret, seed }).ok_or("a plan without members")?;
+        let bad = nodes.first_mut().ok_or("a plan without members")?;
+        let first = Member { node: bad.address.node, secret: bad.secret, seed };
         match plan.bad {
             Some(Bad::Tampers(tamper)) => links.set_bad(first.node, tamper(first)),
             Some(Bad::Twins) => links.set_twins(first.node),
+            Some(Bad::Hurries) => bad.clock_ms += HURRY_MS,
             Some(Bad::Forgets) | None => {}
         }
         let members: Vec<_> =
@@ -118,7 +124,7 @@ impl World {
         let spec = spec.to_string().into_bytes();
         let name = "simulated".parse().map_err(broken)?;
         let (chain, started) = (BTreeMap::new(), Instant::now());
-        Ok(Self { plan, seed, random, links, nodes, name, spec, chain, client, started, renewed: 0, evidence: 0 })
+        Ok(Self { plan, seed, random, links, nodes, name, spec, chain, client, started, renewed: 0, evidence: 0, consensus_max: (0, 0) })
     }
 
     /// Whether a node is one that breaks the rules.
@@ -152,9 +158,15 @@ impl World {
         let mut seed = [0; 32];
         StdRng::seed_from_u64(self.seed.wrapping_mul(8).wrapping_add(index as u64)).fill_bytes(&mut seed);
         let time = TimeSource::Since(node.clock_ms, self.started);
-        let mut options = ChainOptions { seed: Some(seed), checkpoint_every: CHECKPOINT_EVERY, ..default_options(Sealing::Instant, time) };
+        let mut options = ChainOptions {
+            seed: Some(seed),
+            checkpoint_every: CHECKPOINT_EVERY,
+            future_ms_max: self.plan.future_ms_max,
+            ..default_options(Sealing::Instant, time)
+        };
         options.block.wall = NEVER;
         options.query.wall = NEVER;
+        options.query.fuel = CALL_FUEL;
         let chain = Box::pin(Chain::open(parts, options)).await.map_err(|error| format!("node {index} does not start: {error}"))?;
         if chain.head().height < node.shown {
             return Err(format!("node {index} has lost committed blocks"));
@@ -164,10 +176,19 @@ impl World {
         Ok(())
     }
 
+    /// Takes what a node has counted since it was started.
+    fn tell(&mut self, index: usize, stats: &ChainStats) {
+        if !self.is_bad(index) {
+            self.evidence += stats.evidence;
+        }
+        let (fuel, bytes) = stats.consensus_max;
+        self.consensus_max = (self.consensus_max.0.max(fuel), self.consensus_max.1.max(bytes));
+    }
+
     async fn crash(&mut self, index: usize) -> Result<(), String> {
         let Some(chain) = self.nodes[index].chain.take() else { return Ok(()) };
         self.links.leave(self.nodes[index].address);
-        self.evidence += chain.stats().evidence * u64::from(!self.is_bad(index));
+        self.tell(index, &chain.stats());
         chain.crash().await;
         if self.is_bad(index) && matches!(self.plan.bad, Some(Bad::Forgets)) {
             let tables = self.tables(index)?;
@@ -179,11 +200,16 @@ impl World {
         Ok(())
     }
 
-    /// What must hold at any moment: no two blocks at one height, and none lost.
+    /// What must hold at any moment: no two blocks at one height, none lost, and none from the future.
     fn check(&mut self) -> Result<(), String> {
+        let now_ms = EPOCH_MS + self.plan.skew_ms + u64::try_from(self.started.elapsed().as_millis()).map_err(broken)?;
         for (index, node) in self.nodes.iter_mut().enumerate() {
             let Some(chain) = &node.chain else { continue };
-            let (view, head) = (chain.store().view(), chain.head().height);
+            let BlockRef { height: head, timestamp_ms, .. } = chain.head();
+            if timestamp_ms > now_ms + FUTURE_MS_MAX {
+                return Err(format!("block {head} of node {index} is of a time that no good clock shows yet"));
+            }
+            let view = chain.store().view();
             for height in node.shown + 1..=head {
                 let block = view.get(Table::Block, &height.to_be_bytes()).map_err(broken)?;
                 let block = block.ok_or_else(|| format!("node {index} lost block {height}"))?;
@@ -276,7 +302,7 @@ impl World {
         }
         let height = self.recover().await?;
         let (trace, frames) = (self.links.trace(), self.links.frames());
-        Ok(Report { trace, height, renewed: self.renewed, evidence: self.evidence, frames })
+        Ok(Report { trace, height, renewed: self.renewed, evidence: self.evidence, frames, consensus_max: self.consensus_max })
     }
 
     /// Once the network is well and all nodes are there, they go on together, to this height.
@@ -299,13 +325,14 @@ impl World {
                     "no progress to height {wanted} within {RECOVERED_WITHIN:?} on a good network: the nodes are at {heights:?}"
                 ));
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
             self.write().await;
             self.ended().await?;
             self.check()?;
         }
-        let seen = honest.iter().filter_map(|index| Some(self.nodes[*index].chain.as_ref()?.stats().evidence));
-        self.evidence += seen.sum::<u64>();
+        let stats = |index: usize| Some((index, self.nodes[index].chain.as_ref()?.stats()));
+        let stats: Vec<_> = honest.into_iter().filter_map(stats).collect();
+        stats.iter().for_each(|(index, stats)| self.tell(*index, stats));
         self.same_state()?;
         Ok(wanted)
     }

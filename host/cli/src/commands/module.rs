@@ -1,6 +1,6 @@
 //! `subnode module`: what a module is, whether it holds, and a project to begin one.
 
-use std::{io::IsTerminal, path::Path};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use subnode_simulator::{ConsensusCheck, Modules, RuntimeCheck, Scenario, check_c
 
 use crate::{
     args::{ModuleArgs, ModuleCheckArgs, ModuleCommand, ModuleWorld},
+    output::coloured,
     template,
 };
 
@@ -153,7 +154,7 @@ fn show(scenario: &Scenario, as_json: bool) {
             Err(reason) => (false, reason),
         };
         println!("{}", json!({ "scenario": scenario.name, "ok": ok, "detail": text }));
-    } else if std::io::stdout().is_terminal() {
+    } else if coloured() {
         let colour = if scenario.outcome.is_ok() { 32 } else { 31 };
         println!("\x1b[{colour}m{scenario}\x1b[0m");
     } else {

@@ -54,7 +54,7 @@ impl Attacker {
 fn victim(members: &[u8]) -> (Network, Membership, Inbox) {
     let network = Network::open(key(1), options()).expect("an endpoint");
     let members = members.iter().map(|seed| (key(*seed).id(), None)).collect();
-    let (membership, inbox) = network.join(CHAIN, members, 1 << 30).expect("a chain");
+    let (membership, inbox) = network.join(CHAIN, members, Arc::new(Bandwidth::new(1 << 30))).expect("a chain");
     (network, membership, inbox)
 }
 
