@@ -1,8 +1,6 @@
 //! Committees in processes of their own: four nodes on this machine, over QUIC on loopback.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
-    process::{Child, Command, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,22 +9,18 @@ use std::{
 };
 
 use alloy::primitives::Address;
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use subnode_sandbox::{Sandbox, SandboxOptions};
 use subnode_simulator::{Modules, Plan};
-use subnode_tests::{
-    http::Client,
-    process::{binary, free_ports},
-    transfer::Sender,
-};
+use subnode_tests::{process::Run, testnet::Testnet, transfer::Sender};
 
 use crate::{
     machine::{cpu_seconds, resident_kib},
     ratio::quantile,
 };
 
-const NODES: u16 = 4;
+const NODES: usize = 4;
 const MEASURED_FOR: Duration = Duration::from_secs(30);
 /// `subnode testnet` numbers its chains from here.
 const FIRST_CHAIN_ID: u64 = 31_337;
@@ -36,58 +30,27 @@ const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// Nodes that run. They end with it.
 struct Net {
-    dir: tempfile::TempDir,
-    nodes: Vec<Child>,
-    port: u16,
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        for node in &mut self.nodes {
-            drop(node.kill());
-            drop(node.wait());
-        }
-    }
+    files: Testnet,
+    nodes: Vec<Run>,
 }
 
 impl Net {
-    fn start(chains: u16, sealing: &str) -> anyhow::Result<Self> {
-        let (dir, port) = (tempfile::tempdir()?, free_ports(NODES));
-        let written = Command::new(binary()?)
-            .args(["testnet", "--write-only", "--sealing", sealing, "--dir"])
-            .arg(dir.path())
-            .args(["--nodes", &NODES.to_string(), "--chains", &chains.to_string(), "--port", &port.to_string()])
-            .output()?;
-        if !written.status.success() {
-            bail!("{}", String::from_utf8_lossy(&written.stderr));
-        }
-        let mut net = Self { dir, nodes: Vec::new(), port };
-        for node in 1..=NODES {
-            let config = net.dir.path().join(format!("node{node}/subnode.toml"));
-            let child =
-                Command::new(binary()?).args(["run", "--config"]).arg(config).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-            net.nodes.push(child);
-        }
+    fn start(chains: usize, sealing: &str) -> anyhow::Result<Self> {
+        let files = Testnet::new(NODES, &["--sealing", sealing, "--chains", &chains.to_string()])?;
+        let nodes = (0..NODES).map(|node| Run::start(&files.config(node))).collect::<anyhow::Result<_>>()?;
+        let net = Self { files, nodes };
         let started = Instant::now();
-        while (0..chains).any(|chain| net.height(0, chain).is_none_or(|height| height < 1)) && sealing != "instant"
-            || (0..NODES).any(|node| net.client(node, 0).is_none())
-        {
-            if started.elapsed() > READY_WITHIN {
-                bail!("the nodes make no blocks within {READY_WITHIN:?}");
-            }
+        // A chain that seals as transactions come has no block yet.
+        while sealing != "instant" && (0..chains).any(|chain| !net.height(chain).is_ok_and(|height| height > 0)) {
+            ensure!(started.elapsed() < READY_WITHIN, "the nodes make no blocks within {READY_WITHIN:?}");
             std::thread::sleep(Duration::from_millis(100));
         }
         Ok(net)
     }
 
-    fn client(&self, node: u16, chain: u16) -> Option<Client> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port + node));
-        Some(Client::connect(address).ok()?.at(&format!("/chain/chain{}", chain + 1)))
-    }
-
-    fn height(&self, node: u16, chain: u16) -> Option<u64> {
-        let number = self.client(node, chain)?.call("eth_blockNumber", &json!([])).ok()?;
-        u64::from_str_radix(number.as_str()?.trim_start_matches("0x"), 16).ok()
+    /// Of a chain, as the first node has it.
+    fn height(&self, chain: usize) -> anyhow::Result<u64> {
+        self.files.client(0, chain)?.quantity("eth_blockNumber", &json!([]))
     }
 
     /// CPU seconds so far, and resident MiB, of each node.
@@ -104,9 +67,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 /// One account's transfers, one after the other: how long each took until a node showed its receipt.
 fn client(net: &Net, account: usize, stop: &AtomicBool, done: &AtomicU64, times: &Mutex<Vec<f64>>) -> anyhow::Result<()> {
-    let node = u16::try_from(account)? % NODES;
     let mut sender = Sender::on(FIRST_CHAIN_ID, account);
-    let mut client = net.client(node, 0).context("a node does not answer")?;
+    let mut client = net.files.client(account % NODES, 0)?;
     while !stop.load(Ordering::Relaxed) {
         // Some at once, and the last one timed.
         const AT_ONCE: u64 = 16;
@@ -148,9 +110,9 @@ fn finality() -> anyhow::Result<()> {
                     })
                 })
                 .collect();
-            let (before, used) = (net.height(0, 0).unwrap_or_default(), net.used());
+            let (before, used) = (net.height(0).unwrap_or_default(), net.used());
             std::thread::sleep(MEASURED_FOR);
-            let blocks = net.height(0, 0).unwrap_or_default() - before;
+            let blocks = net.height(0).unwrap_or_default() - before;
             let after = net.used();
             stop.store(true, Ordering::Relaxed);
             for client in clients {
@@ -180,9 +142,9 @@ fn finality() -> anyhow::Result<()> {
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn many_chains() -> anyhow::Result<()> {
-    const CHAINS: u16 = 32;
+    const CHAINS: usize = 32;
     let net = Net::start(CHAINS, "1s")?;
-    let heights = || (0..CHAINS).map(|chain| net.height(0, chain).unwrap_or_default()).collect::<Vec<_>>();
+    let heights = || (0..CHAINS).map(|chain| net.height(chain).unwrap_or_default()).collect::<Vec<_>>();
     let (before, used, began) = (heights(), net.used(), Instant::now());
     std::thread::sleep(MEASURED_FOR);
     let (after, used_after, seconds) = (heights(), net.used(), began.elapsed().as_secs_f64());

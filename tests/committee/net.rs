@@ -2,7 +2,6 @@
 
 use std::{
     net::{SocketAddr, UdpSocket},
-    path::PathBuf,
     process::Command,
     sync::{
         Arc, Mutex,
@@ -10,15 +9,21 @@ use std::{
     },
 };
 
-use subnode_tests::process::{Run, binary, free_ports};
-use tempfile::TempDir;
+use subnode_tests::{
+    process::{Run, binary},
+    testnet::Testnet,
+};
 
 /// Heights between states that others can catch up by: few enough that a test leaves a node behind.
 pub(crate) const CHECKPOINT_EVERY: u64 = 4;
 
+/// A line of each chain, and what is put after it: absent proposers are waited for a second, not three.
+const SEALING: &str = "sealing = \"500ms\"";
+const CONSENSUS: &str = "consensus-config = \"interval 500 timeout 1000\"";
+
 /// A network of nodes that can be started, killed and cut off.
 pub(crate) struct Net {
-    dir: TempDir,
+    files: Testnet,
     nodes: Vec<Mutex<Option<Run>>>,
     /// Whether the wires of a node are cut.
     cut: Vec<Arc<AtomicBool>>,
@@ -44,29 +49,14 @@ fn wire(from: SocketAddr, to: SocketAddr, cut: [Arc<AtomicBool>; 2]) -> SocketAd
 impl Net {
     /// Writes the files of a network. No node runs yet.
     pub(crate) fn new(nodes: usize, chains: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let port = free_ports(u16::try_from(nodes).unwrap());
-        let written = Command::new(binary().unwrap())
-            .args(["testnet", "--write-only", "--sealing", "500ms", "--checkpoint-every", &CHECKPOINT_EVERY.to_string(), "--dir"])
-            .arg(dir.path())
-            .args(["--nodes", &nodes.to_string(), "--chains", &chains.to_string(), "--port", &port.to_string()])
-            .output()
-            .unwrap();
-        assert!(written.status.success(), "{written:?}");
+        let arguments = ["--sealing", "500ms", "--checkpoint-every", &CHECKPOINT_EVERY.to_string(), "--chains", &chains.to_string()];
+        let files = Testnet::new(nodes, &arguments).unwrap();
         let cut: Vec<_> = (0..nodes).map(|_| Arc::new(AtomicBool::new(false))).collect();
-        let at = |node: usize| SocketAddr::from(([127, 0, 0, 1], port + u16::try_from(node).unwrap()));
-        let keys: Vec<_> = (0..nodes)
-            .map(|node| {
-                let shown = Command::new(binary().unwrap())
-                    .args(["key", "show"])
-                    .arg(dir.path().join(format!("node{}/node.key", node + 1)))
-                    .output();
-                String::from_utf8(shown.unwrap().stdout).unwrap().trim().to_owned()
-            })
-            .collect();
+        let keys: Vec<_> = (0..nodes).map(|node| files.key(node).unwrap()).collect();
         for node in 0..nodes {
-            let file = dir.path().join(format!("node{}/subnode.toml", node + 1));
-            let mut text = std::fs::read_to_string(&file).unwrap();
+            let file = files.config(node);
+            let mut text = std::fs::read_to_string(&file).unwrap().replace(SEALING, &format!("{SEALING}\n{CONSENSUS}"));
+            let at = |node| files.address(node);
             for other in (0..nodes).filter(|other| *other != node) {
                 let wire = wire(at(node), at(other), [cut[node].clone(), cut[other].clone()]);
                 let (direct, wired) = (format!("{} = \"{}\"", keys[other], at(other)), format!("{} = \"{wire}\"", keys[other]));
@@ -75,16 +65,12 @@ impl Net {
             }
             std::fs::write(file, text).unwrap();
         }
-        Self { dir, nodes: (0..nodes).map(|_| Mutex::default()).collect(), cut, keys }
-    }
-
-    fn folder(&self, node: usize) -> PathBuf {
-        self.dir.path().join(format!("node{}", node + 1))
+        Self { files, nodes: (0..nodes).map(|_| Mutex::default()).collect(), cut, keys }
     }
 
     /// Starts a node, and waits until it is ready.
     pub(crate) fn start(&self, node: usize) {
-        let run = Run::start(&self.folder(node).join("subnode.toml")).unwrap();
+        let run = Run::start(&self.files.config(node)).unwrap();
         *self.nodes[node].lock().unwrap() = Some(run);
     }
 
@@ -95,8 +81,7 @@ impl Net {
 
     /// An operator's command to a node.
     pub(crate) fn operate(&self, node: usize, command: &[&str]) {
-        let done =
-            Command::new(binary().unwrap()).args(command).arg("--config").arg(self.folder(node).join("subnode.toml")).output().unwrap();
+        let done = Command::new(binary().unwrap()).args(command).arg("--config").arg(self.files.config(node)).output().unwrap();
         assert!(done.status.success(), "{done:?}");
     }
 

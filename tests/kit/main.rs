@@ -11,35 +11,26 @@ use std::{
 use serde_json::json;
 use subnode_sandbox::{Module, Sandbox, SandboxOptions};
 use subnode_simulator::{Modules, Plan, Report};
-use subnode_tests::{http::Client, process::binary};
+use subnode_tests::{
+    guests,
+    http::Client,
+    process::{binary, free_ports},
+};
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-modules");
 /// Anything that does not happen within this does not happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where modules are built, once for all tests.
-fn target() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("kit-target")
-}
-
-fn cargo(dir: &Path, args: &[&str]) {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["build", "--release"]).args(args).current_dir(dir).env("CARGO_TARGET_DIR", target());
-    // Flags of the tests' own build are not the modules'.
-    command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");
-    let built = command.output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-}
-
-fn component(name: &str) -> PathBuf {
-    target().join("wasm32-wasip2/release").join(format!("{name}.wasm"))
+/// Builds packages of modules into one folder, so that what they share is built once; where the components are.
+fn build(workspace: &Path, packages: &[&str]) -> PathBuf {
+    guests::build(workspace, packages, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("kit-target")).unwrap()
 }
 
 /// The modules that are not embedded.
 fn examples() -> (PathBuf, PathBuf) {
-    static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| cargo(Path::new(MODULES), &["-p", "subnode-pbft", "-p", "subnode-misbehaving"]));
-    (component("subnode_pbft"), component("subnode_misbehaving"))
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let built = BUILT.get_or_init(|| build(Path::new(MODULES), &["subnode-pbft", "subnode-misbehaving"]));
+    (built.join("subnode_pbft.wasm"), built.join("subnode_misbehaving.wasm"))
 }
 
 fn subnode(args: &[&str]) -> Output {
@@ -61,8 +52,7 @@ fn a_new_project_of_either_world_builds_and_stands_its_check() {
         assert!(made.status.success(), "{made:?}");
         let again = Command::new(binary().unwrap()).args(["module", "new", name]).current_dir(&dir).output().unwrap();
         assert!(String::from_utf8_lossy(&again.stderr).contains("is there already"), "{again:?}");
-        cargo(&dir.path().join(name), &[]);
-        let file = component(&name.replace('-', "_"));
+        let file = build(&dir.path().join(name), &[]).join(name.replace('-', "_")).with_extension("wasm");
         let checked = stands(&["module", "check", file.to_str().unwrap(), "--seeds", "5"]);
         assert!(checked.contains(world), "{checked}");
         let inspected: serde_json::Value =
@@ -80,16 +70,14 @@ fn an_example_written_from_the_guide_stands_its_check_and_runs_a_testnet() {
     stands(&["module", "check", pbft, "--byzantine", "--seeds", "10"]);
 
     let dir = tempfile::tempdir().unwrap();
-    let port = subnode_tests::process::free_ports(4);
+    let port = free_ports(4);
     let args = ["testnet", "--nodes", "4", "--sealing", "200ms", "--consensus", pbft, "--port", &port.to_string(), "--dir"];
     let mut net = Command::new(binary().unwrap()).args(args).arg(dir.path()).stdout(std::process::Stdio::null()).spawn().unwrap();
     let height = || {
-        let mut client = Client::connect(([127, 0, 0, 1], port).into()).ok()?.at("/chain/chain1");
-        let number = client.call("eth_blockNumber", &json!([])).ok()?;
-        u64::from_str_radix(number.as_str()?.trim_start_matches("0x"), 16).ok()
+        Client::connect(([127, 0, 0, 1], port).into()).and_then(|client| client.at("/chain/chain1").quantity("eth_blockNumber", &json!([])))
     };
     let started = Instant::now();
-    while height().is_none_or(|height| height < 5) {
+    while !height().is_ok_and(|height| height >= 5) {
         assert!(started.elapsed() < PATIENCE, "no blocks: {}", std::fs::read_to_string(dir.path().join("node1/log")).unwrap_or_default());
         assert!(net.try_wait().unwrap().is_none(), "the testnet ended");
         // Polling is a client's only way; the condition, not the time, decides.

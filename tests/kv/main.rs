@@ -82,14 +82,13 @@ fn signed_puts_are_kept_and_owned() {
         let mut ether = Client::connect(node.address).unwrap().at("/chain/ether");
         assert_eq!(ether.call("eth_chainId", &json!([])).unwrap(), "0x7");
         assert!(ether.call("kv_height", &json!([])).unwrap_err().to_string().contains("does not exist"));
-        client.call("kv_height", &json!([])).unwrap()
+        client.quantity("kv_height", &json!([])).unwrap()
     };
     // The node was killed. It comes back, and goes on.
     let node = start(dir.path(), "20ms");
     let mut client = client(node.address);
     assert_eq!(get(&mut client, &alice, 3, b"colour"), json!(hex(b"blue")));
-    let number = |value: &Value| u64::from_str_radix(value.as_str().unwrap().trim_start_matches("0x"), 16).unwrap();
-    assert!(number(&client.call("kv_height", &json!([])).unwrap()) >= number(&height));
+    assert!(client.quantity("kv_height", &json!([])).unwrap() >= height);
     send(&mut client, &put(&alice, 3, b"shape", b"")).unwrap();
     assert_eq!(get(&mut client, &alice, 4, b"shape"), Value::Null);
 }

@@ -8,25 +8,9 @@ use std::{
 };
 
 use subnode_sandbox::ModuleHash;
+use subnode_tests::guests;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-
-/// Copies the sources, without what was built from them.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let (name, kind) = (entry.file_name(), entry.file_type().unwrap());
-        if name == "target" || name == ".git" {
-            continue;
-        }
-        if kind.is_dir() {
-            copy(&entry.path(), &to.join(name));
-        } else {
-            fs::copy(entry.path(), to.join(name)).unwrap();
-        }
-    }
-}
 
 fn built(target: &Path, module: &str) -> PathBuf {
     let outputs = fs::read_dir(target.join("release/build")).unwrap();
@@ -63,7 +47,7 @@ fn another_folder_gives_the_same_modules() {
     }
     let elsewhere = tempfile::Builder::new().prefix("another folder ").tempdir().unwrap();
     let (sources, target) = (elsewhere.path().join("sources"), elsewhere.path().join("built"));
-    copy(Path::new(ROOT), &sources);
+    guests::copy(Path::new(ROOT), &sources).unwrap();
     let cargo = Command::new(env!("CARGO"))
         .args(["build", "--release", "--locked", "--package", "subnode-modules", "--target-dir"])
         .arg(&target)

@@ -3,11 +3,12 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use subnode_simulator::{Bad, LyingSyncPeer, Modules, Plan, Withholder, run_all};
+use subnode_tests::guests;
 
 use crate::{
     actor::{Actor, Kind},
@@ -56,36 +57,26 @@ const TWO_THIRDS: Without = Without {
     instead: "ThresholdParams { quorum: malachite_types::ThresholdParam::F_PLUS_ONE, honest: malachite_types::ThresholdParam::F_PLUS_ONE }",
 };
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// `bft` without something.
 fn without(gone: &Without) -> Vec<u8> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("countermeasures");
     drop(fs::remove_dir_all(dir.join("guest-modules")));
     for part in ["guest-modules", "wit"] {
-        copy(&Path::new(PROJECT).join(part), &dir.join(part));
+        guests::copy(&Path::new(PROJECT).join(part), &dir.join(part)).unwrap();
     }
     let file = dir.join("guest-modules/bft/src").join(gone.file);
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.contains(gone.what), "{} has changed: {}", gone.file, gone.what);
     fs::write(&file, text.replace(gone.what, gone.instead)).unwrap();
-    let target: PathBuf = dir.join("target");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--release", "-p", "subnode-bft"]).current_dir(dir.join("guest-modules")).env("CARGO_TARGET_DIR", &target);
-    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");
-    let built = cargo.output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    fs::read(target.join("wasm32-wasip2/release/subnode_bft.wasm")).unwrap()
+    let built = guests::build(&dir.join("guest-modules"), &["subnode-bft"], &dir.join("target")).unwrap();
+    fs::read(built.join("subnode_bft.wasm")).unwrap()
+}
+
+#[test]
+fn a_clock_that_is_an_hour_ahead_hurries_all_once_hosts_take_any_block() {
+    let gullible = |seed| Plan { future_ms_max: u64::MAX, ..Plan::beside(Bad::Hurries, seed, modules("bft")) };
+    let failed = run_all(0..4, gullible, |_, _| {});
+    assert!(failed.iter().any(|(_, reason)| reason.contains("no good clock")), "{failed:?}");
 }
 
 #[test]
@@ -108,12 +99,12 @@ fn each_bad_member_does_harm_once_its_countermeasure_is_taken_out() {
             Some((what, weak)) if what == gone.what => weak,
             _ => Modules { consensus: sandbox().load(&without(&gone)).unwrap(), ..modules("bft") },
         };
-        let unseen = std::sync::atomic::AtomicU64::new(0);
+        let unseen = AtomicU64::new(0);
         let failed = run_all(
             0..SEEDS,
             |seed| Plan::beside(bad, seed, weak.clone()),
             |_, report| {
-                unseen.fetch_add(u64::from(report.evidence == 0), std::sync::atomic::Ordering::Relaxed);
+                unseen.fetch_add(u64::from(report.evidence == 0), Ordering::Relaxed);
             },
         );
         let harm = if name == "Equivocator" { unseen.into_inner() > 0 } else { !failed.is_empty() };

@@ -122,6 +122,8 @@ fn whole(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
     use subnode_chain_core::{Summary, Turn, wire::Asked};
 

@@ -65,6 +65,17 @@ impl Client {
         }
     }
 
+    /// Calls a method that answers with a quantity: hex digits behind `0x`.
+    ///
+    /// # Errors
+    /// As [`Self::call`], or where it answers with something else.
+    pub fn quantity(&mut self, method: &str, params: &Value) -> anyhow::Result<u64> {
+        let answer = self.call(method, params)?;
+        let digits = answer.as_str().and_then(|text| text.strip_prefix("0x"));
+        let quantity = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        quantity.with_context(|| format!("{method} answered {answer}, which is no quantity"))
+    }
+
     /// Calls a method; its result.
     ///
     /// # Errors

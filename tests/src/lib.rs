@@ -4,6 +4,8 @@
 pub mod counter;
 /// Everything that decodes bytes from elsewhere.
 pub mod decoders;
+/// Guest modules built from changed or new sources.
+pub mod guests;
 /// A client for load and for what no client library would send.
 pub mod http;
 /// Modules that misbehave.
@@ -16,5 +18,7 @@ pub mod operator;
 pub mod process;
 /// A runtime guest without a chain around it.
 pub mod replay;
+/// Networks of real nodes on this machine.
+pub mod testnet;
 /// Accounts that send transactions.
 pub mod transfer;

@@ -183,6 +183,12 @@ impl Run {
         self.later.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
+    /// Its process's id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
     /// What it logs from now on.
     #[must_use]
     pub fn follow(&self) -> Followed {

@@ -389,9 +389,12 @@ pub struct TestnetArgs {
     /// Where everything goes: a directory per node.
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
-    /// How many nodes; each is a member of every chain's committee.
+    /// How many nodes.
     #[arg(long, default_value_t = 4, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub nodes: u16,
+    /// How many of them, the first, are every chain's committee; the others follow without a vote. All, unless it is said.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub members: Option<u16>,
     /// How many chains.
     #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub chains: u16,

@@ -236,7 +236,7 @@ fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Re
         runtime: module(&chain.runtime)?,
         consensus: module(&chain.consensus)?,
         spec,
-        consensus_config: chain.sealing.consensus_config().into_bytes(),
+        consensus_config: chain.consensus_config.clone().unwrap_or_else(|| chain.sealing.consensus_config()).into_bytes(),
         sealing: chain.sealing,
         slice: asked.over(capacity.default_slice(), &capacity),
         retention: match chain.history {

@@ -124,18 +124,22 @@ fn line(sockets: &[PathBuf]) -> String {
 }
 
 fn write(args: &TestnetArgs) -> anyhow::Result<()> {
+    let members = args.members.unwrap_or(args.nodes);
+    if members > args.nodes {
+        bail!("{members} members of {} nodes: --members is {} at most", args.nodes, args.nodes);
+    }
     let addresses: Vec<_> = (0..args.nodes).map(|index| address(args.port, index)).collect::<anyhow::Result<_>>()?;
-    let mut members = Vec::new();
+    let mut nodes = Vec::new();
     for (index, address) in addresses.into_iter().enumerate() {
         let dir = args.dir.join(format!("node{}", index + 1));
         std::fs::create_dir_all(&dir)?;
-        members.push((key::new(&dir.join("node.key"))?, address));
+        nodes.push((key::new(&dir.join("node.key"))?, address));
     }
     for chain in 0..args.chains {
-        std::fs::write(args.dir.join(format!("chain{}.json", chain + 1)), genesis(args, chain, &members)?)?;
+        std::fs::write(args.dir.join(format!("chain{}.json", chain + 1)), genesis(args, chain, &nodes[..members.into()])?)?;
     }
     for index in 0..args.nodes {
-        let text = configuration(args, index, &members)?;
+        let text = configuration(args, index, &nodes)?;
         std::fs::write(args.dir.join(format!("node{}/subnode.toml", index + 1)), text)?;
     }
     Ok(())
@@ -167,12 +171,12 @@ fn genesis(args: &TestnetArgs, chain: u16, members: &[(NodeId, SocketAddr)]) -> 
     Ok(genesis.to_json())
 }
 
-fn configuration(args: &TestnetArgs, index: u16, members: &[(NodeId, SocketAddr)]) -> anyhow::Result<String> {
+fn configuration(args: &TestnetArgs, index: u16, nodes: &[(NodeId, SocketAddr)]) -> anyhow::Result<String> {
     let listen = address(args.port, index)?;
     let mut text = format!(
         "data-dir = \"data\"\n\n[rpc]\nlisten = \"{listen}\"\n\n[network]\nlisten = \"{listen}\"\nname = \"testnet\"\nkey = \"node.key\"\n\n[network.peers]\n"
     );
-    for (position, (node, address)) in members.iter().enumerate() {
+    for (position, (node, address)) in nodes.iter().enumerate() {
         if position != usize::from(index) {
             writeln!(text, "{node} = \"{address}\"")?;
         }

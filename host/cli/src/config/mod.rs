@@ -166,6 +166,8 @@ pub struct ChainConfig {
     pub runtime: String,
     #[serde(default = "solo")]
     pub consensus: String,
+    /// The consensus module's own configuration, in place of what `sealing` says to it.
+    pub consensus_config: Option<String>,
     /// What the runtime starts from: for the EVM a geth-style genesis file.
     pub genesis: Option<PathBuf>,
     #[serde(default, deserialize_with = "parsed")]

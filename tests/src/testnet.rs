@@ -1,0 +1,83 @@
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::ensure;
+use tempfile::TempDir;
+
+use crate::{
+    http::Client,
+    process::{binary, free_ports},
+};
+
+/// The files of a network on this machine, as `subnode testnet` writes them. No node of it runs yet.
+pub struct Testnet {
+    dir: TempDir,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Testnet {
+    /// Of so many nodes, with more arguments.
+    ///
+    /// # Errors
+    /// What `subnode testnet` says.
+    pub fn new(nodes: usize, arguments: &[&str]) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let first_port = free_ports(u16::try_from(nodes)?);
+        let addresses = (first_port..).take(nodes).map(|port| ([127, 0, 0, 1], port).into()).collect();
+        let written = Command::new(binary()?)
+            .args(["testnet", "--write-only", "--nodes", &nodes.to_string(), "--port", &first_port.to_string()])
+            .args(arguments)
+            .arg("--dir")
+            .arg(dir.path())
+            .output()?;
+        ensure!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+        Ok(Self { dir, addresses })
+    }
+
+    /// A node's folder. They are counted from 0, and their folders' names from 1.
+    #[must_use]
+    pub fn folder(&self, node: usize) -> PathBuf {
+        self.dir.path().join(format!("node{}", node + 1))
+    }
+
+    /// A node's configuration.
+    #[must_use]
+    pub fn config(&self, node: usize) -> PathBuf {
+        self.folder(node).join("subnode.toml")
+    }
+
+    /// Where a node listens, for clients and for nodes.
+    #[must_use]
+    pub fn address(&self, node: usize) -> SocketAddr {
+        self.addresses[node]
+    }
+
+    /// What a node is known by.
+    ///
+    /// # Errors
+    /// Where it has no key.
+    pub fn key(&self, node: usize) -> anyhow::Result<String> {
+        key(&self.folder(node).join("node.key"), "show")
+    }
+
+    /// A connection to a node, for requests to a chain of its. They are counted from 0 as well.
+    ///
+    /// # Errors
+    /// Where the node does not listen.
+    pub fn client(&self, node: usize, chain: usize) -> anyhow::Result<Client> {
+        Ok(Client::connect(self.address(node))?.at(&format!("/chain/chain{}", chain + 1)))
+    }
+}
+
+/// Makes a key (`new`) or shows one (`show`): what its node is known by.
+///
+/// # Errors
+/// What `subnode key` says.
+pub fn key(file: &Path, command: &str) -> anyhow::Result<String> {
+    let shown = Command::new(binary()?).args(["key", command]).arg(file).output()?;
+    ensure!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    Ok(String::from_utf8(shown.stdout)?.trim().to_owned())
+}
