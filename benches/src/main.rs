@@ -1,8 +1,10 @@
 //! Measures Subnode against named peers on this machine and prints tables.
 //!
-//! `make bench` runs all; `make bench ARGS="guest dev"` some of: guest, dev, devnet, many, durable, density, isolation, network, committee, sync.
+//! `make bench` runs all; `make bench ARGS="guest dev"` some of: guest, dev, devnet, many, durable, density, isolation, network, consensus,
+//! committee, sync.
 
 mod committee;
+mod consensus;
 mod density;
 mod dev;
 mod devnet;
@@ -31,7 +33,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn run() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let known = ["guest", "dev", "devnet", "many", "durable", "density", "isolation", "network", "committee", "sync"];
+    let known = ["guest", "dev", "devnet", "many", "durable", "density", "isolation", "network", "consensus", "committee", "sync"];
     if let Some(unknown) = wanted.iter().find(|one| !known.contains(&one.as_str())) {
         anyhow::bail!("{unknown:?} is no measurement; there are {}", known.join(", "));
     }
@@ -56,6 +58,11 @@ async fn run() -> anyhow::Result<()> {
     }
     if wants("network") {
         Box::pin(network::run()).await?;
+    }
+    if wants("consensus") {
+        // Its native members are of one thread.
+        let handle = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || handle.block_on(consensus::run())).await??;
     }
     if wants("committee") {
         tokio::task::spawn_blocking(committee::run).await??;
