@@ -23,7 +23,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("sandbox", &["scheduler"]),
     ("scheduler", &[]),
     ("signer", &["sandbox"]),
-    ("simulator", &["chain", "chain-core", "devnet", "sandbox", "storage"]),
+    ("simulator", &["chain", "chain-core", "devnet", "sandbox", "scheduler", "storage"]),
     ("storage", &[]),
     ("types", &[]),
 ];
