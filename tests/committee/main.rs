@@ -16,7 +16,7 @@ use std::{
 
 use alloy::primitives::{Address, address, hex, keccak256};
 use serde_json::{Value, json};
-use subnode_tests::{http::Client, transfer::Sender};
+use subnode_tests::transfer::Sender;
 
 use crate::net::{CHECKPOINT_EVERY, Net};
 
@@ -37,12 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Transactions that a node has answered with a receipt: the block each is in.
 type Acknowledged = Mutex<BTreeMap<String, Value>>;
 
-fn client(net: &Net, node: usize, chain: usize) -> Option<Client> {
-    Some(Client::connect(net.address(node)?).ok()?.at(&format!("/chain/chain{}", chain + 1)))
-}
-
 fn height(net: &Net, node: usize, chain: usize) -> Option<u64> {
-    client(net, node, chain)?.quantity("eth_blockNumber", &json!([])).ok()
+    net.client(node, chain)?.quantity("eth_blockNumber", &json!([])).ok()
 }
 
 /// Waits until it is so.
@@ -57,7 +53,16 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 /// These chains have so many more blocks on a node than now.
 fn go_on(net: &Net, node: usize, chains: Range<usize>, blocks: u64) {
-    let from: Vec<_> = chains.map(|chain| (chain, height(net, node, chain).unwrap())).collect();
+    // A chain that has just been opened anew does not answer at once.
+    let answered = |chain| {
+        let mut known = None;
+        until("the chain answers", || {
+            known = height(net, node, chain);
+            known.is_some()
+        });
+        (chain, known.unwrap())
+    };
+    let from: Vec<_> = chains.map(answered).collect();
     until(&format!("{blocks} blocks on node {node} after {from:?} of each chain"), || {
         from.iter().all(|(chain, from)| height(net, node, *chain).is_some_and(|height| height >= from + blocks))
     });
@@ -73,7 +78,7 @@ fn load(net: &Net, chain: usize, account: usize, acknowledged: &Acknowledged, st
         // Until a receipt is there: a node that is killed takes what waited in its pool along.
         'sent: while !stop.load(Ordering::Relaxed) {
             turn = (turn + 1) % NODES;
-            let Some(mut client) = client(net, turn, chain) else { continue };
+            let Some(mut client) = net.client(turn, chain) else { continue };
             drop(client.call("eth_sendRawTransaction", &json!([signed])));
             for _ in 0..60 {
                 match client.call("eth_getTransactionReceipt", &json!([hash])) {
@@ -111,7 +116,7 @@ fn longest_pause(net: &Net, chain: usize, stop: &AtomicBool) -> Duration {
 fn agree(net: &Net, acknowledged: &[Acknowledged]) {
     for (chain, acknowledged) in acknowledged.iter().enumerate() {
         let least = (0..NODES).map(|node| height(net, node, chain).unwrap()).min().unwrap();
-        let mut clients: Vec<_> = (0..NODES).map(|node| client(net, node, chain).unwrap()).collect();
+        let mut clients: Vec<_> = (0..NODES).map(|node| net.client(node, chain).unwrap()).collect();
         for number in 1..=least {
             let hashes: Vec<_> = clients
                 .iter_mut()
@@ -135,7 +140,7 @@ fn agree(net: &Net, acknowledged: &[Acknowledged]) {
 /// Sets a member's power by the contract's owner, on one chain.
 fn set_power(net: &Net, chain: usize, key: &str, power: u64) {
     let mut owner = Sender::on(FIRST_CHAIN_ID + chain as u64, 0);
-    let mut client = client(net, 0, chain).unwrap();
+    let mut client = net.client(0, chain).unwrap();
     let account = json!([alloy::hex::encode_prefixed(owner.address()), "latest"]);
     owner.nonce = client.quantity("eth_getTransactionCount", &account).unwrap();
     let mut call = keccak256("setMember(bytes32,uint64)")[..4].to_vec();

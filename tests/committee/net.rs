@@ -10,6 +10,7 @@ use std::{
 };
 
 use subnode_tests::{
+    http::Client,
     process::{Run, binary},
     testnet::Testnet,
 };
@@ -90,9 +91,9 @@ impl Net {
         self.cut[node].store(cut, Ordering::Relaxed);
     }
 
-    /// Where a node answers clients; none while it does not run.
-    pub(crate) fn address(&self, node: usize) -> Option<SocketAddr> {
-        self.nodes[node].lock().unwrap().as_ref().map(|run| run.address)
+    /// A connection to a chain of a node; none while that does not run.
+    pub(crate) fn client(&self, node: usize, chain: usize) -> Option<Client> {
+        self.files.client(node, chain).ok()
     }
 
     /// What a node is known by.

@@ -1,8 +1,4 @@
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{net::SocketAddr, path::PathBuf, process::Command};
 
 use anyhow::ensure;
 use tempfile::TempDir;
@@ -60,7 +56,9 @@ impl Testnet {
     /// # Errors
     /// Where it has no key.
     pub fn key(&self, node: usize) -> anyhow::Result<String> {
-        key(&self.folder(node).join("node.key"), "show")
+        let shown = Command::new(binary()?).args(["key", "show"]).arg(self.folder(node).join("node.key")).output()?;
+        ensure!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+        Ok(String::from_utf8(shown.stdout)?.trim().to_owned())
     }
 
     /// A connection to a node, for requests to a chain of its. They are counted from 0 as well.
@@ -70,14 +68,4 @@ impl Testnet {
     pub fn client(&self, node: usize, chain: usize) -> anyhow::Result<Client> {
         Ok(Client::connect(self.address(node))?.at(&format!("/chain/chain{}", chain + 1)))
     }
-}
-
-/// Makes a key (`new`) or shows one (`show`): what its node is known by.
-///
-/// # Errors
-/// What `subnode key` says.
-pub fn key(file: &Path, command: &str) -> anyhow::Result<String> {
-    let shown = Command::new(binary()?).args(["key", command]).arg(file).output()?;
-    ensure!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
-    Ok(String::from_utf8(shown.stdout)?.trim().to_owned())
 }
