@@ -1,6 +1,8 @@
 //! Hostile modules: each fails with the fault that names what it did, and a neighbour chain on the same node goes on sealing.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod turns;
+
 use std::{pin::Pin, sync::Arc};
 
 use alloy::{

@@ -18,7 +18,7 @@ use crate::{
     fault::classify,
     limits::Limiter,
     output::Output,
-    turns::{self, TURN_FUEL, TurnMeter},
+    turns::{self, YIELD_FUEL},
 };
 
 /// What an instance's host functions work on.
@@ -26,9 +26,10 @@ pub(crate) struct GuestState {
     wasi: WasiCtx,
     resources: ResourceTable,
     pub(crate) limiter: Limiter,
-    pub(crate) turns: TurnMeter,
     /// Fuel for host functions that is not taken from the store yet.
     pub(crate) owed_fuel: u64,
+    /// Whether so much was taken since a host function last looked that the turn's time may be over.
+    pub(crate) burnt_much: bool,
     pub(crate) tenant: Tenant,
     /// Set for the length of a call.
     pub(crate) lent: Option<Lent>,
@@ -89,7 +90,6 @@ pub(crate) struct Guest<E> {
     clock: BlockClock,
     output: Output,
     tenant: Tenant,
-    turns: Arc<AtomicU64>,
     fuel_burnt: u64,
 }
 
@@ -112,8 +112,8 @@ impl<E: Send + Sync + 'static> Guest<E> {
             .secure_random(Deterministic::new(seed.clone()))
             .insecure_random(Deterministic::new(seed))
             .insecure_random_seed(0)
-            // A guest's request for more is answered by a trap, not by an allocation of the host.
-            .max_random_size(4096)
+            // A guest's request for more is answered by a trap. These calls burn no fuel, and randomness is made byte by byte.
+            .max_random_size(256)
             .wall_clock(clock.clone())
             .monotonic_clock(clock.clone())
             .allow_tcp(false)
@@ -124,23 +124,22 @@ impl<E: Send + Sync + 'static> Guest<E> {
             wasi,
             resources: ResourceTable::new(),
             limiter: Limiter::new(tenant.clone(), &limits),
-            turns: TurnMeter::default(),
             owed_fuel: 0,
+            burnt_much: false,
             tenant: tenant.clone(),
             lent: None,
             signer,
         };
-        let turns = state.turns.counter();
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.transfer_bytes);
-        let mut guest = Self { instance: None, limits, clock, output, tenant: tenant.clone(), turns, fuel_burnt: 0 };
+        let mut guest = Self { instance: None, limits, clock, output, tenant: tenant.clone(), fuel_burnt: 0 };
         guest.prepare(&mut store, 0, None)?;
         let call = Box::pin(async move {
             let exports = instantiate(&mut store).await;
             (store, exports)
         });
-        let (mut store, exports) = turns::run(&guest.tenant, guest.turns.clone(), guest.limits.wall, call).await?;
+        let (mut store, exports) = turns::run(&guest.tenant, guest.limits.wall, call).await?;
         let exports = exports.map_err(|error| instance_error(error, &store));
         let exports = guest.finish(&mut store, exports)?;
         guest.instance = Some(Box::new(Instance { store, exports }));
@@ -162,7 +161,7 @@ impl<E: Send + Sync + 'static> Guest<E> {
             let result = ask(&instance.exports, &mut instance.store).await;
             (instance, result)
         });
-        let (mut instance, result) = turns::run(&self.tenant, self.turns.clone(), self.limits.wall, call).await?;
+        let (mut instance, result) = turns::run(&self.tenant, self.limits.wall, call).await?;
         let result = self.finish(&mut instance.store, result)?;
         self.instance = Some(instance);
         Ok(result)
@@ -170,13 +169,12 @@ impl<E: Send + Sync + 'static> Guest<E> {
 
     /// Fuel for one call or for instantiation, given out in portions after each of which other work may run; the time; what is lent.
     fn prepare(&self, store: &mut Store<GuestState>, now_ms: u64, lent: Option<Lent>) -> Result<(), CallError> {
-        let refuelled = store.set_fuel(self.limits.fuel).and_then(|()| store.fuel_async_yield_interval(Some(TURN_FUEL)));
+        let refuelled = store.set_fuel(self.limits.fuel).and_then(|()| store.fuel_async_yield_interval(Some(YIELD_FUEL)));
         refuelled.map_err(|error| self.fault(store, &error))?;
         self.clock.set(now_ms);
         self.output.refill();
         let state = store.data_mut();
         state.owed_fuel = 0;
-        state.turns.begin(self.limits.fuel);
         state.limiter.refused = None;
         state.lent = lent;
         Ok(())

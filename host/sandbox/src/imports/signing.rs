@@ -1,7 +1,7 @@
 use subnode_types::NodeId;
 use wasmtime::component::Linker;
 
-use super::{Bytes, Cx, bounded, charge, charge_bytes, copy};
+use super::{Bytes, bounded, charge, charge_bytes, copy, offer, slice};
 use crate::{bindings::consensus::subnode::chain::signing::Position, border, guest::GuestState};
 
 /// Fuel of a signature, some 20 us, and of checking one, some 40 us.
@@ -11,24 +11,24 @@ const TEXT_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut signing = linker.instance("subnode:chain/signing@0.1.0")?;
-    signing.func_wrap("key", |mut cx: Cx<'_>, (): ()| {
-        charge(&mut cx, 1_000)?;
+    offer(&mut signing, "key", |cx, (): ()| {
+        charge(cx, 1_000)?;
         Ok((cx.data().signer.as_ref().and_then(|signer| signer.key()).map(|key| key.0.to_vec()),))
     })?;
-    signing.func_wrap("sign", |mut cx: Cx<'_>, (at, text): (Position, Bytes)| {
+    offer(&mut signing, "sign", |cx, (at, text): (Position, Bytes)| {
         bounded("bytes to sign", text.len(), TEXT_BYTES_MAX)?;
-        charge_bytes(&mut cx, SIGN_FUEL, text.len())?;
-        let text = copy(&cx, &text);
+        charge_bytes(cx, SIGN_FUEL, text.len())?;
+        let text = copy(cx, &text);
         let signed = cx.data().signer.as_ref().and_then(|signer| signer.sign(border::position(at), &text));
         Ok((signed.map(|signature| signature.to_vec()),))
     })?;
-    signing.func_wrap("verify", |mut cx: Cx<'_>, (key, at, text, signature): (Bytes, Position, Bytes, Bytes)| {
+    offer(&mut signing, "verify", |cx, (key, at, text, signature): (Bytes, Position, Bytes, Bytes)| {
         bounded("bytes signed", text.len(), TEXT_BYTES_MAX)?;
-        charge_bytes(&mut cx, VERIFY_FUEL, text.len())?;
-        let (Ok(key), Ok(signature)) = (key.as_le_slice(&cx).try_into(), signature.as_le_slice(&cx).try_into()) else {
+        charge_bytes(cx, VERIFY_FUEL, text.len())?;
+        let (Ok(key), Ok(signature)) = (slice(cx, &key).try_into(), slice(cx, &signature).try_into()) else {
             return Ok((false,));
         };
-        let text = text.as_le_slice(&cx);
+        let text = slice(cx, &text);
         let verified = cx.data().signer.as_ref().is_some_and(|signer| signer.verify(NodeId(key), border::position(at), text, signature));
         Ok((verified,))
     })

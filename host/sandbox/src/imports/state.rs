@@ -1,6 +1,6 @@
 use wasmtime::component::{Linker, WasmList};
 
-use super::{Bytes, Cx, bounded, charge, charge_bytes, copy, lent};
+use super::{Bytes, Cx, bounded, charge, charge_bytes, copy, lent, offer, pause_if_burnt};
 use crate::{
     Entry, Lent, Table,
     bindings::runtime::subnode::chain::state::Unavailable,
@@ -10,7 +10,9 @@ use crate::{
 
 const KEY_BYTES_MAX: usize = 256;
 const KEYS_MAX: usize = 4096;
-const SCAN_ROWS_MAX: u32 = 4096;
+const SCAN_ROWS_MAX: usize = 4096;
+/// Rows that are read at once: from disk, 2 us each.
+const ROWS_AT_ONCE: usize = 64;
 /// Fuel of one read: what it costs on the machine fuel was calibrated on, from memory.
 const READ_FUEL: u64 = 500;
 const SCAN_FUEL: u64 = 2_000;
@@ -50,42 +52,66 @@ fn read(cx: &mut Cx<'_>, table: Table, key: &[u8], range: Option<(u32, u32)>) ->
     Ok(value)
 }
 
+/// Reads rows, some at a time.
+async fn scan(cx: &mut Cx<'_>, table: Table, mut start: Vec<u8>, end: Option<&[u8]>, limit: usize) -> wasmtime::Result<Vec<Entry>> {
+    let mut rows: Vec<Entry> = Vec::new();
+    while rows.len() < limit {
+        let lent = lent(cx)?;
+        readable(table, lent)?;
+        let wanted = (limit - rows.len()).min(ROWS_AT_ONCE);
+        let some = lent.state.scan(table, &start, end, wanted)?;
+        charge_bytes(cx, READ_FUEL / 4 * some.len() as u64, some.iter().map(|row| row.key.len() + row.value.len()).sum())?;
+        let is_end = some.len() < wanted;
+        if let Some(last) = some.last() {
+            // The first key after it.
+            start.clone_from(&last.key);
+            start.push(0);
+        }
+        rows.extend(some);
+        if is_end {
+            break;
+        }
+        pause_if_burnt(cx).await;
+    }
+    Ok(rows)
+}
+
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut state = linker.instance("subnode:chain/state@0.1.0")?;
-    state.func_wrap("get", |mut cx: Cx<'_>, (table, name): (Table, Bytes)| {
-        let name = key(&cx, &name)?;
-        Ok((read(&mut cx, table, &name, None)?,))
+    offer(&mut state, "get", |cx, (table, name): (Table, Bytes)| {
+        let name = key(cx, &name)?;
+        Ok((read(cx, table, &name, None)?,))
     })?;
-    state.func_wrap("get-part", |mut cx: Cx<'_>, (table, name, offset, len): (Table, Bytes, u32, u32)| {
-        let name = key(&cx, &name)?;
-        Ok((read(&mut cx, table, &name, Some((offset, len)))?,))
+    offer(&mut state, "get-part", |cx, (table, name, offset, len): (Table, Bytes, u32, u32)| {
+        let name = key(cx, &name)?;
+        Ok((read(cx, table, &name, Some((offset, len)))?,))
     })?;
-    state.func_wrap("get-many", |mut cx: Cx<'_>, (table, names): (Table, WasmList<Bytes>)| {
-        bounded("keys", names.len(), KEYS_MAX)?;
-        let names: Vec<Bytes> = names.iter(&mut cx)?.collect::<wasmtime::Result<_>>()?;
-        let mut values = Vec::with_capacity(names.len());
-        for name in &names {
-            let name = key(&cx, name)?;
-            values.push(read(&mut cx, table, &name, None)?);
-        }
-        Ok((values,))
+    state.func_wrap_async("get-many", |mut cx: Cx<'_>, (table, names): (Table, WasmList<Bytes>)| {
+        Box::new(async move {
+            bounded("keys", names.len(), KEYS_MAX)?;
+            let names: Vec<Bytes> = names.iter(&mut cx)?.collect::<wasmtime::Result<_>>()?;
+            let mut values = Vec::with_capacity(names.len());
+            for name in &names {
+                let name = key(&cx, name)?;
+                values.push(read(&mut cx, table, &name, None)?);
+                pause_if_burnt(&mut cx).await;
+            }
+            Ok((values,))
+        })
     })?;
-    state.func_wrap("scan", |mut cx: Cx<'_>, (table, start, end, limit): (Table, Bytes, Option<Bytes>, u32)| {
-        bounded("key bytes", start.len(), KEY_BYTES_MAX)?;
-        bounded("key bytes", end.as_ref().map_or(0, WasmList::len), KEY_BYTES_MAX)?;
-        bounded("rows", limit as usize, SCAN_ROWS_MAX as usize)?;
-        charge(&mut cx, SCAN_FUEL)?;
-        let (start, end) = (copy(&cx, &start), end.map(|end| copy(&cx, &end)));
-        let lent = lent(&mut cx)?;
-        readable(table, lent)?;
-        let rows: Vec<Entry> = if limit == 0 { Vec::new() } else { lent.state.scan(table, &start, end.as_deref(), limit as usize)? };
-        let bytes = rows.iter().map(|row| row.key.len() + row.value.len()).sum();
-        charge_bytes(&mut cx, READ_FUEL / 4 * rows.len() as u64, bytes)?;
-        Ok((rows,))
+    state.func_wrap_async("scan", |mut cx: Cx<'_>, (table, start, end, limit): (Table, Bytes, Option<Bytes>, u32)| {
+        Box::new(async move {
+            bounded("key bytes", start.len(), KEY_BYTES_MAX)?;
+            bounded("key bytes", end.as_ref().map_or(0, WasmList::len), KEY_BYTES_MAX)?;
+            bounded("rows", limit as usize, SCAN_ROWS_MAX)?;
+            charge(&mut cx, SCAN_FUEL)?;
+            let (start, end) = (copy(&cx, &start), end.map(|end| copy(&cx, &end)));
+            Ok((scan(&mut cx, table, start, end.as_deref(), limit as usize).await?,))
+        })
     })?;
-    state.func_wrap("seek", |mut cx: Cx<'_>, (height,): (u64,)| {
-        charge(&mut cx, READ_FUEL)?;
-        let lent = lent(&mut cx)?;
+    offer(&mut state, "seek", |cx, (height,): (u64,)| {
+        charge(cx, READ_FUEL)?;
+        let lent = lent(cx)?;
         if lent.query.is_none() {
             return Err(BoundBroken("seek outside a query".into()).into());
         }
