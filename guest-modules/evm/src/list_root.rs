@@ -5,7 +5,7 @@ use alloy_primitives::B256;
 use alloy_rlp::{EMPTY_STRING_CODE, Encodable};
 use alloy_trie::EMPTY_ROOT_HASH;
 
-use crate::trie::{self, common};
+use crate::trie::{self, Reference, common};
 
 /// An item's position in RLP, a nibble each: none is a prefix of another, so no branch has a value.
 #[derive(Clone, Copy)]
@@ -42,31 +42,6 @@ enum Shape {
     Leaf { key: Key, depth: usize },
     Extension { key: Key, depth: usize, shared: usize, child: usize },
     Branch(Box<[Option<usize>; 16]>),
-}
-
-/// How a parent names a node: by its hash, or as it is where it is shorter than that.
-#[derive(Clone, Copy)]
-struct Reference {
-    bytes: [u8; 33],
-    len: usize,
-}
-
-impl Reference {
-    fn hashed(hash: B256) -> Self {
-        let mut bytes = [EMPTY_STRING_CODE + 32; 33];
-        bytes[1..].copy_from_slice(hash.as_slice());
-        Self { bytes, len: 33 }
-    }
-
-    fn short(rlp: &[u8]) -> Self {
-        let mut bytes = [0; 33];
-        bytes[..rlp.len()].copy_from_slice(rlp);
-        Self { bytes, len: rlp.len() }
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
 }
 
 /// The root over items that `encode` writes, with `hash` hashing many texts at once.

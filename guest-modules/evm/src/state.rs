@@ -208,7 +208,8 @@ impl State {
         let mut changed: Vec<_> = self.accounts.into_iter().filter(|(_, cached)| cached.changed).collect();
         changed.sort_unstable_by_key(|(address, _)| *address);
         let mut accounts = Trie::new(state_root(), |path| host::get(Table::State, &[b"T", path].concat()));
-        for (address, cached) in changed {
+        let addresses: Vec<Vec<u8>> = changed.iter().map(|(address, _)| address.to_vec()).collect();
+        for ((address, cached), key) in changed.into_iter().zip(host::keccak256_many(&addresses)) {
             if cached.wiped && cached.has_rows {
                 delete_storage(address, &mut changes);
             }
@@ -217,10 +218,10 @@ impl State {
                 account.storage_root = write_storage(address, root, &cached.storage, &mut changes);
                 account
             });
-            accounts.update(keccak256(address), row.map(leaf));
+            accounts.update(key, row.map(leaf));
             changes.push(Change { key: account_key(address), value: row.map(Account::to_row) });
         }
-        let (root, nodes) = accounts.commit();
+        let (root, nodes) = accounts.commit(host::keccak256_many);
         changes.extend(nodes.into_iter().map(|(path, value)| Change { key: [b"T", path.as_slice()].concat(), value }));
         (root, changes)
     }
@@ -306,12 +307,13 @@ fn write_storage(address: Address, root: B256, storage: &HashMap<U256, Slot>, ch
     changed.sort_unstable_by_key(|(key, _)| **key);
     let prefix = [b"U", address.as_slice()].concat();
     let mut trie = Trie::new(root, |path| host::get(Table::State, &[&prefix, path].concat()));
-    for (key, slot) in changed {
+    let keys: Vec<Vec<u8>> = changed.iter().map(|(key, _)| key.to_be_bytes_vec()).collect();
+    for ((key, slot), hash) in changed.into_iter().zip(host::keccak256_many(&keys)) {
         let value = (!slot.value.is_zero()).then_some(slot.value);
-        trie.update(keccak256(key.to_be_bytes::<32>()), value.map(alloy_rlp::encode));
+        trie.update(hash, value.map(alloy_rlp::encode));
         changes.push(Change { key: slot_key(address, *key), value: value.map(|value| value.to_be_bytes_trimmed_vec()) });
     }
-    let (root, nodes) = trie.commit();
+    let (root, nodes) = trie.commit(host::keccak256_many);
     changes.extend(nodes.into_iter().map(|(path, value)| Change { key: [&prefix, path.as_slice()].concat(), value }));
     root
 }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use alloy_primitives::{B256, keccak256};
-use alloy_rlp::{Decodable, Encodable, Header, PayloadView};
+use alloy_primitives::B256;
+use alloy_rlp::{Decodable, EMPTY_STRING_CODE, Encodable, Header, PayloadView};
 use alloy_trie::EMPTY_ROOT_HASH;
 
 /// Reads the row of a node, and collects what to write.
@@ -40,6 +40,31 @@ enum Node {
     Branch(Box<[Child; 16]>),
 }
 
+/// How a parent names a node: by its hash, or as it is where it is shorter than that.
+#[derive(Clone, Copy)]
+pub struct Reference {
+    bytes: [u8; 33],
+    len: usize,
+}
+
+impl Reference {
+    pub fn hashed(hash: B256) -> Self {
+        let mut bytes = [EMPTY_STRING_CODE + 32; 33];
+        bytes[1..].copy_from_slice(hash.as_slice());
+        Self { bytes, len: 33 }
+    }
+
+    pub fn short(rlp: &[u8]) -> Self {
+        let mut bytes = [0; 33];
+        bytes[..rlp.len()].copy_from_slice(rlp);
+        Self { bytes, len: rlp.len() }
+    }
+
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
 /// A row to write: path, and the node's RLP or none.
 pub type Write = (Vec<u8>, Option<Vec<u8>>);
 
@@ -59,29 +84,26 @@ impl<L: FnMut(&[u8]) -> Option<Vec<u8>>> Trie<L> {
         };
     }
 
-    /// The root hash, and the rows to write.
-    pub fn commit(mut self) -> (B256, Vec<Write>) {
-        let mut writes = Vec::new();
-        let mut kept = BTreeSet::new();
+    /// The root hash, and the rows to write. `hash` hashes many texts at once: all nodes of one height are one call.
+    pub fn commit(mut self, hash: impl Fn(&[Vec<u8>]) -> Vec<B256>) -> (B256, Vec<Write>) {
         let root = core::mem::replace(&mut self.root, Child::Empty);
-        let hash = match &root {
+        let mut changed = Changed::default();
+        let root_hash = match &root {
             Child::Empty => EMPTY_ROOT_HASH,
             Child::Hash(hash) => *hash,
-            Child::Clean(node, hash) => {
-                keep(node, &mut Vec::new(), &mut kept);
-                kept.insert(Vec::new());
-                hash.unwrap_or_else(|| keccak256(encode(node, &mut Vec::new(), &mut writes, &mut kept)))
+            Child::Clean(node, Some(hash)) => {
+                changed.keep(node, &mut Vec::new());
+                changed.kept.insert(Vec::new());
+                *hash
             }
-            Child::Dirty(node) => {
-                let rlp = encode(node, &mut Vec::new(), &mut writes, &mut kept);
-                let hash = keccak256(&rlp);
-                kept.insert(Vec::new());
-                writes.push((Vec::new(), Some(rlp)));
-                hash
+            Child::Clean(node, None) | Child::Dirty(node) => {
+                changed.gather(node, &mut Vec::new());
+                changed.write(hash)
             }
         };
+        let Changed { kept, mut writes, .. } = changed;
         writes.extend(self.read.into_iter().filter(|path| !kept.contains(path)).map(|path| (path, None)));
-        (hash, writes)
+        (root_hash, writes)
     }
 
     /// The nodes from the root towards `key`, as EIP-1186 wants them.
@@ -222,47 +244,123 @@ fn nibbles(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).collect()
 }
 
-/// Notes the rows of nodes that were read below a clean one.
-fn keep(node: &Node, path: &mut Vec<u8>, kept: &mut BTreeSet<Vec<u8>>) {
-    let mut below = |child: &Child, part: &[u8], path: &mut Vec<u8>| {
-        if let Child::Clean(node, hash) = child {
+/// A node that is named anew: it changed, or it lies inside its parent.
+struct Named<'a> {
+    node: &'a Node,
+    path: Vec<u8>,
+    /// Levels of such nodes below it.
+    height: usize,
+    /// Those right below it, in their order: positions in the list of all.
+    below: Vec<usize>,
+}
+
+/// What a commit writes.
+#[derive(Default)]
+struct Changed<'a> {
+    /// Nodes before their parents; the root is the last.
+    nodes: Vec<Named<'a>>,
+    /// Paths whose rows stay or are written.
+    kept: BTreeSet<Vec<u8>>,
+    writes: Vec<Write>,
+}
+
+impl<'a> Changed<'a> {
+    /// Lists a node that is named anew, and those below it; its position.
+    fn gather(&mut self, node: &'a Node, path: &mut Vec<u8>) -> usize {
+        let (mut below, mut height) = (Vec::new(), 0);
+        node.each_child(|part, child| {
             path.extend_from_slice(part);
-            if hash.is_some() {
-                kept.insert(path.clone());
+            match child {
+                Child::Empty | Child::Hash(_) => {}
+                Child::Clean(node, Some(_)) => {
+                    self.kept.insert(path.clone());
+                    self.keep(node, path);
+                }
+                Child::Clean(node, None) | Child::Dirty(node) => {
+                    let position = self.gather(node, path);
+                    height = height.max(self.nodes[position].height + 1);
+                    below.push(position);
+                }
             }
-            keep(node, path, kept);
             path.truncate(path.len() - part.len());
+        });
+        self.nodes.push(Named { node, path: path.clone(), height, below });
+        self.nodes.len() - 1
+    }
+
+    /// Notes the rows of nodes that were read below a clean one.
+    fn keep(&mut self, node: &Node, path: &mut Vec<u8>) {
+        node.each_child(|part, child| {
+            if let Child::Clean(node, hash) = child {
+                path.extend_from_slice(part);
+                if hash.is_some() {
+                    self.kept.insert(path.clone());
+                }
+                self.keep(node, path);
+                path.truncate(path.len() - part.len());
+            }
+        });
+    }
+
+    /// Names the listed nodes, level by level from below; the root's hash.
+    fn write(&mut self, hash: impl Fn(&[Vec<u8>]) -> Vec<B256>) -> B256 {
+        let root = self.nodes.len() - 1;
+        let mut levels = vec![Vec::new(); self.nodes[root].height + 1];
+        for (position, named) in self.nodes.iter().enumerate() {
+            levels[named.height].push(position);
         }
-    };
-    match node {
-        Node::Leaf { .. } => {}
-        Node::Extension { key, child } => below(child, key, path),
-        Node::Branch(children) => {
-            for (nibble, child) in (0u8..).zip(&**children) {
-                below(child, &[nibble], path);
+        let mut references = vec![Reference::short(&[]); self.nodes.len()];
+        for level in levels {
+            let (mut positions, mut long) = (Vec::with_capacity(level.len()), Vec::with_capacity(level.len()));
+            for position in level {
+                let named = &self.nodes[position];
+                let rlp = encode(named.node, named.below.iter().map(|below| &references[*below]));
+                if rlp.len() < 32 && position != root {
+                    references[position] = Reference::short(&rlp);
+                } else {
+                    positions.push(position);
+                    long.push(rlp);
+                }
+            }
+            let hashes = hash(&long);
+            for ((position, rlp), hash) in positions.into_iter().zip(long).zip(hashes) {
+                references[position] = Reference::hashed(hash);
+                let path = core::mem::take(&mut self.nodes[position].path);
+                self.kept.insert(path.clone());
+                self.writes.push((path, Some(rlp)));
+            }
+        }
+        B256::from_slice(&references[root].as_slice()[1..])
+    }
+}
+
+impl Node {
+    /// Calls `each` with every child and the nibbles that lead to it.
+    fn each_child<'a>(&'a self, mut each: impl FnMut(&[u8], &'a Child)) {
+        match self {
+            Self::Leaf { .. } => {}
+            Self::Extension { key, child } => each(key, child),
+            Self::Branch(children) => {
+                for (nibble, child) in (0u8..).zip(&**children) {
+                    each(&[nibble], child);
+                }
             }
         }
     }
 }
 
-fn encode(node: &Node, path: &mut Vec<u8>, writes: &mut Vec<Write>, kept: &mut BTreeSet<Vec<u8>>) -> Vec<u8> {
-    let mut children_rlp = Vec::new();
+/// A node's RLP. `named` are the references of those children that have no hash, in their order.
+fn encode<'a>(node: &Node, mut named: impl Iterator<Item = &'a Reference>) -> Vec<u8> {
+    let mut children = Vec::new();
+    node.each_child(|_, child| match child {
+        Child::Empty => children.push(EMPTY_STRING_CODE),
+        Child::Hash(hash) | Child::Clean(_, Some(hash)) => hash.encode(&mut children),
+        Child::Clean(_, None) | Child::Dirty(_) => children.extend(named.next().into_iter().flat_map(Reference::as_slice)),
+    });
     match node {
         Node::Leaf { key, value } => leaf(key, value),
-        Node::Extension { key, child } => {
-            path.extend_from_slice(key);
-            reference(child, path, writes, kept, &mut children_rlp);
-            path.truncate(path.len() - key.len());
-            extension(key, &children_rlp)
-        }
-        Node::Branch(children) => {
-            for (nibble, child) in (0u8..).zip(&**children) {
-                path.push(nibble);
-                reference(child, path, writes, kept, &mut children_rlp);
-                path.pop();
-            }
-            branch(&children_rlp)
-        }
+        Node::Extension { key, .. } => extension(key, &children),
+        Node::Branch(_) => branch(&children),
     }
 }
 
@@ -288,7 +386,7 @@ pub fn extension(key: &[u8], child: &[u8]) -> Vec<u8> {
 pub fn branch(children: &[u8]) -> Vec<u8> {
     let mut rlp = open(children.len() + 1);
     rlp.extend_from_slice(children);
-    rlp.push(alloy_rlp::EMPTY_STRING_CODE);
+    rlp.push(EMPTY_STRING_CODE);
     rlp
 }
 
@@ -298,29 +396,6 @@ fn open(payload_length: usize) -> Vec<u8> {
     let mut rlp = Vec::with_capacity(header.length_with_payload());
     header.encode(&mut rlp);
     rlp
-}
-
-/// Appends how a parent names `child`: nothing, its hash, or itself if it is short.
-fn reference(child: &Child, path: &mut Vec<u8>, writes: &mut Vec<Write>, kept: &mut BTreeSet<Vec<u8>>, out: &mut Vec<u8>) {
-    match child {
-        Child::Empty => out.push(alloy_rlp::EMPTY_STRING_CODE),
-        Child::Hash(hash) => hash.encode(out),
-        Child::Clean(node, Some(hash)) => {
-            kept.insert(path.clone());
-            keep(node, path, kept);
-            hash.encode(out);
-        }
-        Child::Clean(node, None) | Child::Dirty(node) => {
-            let rlp = encode(node, path, writes, kept);
-            if rlp.len() < 32 {
-                out.extend_from_slice(&rlp);
-            } else {
-                keccak256(&rlp).encode(out);
-                kept.insert(path.clone());
-                writes.push((path.clone(), Some(rlp)));
-            }
-        }
-    }
 }
 
 /// Hex-prefix encoding.
@@ -359,8 +434,51 @@ fn try_decode(rlp: &mut &[u8]) -> alloy_rlp::Result<Node> {
 
 fn decode_child(mut item: &[u8]) -> alloy_rlp::Result<Child> {
     match item.first() {
-        Some(&alloy_rlp::EMPTY_STRING_CODE) => Ok(Child::Empty),
+        Some(&EMPTY_STRING_CODE) => Ok(Child::Empty),
         Some(byte) if *byte >= alloy_rlp::EMPTY_LIST_CODE => Ok(Child::Clean(Box::new(try_decode(&mut item)?), None)),
         _ => Ok(Child::Hash(B256::decode(&mut item)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use alloy_primitives::keccak256;
+
+    use super::*;
+
+    #[test]
+    fn roots_are_those_of_alloy_as_keys_come_change_and_go() {
+        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        let mut values: BTreeMap<B256, Vec<u8>> = BTreeMap::new();
+        let mut root = EMPTY_ROOT_HASH;
+        // Short values make nodes that lie inside their parents; few keys at first, and none at the end.
+        for round in 0..60_u64 {
+            let mut trie = Trie::new(root, |path: &[u8]| rows.get(path).cloned());
+            for index in 0..20 {
+                let key = keccak256([round.wrapping_mul(7).wrapping_add(index * index) as u8 % 64]);
+                let value = (round < 55 && (round + index) % 3 > 0).then(|| vec![index as u8 + 1; 1 + (round as usize * 5) % 40]);
+                trie.update(key, value.as_ref().map(alloy_rlp::encode));
+                match value {
+                    Some(value) => drop(values.insert(key, value)),
+                    None => drop(values.remove(&key)),
+                }
+            }
+            let writes;
+            (root, writes) = trie.commit(|many| many.iter().map(keccak256).collect());
+            for (path, row) in writes {
+                match row {
+                    Some(row) => drop(rows.insert(path, row)),
+                    None => drop(rows.remove(&path)),
+                }
+            }
+            let mut expected = alloy_trie::HashBuilder::default();
+            for (key, value) in &values {
+                expected.add_leaf(alloy_trie::Nibbles::unpack(key), &alloy_rlp::encode(value));
+            }
+            assert_eq!(root, expected.root(), "round {round}");
+            assert_eq!(rows.is_empty(), values.is_empty(), "round {round}: rows that nothing needs");
+        }
     }
 }
