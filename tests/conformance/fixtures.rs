@@ -8,6 +8,7 @@ use std::{
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 use subnode_sandbox::{Module, Sandbox, SandboxOptions};
+use subnode_tests::guests;
 
 /// The forks this runtime knows, and the time each begins where a suite names it.
 const FORKS: [(&str, &[&str]); 5] = [
@@ -61,6 +62,15 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
 pub(crate) fn evm() -> anyhow::Result<Module> {
     let sandbox = Sandbox::new(&SandboxOptions { instances: 64, cache_dir: None })?;
     Ok(sandbox.load(subnode_modules::EVM)?)
+}
+
+/// The EVM without what it does itself in revm's stead, built from its sources.
+pub(crate) fn evm_by_revm_alone() -> anyhow::Result<Module> {
+    let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-modules"));
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("revm-alone-target");
+    let built = guests::build_with(workspace, &["subnode-evm"], &["subnode-evm/revm-only"], &target)?;
+    let sandbox = Sandbox::new(&SandboxOptions { instances: 64, cache_dir: None })?;
+    Ok(sandbox.load(&fs::read(built.join("subnode_evm.wasm"))?)?)
 }
 
 /// A genesis with these accounts under the rules of a fork; none where the runtime has no such fork.

@@ -20,8 +20,18 @@ const TARGET_BLOB_GAS: u64 = 3 * 131_072;
 
 #[test]
 fn every_state_test_passes_through_the_guest() -> anyhow::Result<()> {
+    every_state_test_passes("GeneralStateTests", fixtures::evm)
+}
+
+/// The guest does plain transfers itself. A guest that leaves them to revm gives the same.
+#[test]
+fn every_state_test_passes_where_revm_does_transfers_too() -> anyhow::Result<()> {
+    every_state_test_passes("GeneralStateTests, revm alone", fixtures::evm_by_revm_alone)
+}
+
+fn every_state_test_passes(title: &str, module: impl FnOnce() -> anyhow::Result<Module>) -> anyhow::Result<()> {
     let Some(files) = fixtures::suite("ethereum-tests/GeneralStateTests")? else { return Ok(()) };
-    let module = fixtures::evm()?;
+    let module = module()?;
     let work = Mutex::new(files.iter());
     let outcome = Mutex::new((0, Vec::new(), Vec::new()));
     std::thread::scope(|scope| {
@@ -46,7 +56,7 @@ fn every_state_test_passes_through_the_guest() -> anyhow::Result<()> {
         }
     });
     let (passed, excluded, failures) = outcome.into_inner()?;
-    report("GeneralStateTests", passed, &excluded, &failures);
+    report(title, passed, &excluded, &failures);
     Ok(())
 }
 

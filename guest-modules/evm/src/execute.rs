@@ -10,7 +10,7 @@ use alloy_rlp::{Encodable, Header as RlpHeader};
 use revm::{
     context::{
         BlockEnv, CfgEnv,
-        result::{EVMError, ExecutionResult, InvalidTransaction},
+        result::{EVMError, InvalidTransaction},
     },
     context_interface::block::BlobExcessGasAndPrice,
     database_interface::DatabaseCommit,
@@ -24,6 +24,7 @@ use crate::{
     spec::{Fork, Spec},
     state::State,
     transaction::{Transaction, to_env},
+    transfer,
 };
 
 /// EIP-4844: gas of one blob.
@@ -135,6 +136,10 @@ impl<'a> Execution<'a> {
                 have: usize::try_from(blob_gas / GAS_PER_BLOB).unwrap_or(usize::MAX),
             });
         }
+        if !cfg!(feature = "revm-only") && transfer::transfer(self.evm.surroundings(), transaction, sender) {
+            self.keep(transaction.ty(), sender, true, transfer::GAS, Vec::new());
+            return Ok(());
+        }
         let result = match self.evm.transact(to_env(transaction, sender)) {
             Ok(result) => result,
             Err(EVMError::Transaction(invalid)) => return Err(invalid),
@@ -147,7 +152,8 @@ impl<'a> Execution<'a> {
             self.commit();
         }
         self.blob_gas_used += blob_gas;
-        self.keep(transaction.ty(), sender, result);
+        let (success, gas_used) = (result.is_success(), result.tx_gas_used());
+        self.keep(transaction.ty(), sender, success, gas_used, result.into_logs());
         Ok(())
     }
 
@@ -157,11 +163,8 @@ impl<'a> Execution<'a> {
         self.state().commit(changes);
     }
 
-    fn keep(&mut self, kind: u8, sender: Address, result: ExecutionResult) {
-        let gas_used = result.tx_gas_used();
+    fn keep(&mut self, kind: u8, sender: Address, success: bool, gas_used: u64, logs: Vec<Log>) {
         self.gas_used += gas_used;
-        let success = result.is_success();
-        let logs = result.into_logs();
         let first_log = self.log_count;
         self.log_count += logs.len() as u64;
         self.kinds.push(kind);

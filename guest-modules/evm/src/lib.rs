@@ -35,6 +35,7 @@ mod rpc;
 mod spec;
 mod state;
 mod transaction;
+mod transfer;
 mod trie;
 mod verify;
 

@@ -32,8 +32,17 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// What cargo says.
 pub fn build(workspace: &Path, packages: &[&str], target: &Path) -> anyhow::Result<PathBuf> {
+    build_with(workspace, packages, &[], target)
+}
+
+/// The same with features (`package/feature`).
+///
+/// # Errors
+/// What cargo says.
+pub fn build_with(workspace: &Path, packages: &[&str], features: &[&str], target: &Path) -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--release"]).args(packages.iter().flat_map(|package| ["-p", package]));
+    cargo.args(features.iter().flat_map(|feature| ["--features", feature]));
     // Quicker to build, and the same to whoever calls them.
     cargo.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     // Flags of the tests' own build are not the modules'.
