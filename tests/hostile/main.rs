@@ -136,6 +136,20 @@ async fn an_import_that_is_not_offered_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_version_offered_is_offered_still() {
+    let host = Host::new().await;
+    let load = |version: &str| {
+        let import = format!(
+            "(import \"subnode:chain/host@{version}\" (instance (export \"cursor\" (func (param \"id\" u64) (result (option (list u8)))))))"
+        );
+        host.sandbox.load(&wat::parse_str(format!("(component {import})")).unwrap()).unwrap_err()
+    };
+    // It exports nothing; what matters is that its imports are there.
+    assert!(matches!(load("0.1.0"), ModuleError::Export { .. }));
+    assert!(matches!(load("0.2.0"), ModuleError::Import(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_module_of_the_other_world_is_refused() {
     let host = Host::new().await;
     let (opened, _) = host.beside_a_neighbour(host.open(subnode_modules::SOLO)).await;

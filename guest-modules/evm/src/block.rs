@@ -22,6 +22,7 @@ use crate::{
     dev::Overrides,
     execute::{Executed, Execution},
     fee::next_base_fee,
+    host::{Batch, PackedChanges},
     index::{self, Place, ReceiptRow},
     spec::{Extension, Fork, SPEC_KEY, Spec},
     state::{Account, State},
@@ -119,12 +120,10 @@ fn built(header: &Header, body: Body, state: Vec<Change>, receipts: &[ReceiptRow
 
 fn outcome(hash: B256, header: &Header, places: &[Listed], mut state: Vec<Change>, receipts: &[ReceiptRow]) -> Outcome {
     let number = header.number;
-    let mut rows = Vec::with_capacity(receipts.len() + 2);
-    rows.push(index::header_change(hash, header));
-    rows.push(index::receipts_change(number, receipts));
+    let mut rows = PackedChanges::with_capacity(places.len(), index::PLACE_BYTES);
     let mut progress = BTreeMap::new();
     for ((position, listed), receipt) in (0u32..).zip(places).zip(receipts) {
-        rows.push(Place { number, index: position, offset: listed.offset, len: listed.len }.change(listed.hash));
+        Place { number, index: position, offset: listed.offset, len: listed.len }.put(listed.hash, &mut rows);
         progress.insert(receipt.sender, listed.nonce + 1);
     }
     let committee = committee::change(number, &state);
@@ -134,7 +133,7 @@ fn outcome(hash: B256, header: &Header, places: &[Listed], mut state: Vec<Change
         transactions: places.len() as u32,
         committee,
         state,
-        index: rows,
+        index: vec![index::header_change(hash, header), index::receipts_change(number, receipts), rows.into_change()],
         progress: progress.into_iter().map(|(sender, next_sequence)| Progress { sender: sender.to_vec(), next_sequence }).collect(),
     }
 }
@@ -192,15 +191,15 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
     let mut body = Body::default();
     let mut bytes_left = BLOCK_BYTES_MAX_OSAKA - 1024;
     'fill: loop {
-        let batch = pool::next(POOL_BATCH);
+        let batch = Batch::next(POOL_BATCH);
         if batch.is_empty() {
             break;
         }
         let decoded: Vec<_> = batch
             .iter()
             .filter_map(|pooled| {
-                let sender = Address::try_from(pooled.sender.as_slice()).ok()?;
-                Some((transaction::decode(&pooled.data).ok()?, sender, pooled))
+                let sender = Address::try_from(pooled.sender).ok()?;
+                Some((transaction::decode(pooled.data).ok()?, sender, pooled))
             })
             .collect();
         execution.state().prefetch(decoded.iter().flat_map(|(transaction, sender, _)| core::iter::once(*sender).chain(transaction.to())));
@@ -217,15 +216,11 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
             match included {
                 Ok(()) => {
                     bytes_left -= pooled.data.len();
-                    body.push(
-                        &pooled.data,
-                        B256::try_from(pooled.id.as_slice()).unwrap_or_else(|_| keccak256(&pooled.data)),
-                        transaction.nonce(),
-                    );
+                    body.push(pooled.data, B256::try_from(pooled.id).unwrap_or_else(|_| keccak256(pooled.data)), transaction.nonce());
                 }
                 Err(_) => {
                     // Not in this block: too large for what is left of it, or no longer affordable. Its successors depend on it.
-                    pool::skip_sender(&pooled.sender);
+                    pool::skip_sender(pooled.sender);
                     skipped.push(sender);
                 }
             }

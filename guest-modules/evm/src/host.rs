@@ -3,7 +3,10 @@
 use alloy_primitives::{Address, B256, U256};
 
 pub use crate::bindings::subnode::chain::types::Table;
-use crate::bindings::subnode::chain::{crypto, state, types::Word256};
+use crate::bindings::subnode::chain::{
+    crypto, pool, state,
+    types::{Change, Word256},
+};
 
 /// At most this many keys go into one `get-many`.
 const KEYS_MAX: usize = 4096;
@@ -59,6 +62,72 @@ fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
         }
     }
     None
+}
+
+/// A transaction that the pool offers.
+pub struct Pooled<'a> {
+    pub id: &'a [u8],
+    pub sender: &'a [u8],
+    pub data: &'a [u8],
+}
+
+/// The next transactions to try, at most so many, in the host's buffer.
+pub struct Batch(Vec<u8>);
+
+impl Batch {
+    pub fn next(limit: u32) -> Self {
+        Self(pool::next_packed(limit))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Pooled<'_>> {
+        let mut rest = self.0.as_slice();
+        core::iter::from_fn(move || {
+            let (pooled, others) = split_pooled(rest)?;
+            rest = others;
+            Some(pooled)
+        })
+    }
+}
+
+/// wit/pool.wit: the lengths of three parts, the sequence, and the parts.
+fn split_pooled(packed: &[u8]) -> Option<(Pooled<'_>, &[u8])> {
+    let (lengths, rest) = packed.split_first_chunk::<12>()?;
+    let (_sequence, rest) = rest.split_first_chunk::<8>()?;
+    let len = |part: usize| u32::from_le_bytes(core::array::from_fn(|byte| lengths[part * 4 + byte])) as usize;
+    let (id, rest) = rest.split_at_checked(len(0))?;
+    let (sender, rest) = rest.split_at_checked(len(1))?;
+    let (data, rest) = rest.split_at_checked(len(2))?;
+    Some((Pooled { id, sender, data }, rest))
+}
+
+/// Changes in one buffer (wit/types.wit).
+#[derive(Default)]
+pub struct PackedChanges(Vec<u8>);
+
+impl PackedChanges {
+    /// With room for so many changes of so many bytes each.
+    pub fn with_capacity(changes: usize, bytes: usize) -> Self {
+        Self(Vec::with_capacity(changes * (8 + bytes)))
+    }
+
+    /// Appends a change, its key and value in parts.
+    pub fn put(&mut self, key: &[&[u8]], value: &[&[u8]]) {
+        for parts in [key, value] {
+            let len: usize = parts.iter().map(|part| part.len()).sum();
+            self.0.extend_from_slice(&(len as u32).to_le_bytes());
+        }
+        for part in key.iter().chain(value) {
+            self.0.extend_from_slice(part);
+        }
+    }
+
+    pub fn into_change(self) -> Change {
+        Change { key: Vec::new(), value: Some(self.0) }
+    }
 }
 
 /// What it takes to find out who signed.

@@ -13,7 +13,7 @@ use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 
 use crate::{
     bindings::subnode::chain::{state, types::Change},
-    host::{self, Table},
+    host::{self, PackedChanges, Table},
 };
 
 /// Where a transaction is: its block, its place there, and its bytes within the block's.
@@ -37,13 +37,14 @@ pub struct ReceiptRow {
     pub logs: Vec<Log>,
 }
 
+/// Bytes of a place's row, with its key.
+pub const PLACE_BYTES: usize = 1 + 32 + 8 + 3 * 4;
+
 impl Place {
-    pub fn change(self, hash: B256) -> Change {
-        let mut value = self.number.to_be_bytes().to_vec();
-        for part in [self.index, self.offset, self.len] {
-            value.extend_from_slice(&part.to_be_bytes());
-        }
-        Change { key: [b"t", hash.as_slice()].concat(), value: Some(value) }
+    /// Appends the row that has this place under a transaction's hash.
+    pub fn put(self, hash: B256, changes: &mut PackedChanges) {
+        let [index, offset, len] = [self.index, self.offset, self.len].map(u32::to_be_bytes);
+        changes.put(&[b"t", hash.as_slice()], &[&self.number.to_be_bytes(), &index, &offset, &len]);
     }
 
     pub fn load(hash: B256) -> Option<Self> {

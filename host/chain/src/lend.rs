@@ -6,7 +6,7 @@ use std::{
 };
 
 use subnode_chain_core::{Draw, Pool, Transaction};
-use subnode_sandbox::{Entry, HostFault, Occupancy, PoolReader, Pooled, StateReader, Table, Tenant, Unavailable};
+use subnode_sandbox::{Entry, HostFault, Occupancy, PoolReader, Pooled, Ready, StateReader, Table, Tenant, Unavailable};
 use subnode_storage::{self as storage, StoreError, View};
 
 /// A view of the store as guests read it.
@@ -139,13 +139,16 @@ fn pooled((transaction, ready): (Arc<Transaction>, bool)) -> Pooled {
 }
 
 impl PoolReader for LentPool {
-    fn next(&mut self, limit: usize) -> Vec<Pooled> {
-        let Some(draw) = &mut self.draw else { return Vec::new() };
+    fn next(&mut self, limit: usize, found: &mut dyn FnMut(Ready<'_>)) {
+        let Some(draw) = &mut self.draw else { return };
         let pool = self.pool.lock();
         let next: Vec<_> = std::iter::from_fn(|| draw.next(&pool)).take(limit.min(self.left)).collect();
+        drop(pool);
         self.left -= next.len();
         self.drawn.lock().unwrap_or_else(PoisonError::into_inner).extend(next.iter().map(|drawn| drawn.id.clone()));
-        next.into_iter().map(|drawn| pooled((drawn, true))).collect()
+        for Transaction { id, sender, sequence, data, .. } in next.iter().map(AsRef::as_ref) {
+            found(Ready { id, sender, sequence: *sequence, data });
+        }
     }
 
     fn skip_sender(&mut self, sender: &[u8]) {

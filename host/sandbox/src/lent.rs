@@ -6,6 +6,19 @@ use subnode_types::{NodeId, Position};
 
 use crate::{ChainStatus, Entry, HostFault, Occupancy, Pooled, Signature, Table};
 
+/// A transaction of the pool that is ready.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready<'a> {
+    /// Its identity.
+    pub id: &'a [u8],
+    /// Whose it is.
+    pub sender: &'a [u8],
+    /// Its place among the sender's.
+    pub sequence: u64,
+    /// The transaction itself.
+    pub data: &'a [u8],
+}
+
 /// Reads of the chain's committed tables at one version.
 pub trait StateReader: Send {
     /// Calls `found` with the value under a key, if there is one.
@@ -38,8 +51,8 @@ pub struct Unavailable {
 
 /// The pool as a call sees it. Limits are the host's; implementations may answer less.
 pub trait PoolReader: Send {
-    /// The next transactions to try, only while building.
-    fn next(&mut self, limit: usize) -> Vec<Pooled>;
+    /// Calls `found` with each of the next transactions to try, only while building.
+    fn next(&mut self, limit: usize, found: &mut dyn FnMut(Ready<'_>));
     /// No more of this sender in this build.
     fn skip_sender(&mut self, sender: &[u8]);
     /// By id.

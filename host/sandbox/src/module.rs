@@ -29,7 +29,7 @@ pub enum ModuleError {
     #[error("imports what is not offered: {0}")]
     Import(String),
     /// It lacks an export of either world, or an export has another type.
-    #[error("implements neither world of subnode:chain@0.1.0: as a runtime: {runtime}; as a consensus: {consensus}")]
+    #[error("implements neither world of subnode:chain@0.1: as a runtime: {runtime}; as a consensus: {consensus}")]
     Export {
         /// What is missing for a runtime.
         runtime: String,

@@ -3,8 +3,12 @@
 use subnode_types::BlockRef;
 
 use crate::{
-    Admission, Answer, Attributes, Built, CallError, Invalid, Lent, Limits, Module, ModuleError, Occurrence, Outcome, RpcError, Tenant,
-    bindings::runtime::Runtime, border::runtime_ref, guest::Guest,
+    Admission, Answer, Attributes, Built, CallError, GuestFault, Invalid, Lent, Limits, Module, ModuleError, Occurrence, Outcome, RpcError,
+    Tenant,
+    bindings::runtime::Runtime,
+    border::runtime_ref,
+    guest::Guest,
+    packed::{unpacked, unpacked_block},
 };
 
 /// An instance of a runtime module.
@@ -12,6 +16,14 @@ pub struct RuntimeGuest(Guest<Runtime>);
 
 /// A genesis, a build or an execution, whose verdict is the inner result.
 pub type Verdict<T, E> = Result<Result<T, E>, CallError>;
+
+/// What a guest returned, made into what the rest of the host works with.
+fn verdict<T, E>(returned: Result<T, E>, make: impl FnOnce(T) -> Result<T, GuestFault>) -> Verdict<T, E> {
+    match returned {
+        Ok(value) => Ok(Ok(make(value)?)),
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
 
 impl RuntimeGuest {
     /// A fresh instance. `seed` is all the randomness it will see.
@@ -47,7 +59,9 @@ impl RuntimeGuest {
     /// A fault of guest or host.
     pub async fn genesis(&mut self, spec: &[u8], lent: Lent) -> Verdict<Built, String> {
         let spec = spec.to_vec();
-        self.0.call(0, Some(lent), move |exports, store| Box::pin(async move { exports.call_genesis(store, &spec).await })).await
+        let built =
+            self.0.call(0, Some(lent), move |exports, store| Box::pin(async move { exports.call_genesis(store, &spec).await })).await?;
+        verdict(built, unpacked_block)
     }
 
     /// Whether each transaction may enter the pool.
@@ -72,9 +86,11 @@ impl RuntimeGuest {
     /// A fault of guest or host.
     pub async fn build(&mut self, parent: &BlockRef, attributes: &Attributes, lent: Lent) -> Verdict<Built, Invalid> {
         let (now_ms, parent, attributes) = (attributes.timestamp_ms, runtime_ref(parent), attributes.clone());
-        self.0
+        let built = self
+            .0
             .call(now_ms, Some(lent), move |exports, store| Box::pin(async move { exports.call_build(store, &parent, &attributes).await }))
-            .await
+            .await?;
+        verdict(built, unpacked_block)
     }
 
     /// What a block from elsewhere does, or why it is invalid.
@@ -83,9 +99,11 @@ impl RuntimeGuest {
     /// A fault of guest or host.
     pub async fn execute(&mut self, parent: &BlockRef, block: &[u8], lent: Lent) -> Verdict<Outcome, Invalid> {
         let (now_ms, parent, block) = (parent.timestamp_ms, runtime_ref(parent), block.to_vec());
-        self.0
+        let outcome = self
+            .0
             .call(now_ms, Some(lent), move |exports, store| Box::pin(async move { exports.call_execute(store, &parent, &block).await }))
-            .await
+            .await?;
+        verdict(outcome, unpacked)
     }
 
     /// Answers a client.

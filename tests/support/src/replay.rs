@@ -7,7 +7,7 @@ use std::{
 use subnode_devnet::Signers;
 use subnode_sandbox::{
     Attributes, Built, CallError, ChainStatus, Entry, HostFault, Invalid, Lent, Limits, Module, Occupancy, Outcome, PoolReader, Pooled,
-    QueryLent, RuntimeGuest, StateReader, Table, Tenant, Unavailable, border,
+    QueryLent, Ready, RuntimeGuest, StateReader, Table, Tenant, Unavailable, border,
 };
 use subnode_types::{BlockRef, Sealing};
 
@@ -167,9 +167,11 @@ struct Queue {
 }
 
 impl PoolReader for Queue {
-    fn next(&mut self, limit: usize) -> Vec<Pooled> {
+    fn next(&mut self, limit: usize, found: &mut dyn FnMut(Ready<'_>)) {
         let count = limit.min(self.waiting.len());
-        self.waiting.drain(..count).collect()
+        for Pooled { id, sender, sequence, data, .. } in self.waiting.drain(..count) {
+            found(Ready { id: &id, sender: &sender, sequence, data: &data });
+        }
     }
 
     fn skip_sender(&mut self, sender: &[u8]) {

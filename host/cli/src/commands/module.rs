@@ -93,7 +93,7 @@ fn inspect(name: &str, as_json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let world = match loaded {
-        Ok(world) => format!("{world} of subnode:chain@0.1.0"),
+        Ok(world) => format!("{world} of subnode:chain@0.1"),
         Err(error) => format!("none: {error:#}"),
     };
     println!("world      {world}");

@@ -1,13 +1,15 @@
 use wasmtime::component::Linker;
 
 use super::{Bytes, Cx, bounded, charge, charge_bytes, copy, lent, offer};
-use crate::{Pooled, guest::GuestState, lent::PoolReader};
+use crate::{Pooled, Ready, guest::GuestState, lent::PoolReader, packed};
 
 const NEXT_MAX: u32 = 256;
 const LIST_MAX: u32 = 4096;
 const NAME_BYTES_MAX: usize = 64;
 /// Fuel of one look-up under the pool's lock.
 const LOOK_UP_FUEL: u64 = 500;
+/// Fuel of a transaction in a packed list, besides its bytes.
+const PACKED_FUEL: u64 = 50;
 
 fn pool<'a>(cx: &'a mut Cx<'_>) -> wasmtime::Result<Option<&'a mut Box<dyn PoolReader>>> {
     Ok(lent(cx)?.pool.as_mut())
@@ -19,18 +21,42 @@ fn name(cx: &mut Cx<'_>, name: &Bytes) -> wasmtime::Result<Vec<u8>> {
     Ok(copy(cx, name))
 }
 
+fn next(cx: &mut Cx<'_>, limit: u32, found: &mut dyn FnMut(Ready<'_>)) -> wasmtime::Result<()> {
+    bounded("transactions", limit as usize, NEXT_MAX as usize)?;
+    charge(cx, LOOK_UP_FUEL)?;
+    if let Some(pool) = pool(cx)? {
+        pool.next(limit as usize, found);
+    }
+    Ok(())
+}
+
 fn charge_all(cx: &mut Cx<'_>, found: &[Pooled]) -> wasmtime::Result<()> {
     charge_bytes(cx, 100 * found.len() as u64, found.iter().map(|pooled| pooled.data.len()).sum())
 }
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    let mut instance = linker.instance("subnode:chain/pool@0.1.0")?;
+    let mut instance = linker.instance("subnode:chain/pool@0.1.1")?;
     offer(&mut instance, "next", |cx, (limit,): (u32,)| {
-        bounded("transactions", limit as usize, NEXT_MAX as usize)?;
-        charge(cx, LOOK_UP_FUEL)?;
-        let found = pool(cx)?.map_or_else(Vec::new, |pool| pool.next(limit as usize));
+        let mut found = Vec::new();
+        let pooled = |ready: Ready<'_>| Pooled {
+            id: ready.id.to_vec(),
+            sender: ready.sender.to_vec(),
+            sequence: ready.sequence,
+            data: ready.data.to_vec(),
+            ready: true,
+        };
+        next(cx, limit, &mut |ready| found.push(pooled(ready)))?;
         charge_all(cx, &found)?;
         Ok((found,))
+    })?;
+    offer(&mut instance, "next-packed", |cx, (limit,): (u32,)| {
+        let (mut count, mut packed) = (0, Vec::new());
+        next(cx, limit, &mut |ready| {
+            count += 1;
+            packed::push_ready(&mut packed, ready);
+        })?;
+        charge_bytes(cx, PACKED_FUEL * count, packed.len())?;
+        Ok((packed,))
     })?;
     offer(&mut instance, "skip-sender", |cx, (sender,): (Bytes,)| {
         let sender = name(cx, &sender)?;

@@ -1,0 +1,102 @@
+//! Lists in one buffer: what crosses the border often and in great numbers. wit/pool.wit and wit/types.wit define them.
+
+use crate::{Built, Change, GuestFault, Outcome, Ready};
+
+/// In place of a value's length: there is none.
+const DELETED: u32 = u32::MAX;
+
+/// Appends a transaction of the pool. None is as long as 4 GiB.
+pub(crate) fn push_ready(packed: &mut Vec<u8>, ready: Ready<'_>) {
+    let parts = [ready.id, ready.sender, ready.data];
+    packed.reserve(20 + parts.iter().map(|part| part.len()).sum::<usize>());
+    for part in parts {
+        packed.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+    }
+    packed.extend_from_slice(&ready.sequence.to_le_bytes());
+    for part in parts {
+        packed.extend_from_slice(part);
+    }
+}
+
+/// A block whose changes are listed one by one.
+pub(crate) fn unpacked_block(built: Built) -> Result<Built, GuestFault> {
+    Ok(Built { outcome: unpacked(built.outcome)?, ..built })
+}
+
+/// An outcome whose changes are listed one by one.
+pub(crate) fn unpacked(outcome: Outcome) -> Result<Outcome, GuestFault> {
+    Ok(Outcome { state: unpack(outcome.state)?, index: unpack(outcome.index)?, ..outcome })
+}
+
+fn unpack(changes: Vec<Change>) -> Result<Vec<Change>, GuestFault> {
+    if !changes.iter().any(|change| change.key.is_empty()) {
+        return Ok(changes);
+    }
+    let mut all = Vec::with_capacity(changes.len());
+    for change in changes {
+        match change {
+            Change { key, value: Some(packed) } if key.is_empty() => unpack_into(&packed, &mut all)?,
+            change => all.push(change),
+        }
+    }
+    Ok(all)
+}
+
+fn unpack_into(mut packed: &[u8], all: &mut Vec<Change>) -> Result<(), GuestFault> {
+    while !packed.is_empty() {
+        let (change, rest) = split_change(packed).ok_or_else(|| GuestFault::Bound("packed changes do not decode".into()))?;
+        all.push(change);
+        packed = rest;
+    }
+    Ok(())
+}
+
+fn split_change(packed: &[u8]) -> Option<(Change, &[u8])> {
+    let (key_len, rest) = packed.split_first_chunk()?;
+    let (value_len, rest) = rest.split_first_chunk()?;
+    let (key_len, value_len) = (u32::from_le_bytes(*key_len), u32::from_le_bytes(*value_len));
+    let (key, rest) = rest.split_at_checked(key_len as usize).filter(|(key, _)| !key.is_empty())?;
+    if value_len == DELETED {
+        return Some((Change { key: key.to_vec(), value: None }, rest));
+    }
+    let (value, rest) = rest.split_at_checked(value_len as usize)?;
+    Some((Change { key: key.to_vec(), value: Some(value.to_vec()) }, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(key: &[u8], value: Option<&[u8]>) -> Change {
+        Change { key: key.to_vec(), value: value.map(<[u8]>::to_vec) }
+    }
+
+    fn packed(changes: &[(&[u8], Option<&[u8]>)]) -> Vec<u8> {
+        let len = |bytes: &[u8]| u32::try_from(bytes.len()).expect("short").to_le_bytes();
+        let one = |(key, value): &(&[u8], Option<&[u8]>)| {
+            [&len(key), &value.map_or(DELETED.to_le_bytes(), len), *key, value.unwrap_or_default()].concat()
+        };
+        changes.iter().flat_map(one).collect()
+    }
+
+    #[test]
+    fn packed_changes_stand_where_their_buffer_stood() {
+        let buffer = packed(&[(b"b", Some(b"two")), (b"c", None), (b"d", Some(b""))]);
+        let listed = vec![change(b"a", Some(b"one")), change(b"", Some(&buffer)), change(b"e", None), change(b"", Some(b""))];
+        let all = unpack(listed).expect("it decodes");
+        let expected =
+            [change(b"a", Some(b"one")), change(b"b", Some(b"two")), change(b"c", None), change(b"d", Some(b"")), change(b"e", None)];
+        assert_eq!(format!("{all:?}"), format!("{expected:?}"));
+    }
+
+    #[test]
+    fn a_buffer_that_is_cut_or_has_an_empty_key_is_refused() {
+        let buffer = packed(&[(b"b", Some(b"two"))]);
+        for end in 1..buffer.len() {
+            assert!(unpack(vec![change(b"", Some(&buffer[..end]))]).is_err(), "{end} bytes");
+        }
+        assert!(unpack(vec![change(b"", Some(&packed(&[(b"", Some(b"x"))])))]).is_err());
+        // A deletion of an empty key stays what it was: refused by the store.
+        assert_eq!(unpack(vec![change(b"", None)]).expect("left alone").len(), 1);
+    }
+}
