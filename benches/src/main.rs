@@ -1,9 +1,11 @@
 //! Measures Subnode against named peers on this machine and prints tables.
 //!
 //! `make bench` runs all; `make bench ARGS="guest dev"` some of: guest, dev, devnet, many, density, isolation, network, consensus, committee,
-//! sync, durable.
+//! sync, durable. `make bench AGAINST=REV` runs them of another commit as well, in turns with this one's.
 
+mod against;
 mod committee;
+mod comparison;
 mod consensus;
 mod density;
 mod dev;
@@ -17,6 +19,7 @@ mod network;
 mod peer;
 mod ratio;
 mod sync;
+mod tables;
 mod workload;
 
 use std::process::ExitCode;
@@ -111,6 +114,11 @@ fn main() -> anyhow::Result<ExitCode> {
 /// Whether all went well. A measurement that failed has said so.
 async fn run() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((first, others)) = arguments.split_first()
+        && first == "against"
+    {
+        return against::run(others).await;
+    }
     // One that fails does not cost the figures of those behind it.
     let mut failed = Vec::new();
     for measurement in Measurement::wanted(&arguments)? {
