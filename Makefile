@@ -26,9 +26,9 @@ sim: setup ## simulated committees (SEEDS=0..10000)
 countermeasures: setup ## that each simulated bad member does harm without what stops it (10 minutes)
 	@$(CARGO) test --release --workspace --test sim -- --ignored --nocapture
 
-bench: setup ## the tables of benches/README.md (ARGS="guest dev" for some of them)
+bench: setup ## the tables of benches/README.md (ARGS="guest dev" for some; AGAINST=REV in turns with another commit, ROUNDS=5 times)
 	@$(CARGO) build --release --workspace
-	@$(TARGET)/release/subnode-benches $(ARGS)
+	@CARGO="$(CARGO)" ROUNDS="$(ROUNDS)" $(TARGET)/release/subnode-benches $(if $(AGAINST),against "$(AGAINST)") $(ARGS)
 
 lint: setup ## formatting and clippy, without a warning
 	@$(CARGO) fmt --all --check

@@ -2,15 +2,18 @@
 //!
 //! Both decode the transactions, execute them, and compute receipts, bloom and the three roots. The native side is revm and alloy as
 //! a Rust program would use them, keccak in assembly.
+//!
+//! Ratios are of speeds, native time / guest time, each the median of pairs of blocks. CPU time is of the whole process, so that turns
+//! which a worker has are counted, and what other processes take of the cores is not.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use alloy::{
     consensus::{Eip658Value, Receipt, ReceiptEnvelope, Transaction as _, TxEnvelope, proofs},
     eips::{Decodable2718, Encodable2718},
     primitives::{Address, B256, U256},
 };
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use revm::{
     Context, ExecuteCommitEvm, MainBuilder, MainContext,
     context::TxEnv,
@@ -23,12 +26,52 @@ use subnode_sandbox::{Attributes, Module, Pooled, Sandbox, SandboxOptions};
 use subnode_tests::replay::Replay;
 
 use crate::{
+    machine::own_cpu,
     ratio::Pairs,
     workload::{CHAIN_ID, CONTRACT, Workload},
 };
 
-const BLOCKS: usize = 14;
+/// Blocks before the pairs: the first ones compile nothing, but their pages are new.
+const WARM_UP: usize = 2;
 const GAS_PRICE: u128 = 1_000_000_000;
+/// Fuel that a turn is meant to last for. Ending a turn costs microseconds, so turns that end much sooner slow down all guests.
+const TURN_FUEL: u64 = 100_000;
+
+/// Blocks of a row: as many as take some three seconds. The number is fixed, so that fuel and turns are the same in each run.
+const fn blocks(workload: Workload) -> usize {
+    match workload {
+        Workload::Transfer | Workload::Erc20 => 20,
+        Workload::Keccak => 14,
+        Workload::Arithmetic => 42,
+    }
+}
+
+/// Turns that so much fuel may take: a tenth more than full ones, since each call ends with one that is not full.
+fn turns_max(fuel: u64) -> f64 {
+    fuel as f64 / TURN_FUEL as f64 * 1.1
+}
+
+/// Wall and CPU time of a run.
+struct Took {
+    wall: Duration,
+    cpu: Duration,
+}
+
+/// Measures from here to [`Self::took`].
+struct Watch {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Watch {
+    fn start() -> Self {
+        Self { cpu: own_cpu(), wall: Instant::now() }
+    }
+
+    fn took(&self) -> Took {
+        Took { wall: self.wall.elapsed(), cpu: own_cpu().saturating_sub(self.cpu) }
+    }
+}
 
 /// Prints the table.
 pub(crate) async fn run() -> anyhow::Result<()> {
@@ -36,21 +79,73 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let module = sandbox.load(subnode_modules::EVM)?;
     let accounts = accounts(DEFAULT_MNEMONIC, 10)?;
     println!("\n## EVM in the metered guest against native revm\n");
-    println!("| block of | guest | native | guest / native | quartiles | fuel per tx |\n|---|---|---|---|---|---|");
+    println!(
+        "| block of | guest | native | guest / native | guest, CPU | native, CPU | guest / native, CPU | quartiles | fuel per tx | turns per tx | at most |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    let mut exceeded = Vec::new();
     for workload in Workload::ALL {
-        row(&module, &accounts, workload).await?;
+        let row = row(&module, &accounts, workload).await?;
+        println!("{}", row.line());
+        if row.turns as f64 > turns_max(row.fuel) {
+            exceeded.push(format!("{}: {:.2} turns a transaction, {:.2} at most", row.name(), row.turns_per_tx(), row.turns_per_tx_max()));
+        }
     }
+    ensure!(exceeded.is_empty(), "more turns than fuel / {TURN_FUEL} and a tenth: {}", exceeded.join("; "));
     Ok(())
 }
 
-async fn row(module: &Module, accounts: &[Account], workload: Workload) -> anyhow::Result<()> {
+/// What the pairs of blocks of one workload took.
+struct Row {
+    workload: Workload,
+    wall: Pairs,
+    cpu: Pairs,
+    /// Transactions, fuel and turns of the guest's blocks among them, in all.
+    transactions: u64,
+    fuel: u64,
+    turns: u64,
+}
+
+impl Row {
+    fn name(&self) -> &'static str {
+        self.workload.name()
+    }
+
+    fn turns_per_tx(&self) -> f64 {
+        self.turns as f64 / self.transactions as f64
+    }
+
+    fn turns_per_tx_max(&self) -> f64 {
+        turns_max(self.fuel) / self.transactions as f64
+    }
+
+    fn line(&self) -> String {
+        let count = self.workload.block_transactions();
+        let us_per_tx = 1e6 / count as f64;
+        let ((guest, native), (guest_cpu, native_cpu)) = (self.wall.medians(), self.cpu.medians());
+        let ((speed, _, _), (speed_cpu, low, high)) = (self.wall.speed(), self.cpu.speed());
+        format!(
+            "| {} ({count} tx) | {:.2} us/tx | {:.2} us/tx | {speed:.2} | {:.2} us/tx | {:.2} us/tx | **{speed_cpu:.2}** | {low:.2} to {high:.2} | {} | {:.2} | {:.2} |",
+            self.name(),
+            guest * us_per_tx,
+            native * us_per_tx,
+            guest_cpu * us_per_tx,
+            native_cpu * us_per_tx,
+            self.fuel / self.transactions,
+            self.turns_per_tx(),
+            self.turns_per_tx_max(),
+        )
+    }
+}
+
+async fn row(module: &Module, accounts: &[Account], workload: Workload) -> anyhow::Result<Row> {
     let genesis = workload.genesis(accounts).to_string();
     let mut guest = Replay::genesis(module, genesis.as_bytes()).await?.map_err(anyhow::Error::msg)?;
     let mut native = Native::new(accounts, workload);
     let count = workload.block_transactions();
     let per_account = count / accounts.len();
-    let mut pairs = Pairs::new();
-    for block in 0..BLOCKS {
+    let mut row = Row { workload, wall: Pairs::new(), cpu: Pairs::new(), transactions: 0, fuel: 0, turns: 0 };
+    for block in 0..blocks(workload) {
         let signed = workload.signed(accounts, CONTRACT, (block * per_account) as u64, count, GAS_PRICE);
         let raw: Vec<(Address, Vec<u8>)> = signed.iter().map(|(sender, transaction)| (*sender, transaction.encoded_2718())).collect();
         let pooled = raw.iter().zip(&signed).map(|((sender, data), (_, transaction))| Pooled {
@@ -62,36 +157,29 @@ async fn row(module: &Module, accounts: &[Account], workload: Workload) -> anyho
         });
         let pooled: Vec<_> = pooled.collect();
         let attributes = Attributes { timestamp_ms: guest.head().timestamp_ms + 1000, seed: vec![0; 32] };
-        let started = Instant::now();
+        let turns = guest.turns();
+        let watch = Watch::start();
         let built = guest.build(pooled, &attributes).await?.map_err(|invalid| anyhow::anyhow!(invalid.reason))?;
-        let ours = started.elapsed();
-        anyhow::ensure!(
-            built.outcome.transactions as usize == count,
-            "{} of {count} transactions were executed",
-            built.outcome.transactions
-        );
+        let ours = watch.took();
+        let turns = guest.turns() - turns;
+        ensure!(built.outcome.transactions as usize == count, "{} of {count} transactions were executed", built.outcome.transactions);
         guest.commit(&built.block, &built.outcome);
-        let started = Instant::now();
+        let fuel = guest.fuel_burnt;
+        let watch = Watch::start();
         let gas_used = native.block(&raw).context("native block")?;
-        let theirs = started.elapsed();
+        let theirs = watch.took();
         let header: serde_json::Value =
             serde_json::from_str(&guest.query("eth_getBlockByNumber", "[\"latest\",false]").await?.map_err(anyhow::Error::msg)?)?;
-        anyhow::ensure!(header["gasUsed"] == format!("{gas_used:#x}"), "gas used: guest {}, native {gas_used:#x}", header["gasUsed"]);
-        // The first block compiles nothing, but its pages are new.
-        if block > 1 {
-            pairs.push(ours, theirs);
+        ensure!(header["gasUsed"] == format!("{gas_used:#x}"), "gas used: guest {}, native {gas_used:#x}", header["gasUsed"]);
+        if block >= WARM_UP {
+            row.wall.push(ours.wall, theirs.wall);
+            row.cpu.push(ours.cpu, theirs.cpu);
+            row.transactions += count as u64;
+            row.fuel += fuel;
+            row.turns += turns;
         }
     }
-    let ((ours, theirs), (ratio, low, high)) = (pairs.medians(), pairs.speed());
-    let per_tx = 1e6 / count as f64;
-    println!(
-        "| {} ({count} tx) | {:.2} us/tx | {:.2} us/tx | **{ratio:.2}** | {low:.2} to {high:.2} | {} |",
-        workload.name(),
-        ours * per_tx,
-        theirs * per_tx,
-        guest.fuel_burnt / count as u64,
-    );
-    Ok(())
+    Ok(row)
 }
 
 /// A chain of native blocks, as far as execution goes.
@@ -168,5 +256,15 @@ impl Native {
             (*address, account)
         });
         alloy_trie::root::state_root_unhashed(accounts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuel_of_a_hundred_turns_may_take_a_tenth_more() {
+        assert!((turns_max(100 * TURN_FUEL) - 110.0).abs() < 1e-9);
     }
 }

@@ -173,15 +173,17 @@ async fn attack(chain: Chain, hostile: Hostile, from: Vec<Address>, orders: Arc<
     while tasks.join_next().await.is_some() {}
 }
 
-/// Latencies of the victim, in milliseconds.
+/// What the victim saw: latencies in milliseconds, and the CPU time that its turns took for each block and the calls beside it. A block that
+/// takes longer at the same CPU time waited; where the CPU time grows, a neighbour slowed the core itself down.
 #[derive(Default)]
-struct Latencies {
+struct Seen {
     blocks: Vec<f64>,
     calls: Vec<f64>,
+    cpu_ms: Vec<f64>,
 }
 
-async fn victim(chain: &Chain, accounts: &[Account], seen: &mut Latencies) -> anyhow::Result<()> {
-    let until = Instant::now() + ROUND;
+async fn victim(chain: &Chain, accounts: &[Account], seen: &mut Seen) -> anyhow::Result<()> {
+    let (ran_ns, until) = (chain.stats().usage.ran_ns, Instant::now() + ROUND);
     let (from, to) = (accounts[0].address, accounts[1].address);
     let calls = async {
         let mut latencies = Vec::new();
@@ -209,13 +211,15 @@ async fn victim(chain: &Chain, accounts: &[Account], seen: &mut Latencies) -> an
         anyhow::Ok(latencies)
     };
     let (calls, blocks) = tokio::join!(calls, blocks);
-    seen.blocks.extend(blocks?);
+    let blocks = blocks?;
+    seen.cpu_ms.push((chain.stats().usage.ran_ns - ran_ns) as f64 / 1e6 / blocks.len() as f64);
+    seen.blocks.extend(blocks);
     seen.calls.extend(calls?);
     Ok(())
 }
 
 /// What the victim saw in quiet, and beside these.
-async fn beside(bench: &Bench, hostiles: &[Hostile]) -> anyhow::Result<[Latencies; 2]> {
+async fn beside(bench: &Bench, hostiles: &[Hostile]) -> anyhow::Result<[Seen; 2]> {
     let dir = tempfile::tempdir()?;
     let node = Node::yielding(Arc::new(RocksStore::open(dir.path(), &RocksOptions::SMALL)?), None);
     let chain = bench.open(&node, "victim", 1, Sealing::Manual, None).await?;
@@ -227,7 +231,7 @@ async fn beside(bench: &Bench, hostiles: &[Hostile]) -> anyhow::Result<[Latencie
         let from = bench.accounts.iter().map(|account| account.address).collect();
         attacks.spawn(attack(hostile_chain, *hostile, from, orders.clone()));
     }
-    let mut seen: [Latencies; 2] = Default::default();
+    let mut seen: [Seen; 2] = Default::default();
     for _ in 0..ROUNDS {
         for (loud, seen) in [false, true].into_iter().zip(&mut seen) {
             orders.attack.store(loud, Ordering::Relaxed);
@@ -299,15 +303,18 @@ fn row(name: &str, quiet: &[f64], loud: &[f64]) -> String {
 /// Prints the tables.
 pub(crate) async fn run() -> anyhow::Result<()> {
     println!("\n## A chain of one part beside hostile ones of one part\n");
-    println!("| neighbour | block p50, quiet | beside it | p99, quiet | beside it | ratio |");
-    println!("|---|---|---|---|---|---|");
+    println!(
+        "| neighbour | block p50, quiet | beside it | p99, quiet | beside it | ratio | CPU a block and its calls, quiet | beside it |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
     let bench = Bench::new()?;
     let mut cases: Vec<(String, Vec<Hostile>)> = Hostile::ALL.map(|hostile| (format!("{hostile:?}").to_lowercase(), vec![hostile])).into();
     cases.push(("all together".into(), Hostile::ALL.to_vec()));
     let mut calls = Vec::new();
     for (name, hostiles) in cases {
         let [quiet, loud] = Box::pin(beside(&bench, &hostiles)).await?;
-        println!("{}", row(&name, &quiet.blocks, &loud.blocks));
+        let cpu = format!(" {:.2} ms | {:.2} ms |", median(&quiet.cpu_ms), median(&loud.cpu_ms));
+        println!("{}{cpu}", row(&name, &quiet.blocks, &loud.blocks));
         calls.push(row(&name, &quiet.calls, &loud.calls));
     }
     println!("\n| neighbour | eth_call p50, quiet | beside it | p99, quiet | beside it | ratio |");

@@ -69,6 +69,12 @@ impl Replay {
         &self.head
     }
 
+    /// Turns on the cores that all calls took so far.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.tenant.share().usage().turns
+    }
+
     /// A block of these transactions, in this order, as far as they are valid.
     ///
     /// # Errors
