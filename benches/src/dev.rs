@@ -155,7 +155,7 @@ fn prepared(peer: &Peer, workload: Workload) -> anyhow::Result<Client> {
     Ok(client)
 }
 
-/// Puts a load to a new process. anvil loses a transaction in one load of some ten, which says nothing of its speed: it gets the load again.
+/// Puts a load to a new process. anvil loses a transaction in one load of some twenty, which says nothing of its speed: it gets the load again.
 fn mined_at_last(program: &Program, arguments: &[&str], accounts: &[Account], workload: Workload, load: Load) -> anyhow::Result<Measured> {
     let mut tries_left = match program {
         Program::Subnode(_) => 0,
