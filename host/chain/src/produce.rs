@@ -49,7 +49,7 @@ impl Actor {
         let drawn = Arc::default();
         let pool = self.shared.pool.for_build(self.draw_max, Arc::clone(&drawn));
         let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(pool), query: None };
-        let built = match self.shared.fresh_guest(self.shared.options.block, &seed).await {
+        let built = match self.shared.block_guest(&seed).await {
             Ok(mut guest) => guest.build(&parent, &Attributes { timestamp_ms, seed }, lent).await,
             Err(error) => Err(error),
         };
@@ -86,7 +86,7 @@ impl Actor {
     async fn execute(&mut self, block: Vec<u8>) -> Result<Result<Candidate, String>, CallError> {
         let (view, parent) = self.shared.view();
         let lent = Lent { state: Box::new(ViewReader(view)), pool: None, query: None };
-        let mut guest = self.shared.fresh_guest(self.shared.options.block, &[]).await?;
+        let mut guest = self.shared.block_guest(&[]).await?;
         match guest.execute(&parent, &block, lent).await? {
             Ok(outcome) => self.candidate(&parent, block, outcome).await.map(Ok),
             Err(invalid) => Ok(Err(invalid.reason)),

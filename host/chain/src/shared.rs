@@ -218,8 +218,14 @@ impl Shared {
         self.fresh_guest(self.options.query, &[]).await
     }
 
-    pub(crate) async fn fresh_guest(&self, limits: Limits, seed: &[u8]) -> Result<RuntimeGuest, CallError> {
+    async fn fresh_guest(&self, limits: Limits, seed: &[u8]) -> Result<RuntimeGuest, CallError> {
         let guest = RuntimeGuest::new(&self.runtime, &self.tenant, limits, seed).await;
+        guest.unwrap_or_else(|error| Err(HostFault::Instance(error.to_string()).into()))
+    }
+
+    /// A fresh instance that works on a block.
+    pub(crate) async fn block_guest(&self, seed: &[u8]) -> Result<RuntimeGuest, CallError> {
+        let guest = RuntimeGuest::for_block(&self.runtime, &self.tenant, self.options.block, seed).await;
         guest.unwrap_or_else(|error| Err(HostFault::Instance(error.to_string()).into()))
     }
 

@@ -45,6 +45,16 @@ pub(crate) fn load(engine: &Engine, hash: ModuleHash, path: &Path) -> Option<Com
     loaded.flatten()
 }
 
+/// A component for another engine of the same configuration, in memory.
+pub(crate) fn copied(component: &Component, engine: &Engine) -> wasmtime::Result<Component> {
+    let bytes = component.serialize()?;
+    // SAFETY: these are the bytes of `Component::serialize`.
+    #[expect(unsafe_code, reason = "loading machine code that this program made")]
+    unsafe {
+        Component::deserialize(engine, bytes)
+    }
+}
+
 /// Read in pieces: the file is mapped afterwards, and a copy of it in memory would cost more than the sum.
 fn checksum(path: &Path) -> io::Result<u32> {
     let mut file = fs::File::open(path)?;

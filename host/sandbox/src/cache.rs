@@ -8,12 +8,9 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use wasmtime::{
-    Engine,
-    component::{Component, Linker},
-};
+use wasmtime::{Engine, component::Component};
 
-use crate::{Module, ModuleError, artifact, guest::GuestState};
+use crate::{Module, ModuleError, artifact};
 
 /// SHA-256 of a component's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,15 +60,15 @@ impl Cache {
         &self,
         hash: ModuleHash,
         engine: &Engine,
-        linker: &Linker<GuestState>,
         bytes: &[u8],
+        check: impl FnOnce(Component) -> Result<Module, ModuleError>,
     ) -> Result<Module, ModuleError> {
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(module) = modules.get(&hash) {
             return Ok(module.clone());
         }
         let component = self.component(hash, engine, bytes)?;
-        let module = Module::check(hash, component, linker)?;
+        let module = check(component)?;
         if modules.len() >= MODULES_MAX {
             modules.clear();
         }

@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
 
-use crate::{Module, ModuleError, cache::Cache, guest::GuestState, imports};
+use crate::{Module, ModuleError, block_slots::BlockSlots, cache::Cache, guest::GuestState, imports};
 
 /// Stack a guest may use. revm recurses with the EVM's call depth in its own frames on the heap, so this is ample.
 const WASM_STACK_BYTES: usize = 1 << 20;
@@ -14,6 +14,8 @@ const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + (1 << 20);
 const MEMORY_BYTES_MAX: usize = 1 << 30;
 /// Memory kept ready for the next instance in a slot, instead of returned to the system and faulted in again.
 const KEPT_RESIDENT_BYTES: usize = 256 << 10;
+/// Slots that are kept though nobody uses them: 16 MiB in all.
+const UNUSED_SLOTS_MAX: u32 = 64;
 
 /// How a sandbox is set up.
 #[derive(Clone, Debug)]
@@ -34,6 +36,17 @@ struct Inner {
     engine: Engine,
     linker: Linker<GuestState>,
     cache: Cache,
+    block_slots: Arc<BlockSlots>,
+}
+
+/// What the slots of an engine keep.
+#[derive(Clone, Copy)]
+pub(crate) struct Slots {
+    pub(crate) instances: u32,
+    /// Bytes of each that stay resident while nobody uses it.
+    pub(crate) resident_bytes: usize,
+    /// How many are kept so.
+    pub(crate) unused_max: u32,
 }
 
 impl Sandbox {
@@ -42,10 +55,11 @@ impl Sandbox {
     /// # Errors
     /// Where this machine cannot run it (address space, memory mappings).
     pub fn new(options: &SandboxOptions) -> Result<Self, SandboxError> {
-        let engine = Engine::new(&config(options.instances)).map_err(|error| SandboxError(format!("{error:#}")))?;
-        let linker = imports::linker(&engine).map_err(|error| SandboxError(format!("{error:#}")))?;
+        let slots = Slots { instances: options.instances, resident_bytes: KEPT_RESIDENT_BYTES, unused_max: UNUSED_SLOTS_MAX };
+        let (engine, linker) = start(slots).map_err(|error| SandboxError(format!("{error:#}")))?;
         let cache = Cache::new(options.cache_dir.clone());
-        Ok(Self { inner: Arc::new(Inner { engine, linker, cache }) })
+        let block_slots = Arc::new(BlockSlots::new(options.cache_dir.clone()));
+        Ok(Self { inner: Arc::new(Inner { engine, linker, cache, block_slots }) })
     }
 
     /// Checks and compiles a module, or finds it compiled.
@@ -54,7 +68,8 @@ impl Sandbox {
     /// [`ModuleError`] says what is wrong with it.
     pub fn load(&self, component: &[u8]) -> Result<Module, ModuleError> {
         let hash = crate::ModuleHash::of(component);
-        self.inner.cache.get_or_compile(hash, &self.inner.engine, &self.inner.linker, component)
+        let Inner { engine, linker, cache, block_slots } = &*self.inner;
+        cache.get_or_compile(hash, engine, component, |component| Module::check(hash, component, linker, block_slots))
     }
 }
 
@@ -63,7 +78,15 @@ impl Sandbox {
 #[error("the WebAssembly engine does not start: {0}")]
 pub struct SandboxError(String);
 
-fn config(instances: u32) -> Config {
+/// An engine with such slots, and what its guests may import.
+pub(crate) fn start(slots: Slots) -> wasmtime::Result<(Engine, Linker<GuestState>)> {
+    let engine = Engine::new(&config(slots))?;
+    let linker = imports::linker(&engine)?;
+    Ok((engine, linker))
+}
+
+fn config(slots: Slots) -> Config {
+    let Slots { instances, resident_bytes, unused_max } = slots;
     let mut config = Config::new();
     // Metering. Deterministic for one engine version; a chain's own gas is its consensus rule.
     config.consume_fuel(true);
@@ -90,9 +113,11 @@ fn config(instances: u32) -> Config {
         .table_elements(100_000)
         .max_component_instance_size(1 << 20)
         .max_core_instance_size(1 << 20)
-        .linear_memory_keep_resident(KEPT_RESIDENT_BYTES)
+        .linear_memory_keep_resident(resident_bytes)
         .table_keep_resident(64 << 10)
-        .max_unused_warm_slots(64);
+        // Where the kernel tells which pages were written, only those are reset and kept.
+        .pagemap_scan(Enabled::Auto)
+        .max_unused_warm_slots(unused_max);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }

@@ -17,6 +17,7 @@
 
 mod artifact;
 mod bindings;
+mod block_slots;
 mod cache;
 mod consensus;
 mod engine;

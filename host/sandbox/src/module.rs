@@ -1,12 +1,13 @@
 //! A component that was checked.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::component::{Component, Linker};
 
 use crate::{
     ModuleHash,
     bindings::{consensus::ConsensusPre, runtime::RuntimePre},
+    block_slots::{BlockSlots, Slot},
     guest::GuestState,
 };
 
@@ -54,15 +55,27 @@ pub struct Module {
 }
 
 enum Pre {
-    Runtime(RuntimePre<GuestState>),
+    Runtime { pre: RuntimePre<GuestState>, for_blocks: ForBlocks },
     Consensus(ConsensusPre<GuestState>),
 }
 
+/// A runtime in the slots for blocks, loaded there when its first block is built.
+struct ForBlocks {
+    slots: Arc<BlockSlots>,
+    component: Component,
+    pre: OnceLock<Option<RuntimePre<GuestState>>>,
+}
+
 impl Module {
-    pub(crate) fn check(hash: ModuleHash, component: Component, linker: &Linker<GuestState>) -> Result<Self, ModuleError> {
+    pub(crate) fn check(
+        hash: ModuleHash,
+        component: Component,
+        linker: &Linker<GuestState>,
+        slots: &Arc<BlockSlots>,
+    ) -> Result<Self, ModuleError> {
         let instance = linker.instantiate_pre(&component).map_err(|error| ModuleError::Import(format!("{error:#}")))?;
         let pre = match RuntimePre::new(instance.clone()) {
-            Ok(pre) => Pre::Runtime(pre),
+            Ok(pre) => Pre::Runtime { pre, for_blocks: ForBlocks { slots: slots.clone(), component, pre: OnceLock::new() } },
             Err(runtime) => match ConsensusPre::new(instance) {
                 Ok(pre) => Pre::Consensus(pre),
                 Err(consensus) => {
@@ -81,22 +94,30 @@ impl Module {
     /// The world it implements.
     pub fn world(&self) -> World {
         match *self.pre {
-            Pre::Runtime(_) => World::Runtime,
+            Pre::Runtime { .. } => World::Runtime,
             Pre::Consensus(_) => World::Consensus,
         }
     }
 
     pub(crate) fn runtime(&self) -> Result<&RuntimePre<GuestState>, ModuleError> {
         match &*self.pre {
-            Pre::Runtime(pre) => Ok(pre),
+            Pre::Runtime { pre, .. } => Ok(pre),
             Pre::Consensus(_) => Err(ModuleError::World { found: World::Consensus, wanted: World::Runtime }),
         }
+    }
+
+    /// The runtime and a slot for an instance that works on a block; none where all are taken.
+    pub(crate) fn for_block(&self) -> Option<(&RuntimePre<GuestState>, Slot)> {
+        let Pre::Runtime { for_blocks, .. } = &*self.pre else { return None };
+        let slot = for_blocks.slots.take()?;
+        let pre = for_blocks.pre.get_or_init(|| for_blocks.slots.load(self.hash, &for_blocks.component)).as_ref()?;
+        Some((pre, slot))
     }
 
     pub(crate) fn consensus(&self) -> Result<&ConsensusPre<GuestState>, ModuleError> {
         match &*self.pre {
             Pre::Consensus(pre) => Ok(pre),
-            Pre::Runtime(_) => Err(ModuleError::World { found: World::Runtime, wanted: World::Consensus }),
+            Pre::Runtime { .. } => Err(ModuleError::World { found: World::Runtime, wanted: World::Consensus }),
         }
     }
 

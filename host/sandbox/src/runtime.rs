@@ -3,16 +3,21 @@
 use subnode_types::BlockRef;
 
 use crate::{
-    Admission, Answer, Attributes, Built, CallError, GuestFault, Invalid, Lent, Limits, Module, ModuleError, Occurrence, Outcome, RpcError,
-    Tenant,
-    bindings::runtime::Runtime,
+    Admission, Answer, Attributes, Built, CallError, GuestFault, HostFault, Invalid, Lent, Limits, Module, ModuleError, Occurrence,
+    Outcome, RpcError, Tenant,
+    bindings::runtime::{Runtime, RuntimePre},
+    block_slots::Slot,
     border::runtime_ref,
-    guest::Guest,
+    guest::{Guest, GuestState},
     packed::{unpacked, unpacked_block},
 };
 
 /// An instance of a runtime module.
-pub struct RuntimeGuest(Guest<Runtime>);
+pub struct RuntimeGuest {
+    guest: Guest<Runtime>,
+    /// Given back after the instance.
+    _slot: Option<Slot>,
+}
 
 /// A genesis, a build or an execution, whose verdict is the inner result.
 pub type Verdict<T, E> = Result<Result<T, E>, CallError>;
@@ -32,25 +37,50 @@ impl RuntimeGuest {
     /// Where the module is no runtime; the inner error where it traps at its start, or this host has no room for it.
     pub async fn new(module: &Module, tenant: &Tenant, limits: Limits, seed: &[u8]) -> Result<Result<Self, CallError>, ModuleError> {
         let pre = module.runtime()?.clone();
+        Ok(Self::instantiate(pre, None, tenant, limits, seed).await)
+    }
+
+    /// The same for building or executing a block: it finds the memory that the block before took.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub async fn for_block(module: &Module, tenant: &Tenant, limits: Limits, seed: &[u8]) -> Result<Result<Self, CallError>, ModuleError> {
+        if let Some((pre, slot)) = module.for_block() {
+            match Self::instantiate(pre.clone(), Some(slot), tenant, limits, seed).await {
+                // A call that was given up holds its slot until its turn ends.
+                Err(CallError::Host(HostFault::Instance(_))) => {}
+                guest => return Ok(guest),
+            }
+        }
+        Self::new(module, tenant, limits, seed).await
+    }
+
+    async fn instantiate(
+        pre: RuntimePre<GuestState>,
+        slot: Option<Slot>,
+        tenant: &Tenant,
+        limits: Limits,
+        seed: &[u8],
+    ) -> Result<Self, CallError> {
         let engine = pre.engine().clone();
         let guest =
             Guest::new(&engine, tenant, limits, seed, None, move |store| Box::pin(async move { pre.instantiate_async(store).await }));
-        Ok(guest.await.map(Self))
+        Ok(Self { guest: guest.await?, _slot: slot })
     }
 
     /// Fuel burnt by this instance since the last time this was asked.
     pub fn take_fuel_burnt(&mut self) -> u64 {
-        self.0.take_fuel_burnt()
+        self.guest.take_fuel_burnt()
     }
 
     /// Whether it has faulted and must be dropped.
     pub fn faulted(&self) -> bool {
-        self.0.faulted()
+        self.guest.faulted()
     }
 
     /// Linear memory it uses.
     pub fn memory_bytes(&self) -> usize {
-        self.0.memory_bytes()
+        self.guest.memory_bytes()
     }
 
     /// The first block of a chain, or what is wrong with its spec.
@@ -60,7 +90,7 @@ impl RuntimeGuest {
     pub async fn genesis(&mut self, spec: &[u8], lent: Lent) -> Verdict<Built, String> {
         let spec = spec.to_vec();
         let built =
-            self.0.call(0, Some(lent), move |exports, store| Box::pin(async move { exports.call_genesis(store, &spec).await })).await?;
+            self.guest.call(0, Some(lent), move |exports, store| Box::pin(async move { exports.call_genesis(store, &spec).await })).await?;
         verdict(built, unpacked_block)
     }
 
@@ -75,7 +105,7 @@ impl RuntimeGuest {
         lent: Lent,
     ) -> Result<Vec<Result<Admission, RpcError>>, CallError> {
         let (now_ms, head, transactions) = (head.timestamp_ms, runtime_ref(head), transactions.to_vec());
-        self.0
+        self.guest
             .call(now_ms, Some(lent), move |exports, store| Box::pin(async move { exports.call_admit(store, &head, &transactions).await }))
             .await
     }
@@ -87,7 +117,7 @@ impl RuntimeGuest {
     pub async fn build(&mut self, parent: &BlockRef, attributes: &Attributes, lent: Lent) -> Verdict<Built, Invalid> {
         let (now_ms, parent, attributes) = (attributes.timestamp_ms, runtime_ref(parent), attributes.clone());
         let built = self
-            .0
+            .guest
             .call(now_ms, Some(lent), move |exports, store| Box::pin(async move { exports.call_build(store, &parent, &attributes).await }))
             .await?;
         verdict(built, unpacked_block)
@@ -100,7 +130,7 @@ impl RuntimeGuest {
     pub async fn execute(&mut self, parent: &BlockRef, block: &[u8], lent: Lent) -> Verdict<Outcome, Invalid> {
         let (now_ms, parent, block) = (parent.timestamp_ms, runtime_ref(parent), block.to_vec());
         let outcome = self
-            .0
+            .guest
             .call(now_ms, Some(lent), move |exports, store| Box::pin(async move { exports.call_execute(store, &parent, &block).await }))
             .await?;
         verdict(outcome, unpacked)
@@ -112,7 +142,7 @@ impl RuntimeGuest {
     /// A fault of guest or host.
     pub async fn query(&mut self, head: &BlockRef, method: &str, params: &[u8], lent: Lent) -> Verdict<Answer, RpcError> {
         let (now_ms, head, method, params) = (head.timestamp_ms, runtime_ref(head), method.to_owned(), params.to_vec());
-        self.0
+        self.guest
             .call(now_ms, Some(lent), move |exports, store| {
                 Box::pin(async move { exports.call_query(store, &head, &method, &params).await })
             })
@@ -125,7 +155,7 @@ impl RuntimeGuest {
     /// A fault of guest or host.
     pub async fn notify(&mut self, head: &BlockRef, filter: &[u8], occurrence: &Occurrence, lent: Lent) -> Result<Vec<Vec<u8>>, CallError> {
         let (now_ms, head, filter, occurrence) = (head.timestamp_ms, runtime_ref(head), filter.to_vec(), occurrence.clone());
-        self.0
+        self.guest
             .call(now_ms, Some(lent), move |exports, store| {
                 Box::pin(async move { exports.call_notify(store, &head, &filter, &occurrence).await })
             })

@@ -58,6 +58,11 @@ impl Replay {
         guest.unwrap_or_else(|error| Err(HostFault::Instance(error.to_string()).into()))
     }
 
+    async fn block_guest(&self) -> Result<RuntimeGuest, CallError> {
+        let guest = RuntimeGuest::for_block(&self.module, &self.tenant, LIMITS, &[]).await;
+        guest.unwrap_or_else(|error| Err(HostFault::Instance(error.to_string()).into()))
+    }
+
     fn lent(&self, pool: Option<Queue>) -> Lent {
         let reader = Reader { state: self.state.clone(), index: self.index.clone(), blocks: self.blocks.clone() };
         Lent { state: Box::new(reader), pool: pool.map(|pool| Box::new(pool) as Box<dyn PoolReader>), query: None }
@@ -80,7 +85,7 @@ impl Replay {
     /// # Errors
     /// Where the guest faults; the inner error is its verdict.
     pub async fn build(&mut self, transactions: Vec<Pooled>, attributes: &Attributes) -> Result<Result<Built, Invalid>, CallError> {
-        let mut guest = self.guest().await?;
+        let mut guest = self.block_guest().await?;
         let built = guest.build(&self.head, attributes, self.lent(Some(Queue { waiting: transactions.into() }))).await;
         self.fuel_burnt = guest.take_fuel_burnt();
         built
@@ -91,7 +96,7 @@ impl Replay {
     /// # Errors
     /// Where the guest faults; the inner error is its verdict.
     pub async fn execute(&mut self, block: &[u8]) -> Result<Result<Outcome, Invalid>, CallError> {
-        let mut guest = self.guest().await?;
+        let mut guest = self.block_guest().await?;
         let outcome = guest.execute(&self.head, block, self.lent(None)).await;
         self.fuel_burnt = guest.take_fuel_burnt();
         outcome
