@@ -160,6 +160,21 @@ pub fn recover_many(items: &[Recovery]) -> Vec<Option<Address>> {
     crypto::recover_many(&lowered).into_iter().map(|point| point.map(address_of)).collect()
 }
 
+/// The hash of 32 bytes, in and out as four little-endian numbers.
+#[inline(always)]
+pub fn keccak256_word([a, b, c, d]: [u64; 4]) -> [u64; 4] {
+    let hash = crypto::keccak256_word(Word256 { a, b, c, d });
+    [hash.a, hash.b, hash.c, hash.d]
+}
+
+/// The same of 64 bytes.
+#[inline(always)]
+pub fn keccak256_pair(first: [u64; 4], second: [u64; 4]) -> [u64; 4] {
+    let [first, second] = [first, second].map(|[a, b, c, d]| Word256 { a, b, c, d });
+    let hash = crypto::keccak256_pair(first, second);
+    [hash.a, hash.b, hash.c, hash.d]
+}
+
 /// At most this many texts go into one `keccak256-many`.
 const TEXTS_MAX: usize = 65_536;
 

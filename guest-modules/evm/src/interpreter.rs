@@ -15,6 +15,8 @@ use revm::{
     primitives::{U256, hardfork::SpecId},
 };
 
+use crate::host::{keccak256_pair, keccak256_word};
+
 /// Runs a frame until it returns, stops, or calls another.
 pub fn run<H: Host>(
     interpreter: &mut Interpreter<EthInterpreter>,
@@ -138,13 +140,86 @@ fn steps<H: Host>(
                 let Some(index) = stack.len().checked_sub(depth + 1) else { return InstructionResult::StackUnderflow };
                 stack.swap(index, index + depth);
             }
+            opcode::MLOAD if load(interpreter) => {}
             opcode::MLOAD => instruction!(instructions::memory::mload),
+            opcode::MSTORE if store(interpreter) => {}
             opcode::MSTORE => instruction!(instructions::memory::mstore),
-            opcode::KECCAK256 => instruction!(instructions::system::keccak256),
+            opcode::KECCAK256 => match hash(interpreter, host) {
+                Some(true) => {}
+                Some(false) => return InstructionResult::OutOfGas,
+                None => instruction!(instructions::system::keccak256),
+            },
             opcode::CALLDATALOAD => instruction!(instructions::system::calldataload),
             _ => instruction!(|context| table[usize::from(code_at_pc)].execute(context)),
         }
     }
+}
+
+/// Where `len` bytes are in memory that a frame has already: most are, and cost no more than the instruction.
+#[inline(always)]
+fn in_memory(offset: U256, len: usize, memory_len: usize) -> Option<usize> {
+    usize::try_from(offset).ok().filter(|offset| offset.checked_add(len).is_some_and(|end| end <= memory_len))
+}
+
+/// MLOAD of a word that is there; false where nothing was done.
+#[inline(always)]
+fn load(interpreter: &mut Interpreter<EthInterpreter>) -> bool {
+    let Some(top) = interpreter.stack.data_mut().last_mut() else { return false };
+    let Some(offset) = in_memory(*top, 32, interpreter.memory.len()) else { return false };
+    *top = U256::from_limbs(reversed(words(&interpreter.memory.slice_len(offset, 32))));
+    true
+}
+
+/// MSTORE of a word where there is memory; false where nothing was done.
+#[inline(always)]
+fn store(interpreter: &mut Interpreter<EthInterpreter>) -> bool {
+    let stack = interpreter.stack.data_mut();
+    let [.., value, offset] = stack.as_slice() else { return false };
+    let Some(offset) = in_memory(*offset, 32, interpreter.memory.len()) else { return false };
+    let bytes = reversed(*value.as_limbs()).map(u64::to_le_bytes);
+    interpreter.memory.set(offset, bytes.as_flattened());
+    stack.truncate(stack.len() - 2);
+    true
+}
+
+/// KECCAK256 of one or two words that are there, whether there was gas for it; none where nothing was done.
+#[inline(always)]
+fn hash<H: Host>(interpreter: &mut Interpreter<EthInterpreter>, host: &H) -> Option<bool> {
+    let [.., len, offset] = interpreter.stack.data().as_slice() else { return None };
+    let len = usize::try_from(*len).ok().filter(|len| [32, 64].contains(len))?;
+    let offset = in_memory(*offset, len, interpreter.memory.len())?;
+    if interpreter.gas.record_cost_unsafe(host.gas_params().keccak256_cost(len)) {
+        return Some(false);
+    }
+    let hash = {
+        let text = interpreter.memory.slice_len(offset, len);
+        let first = words(&text[..32]);
+        if len == 32 { keccak256_word(first) } else { keccak256_pair(first, words(&text[32..])) }
+    };
+    let stack = interpreter.stack.data_mut();
+    stack.pop();
+    *stack.last_mut()? = U256::from_limbs(reversed(hash));
+    Some(true)
+}
+
+/// 32 bytes as four little-endian numbers.
+#[inline(always)]
+fn words(bytes: &[u8]) -> [u64; 4] {
+    core::array::from_fn(|word| bytes[word * 8..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)))
+}
+
+/// The bytes of a word in the opposite order: WebAssembly has no instruction that swaps the bytes of a number, but shuffles vectors.
+#[inline(always)]
+fn reversed([a, b, c, d]: [u64; 4]) -> [u64; 4] {
+    #[cfg(target_arch = "wasm32")]
+    {
+        use core::arch::wasm32::{i8x16_shuffle, u64x2, u64x2_extract_lane, v128};
+        let reverse = |half: v128| i8x16_shuffle::<15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0>(half, half);
+        let (low, high) = (reverse(u64x2(c, d)), reverse(u64x2(a, b)));
+        [u64x2_extract_lane::<0>(low), u64x2_extract_lane::<1>(low), u64x2_extract_lane::<0>(high), u64x2_extract_lane::<1>(high)]
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    [d, c, b, a].map(u64::swap_bytes)
 }
 
 #[inline(always)]
@@ -183,7 +258,7 @@ fn shifted(by: U256) -> Option<usize> {
 fn word(bytes: &[u8]) -> U256 {
     let mut padded = [0; 32];
     padded[32 - bytes.len()..].copy_from_slice(bytes);
-    U256::from_be_bytes(padded)
+    U256::from_limbs(reversed(words(&padded)))
 }
 
 /// The lower 256 bits of a product, in digits of 32 bits: WebAssembly multiplies 64 bits into 64, so that 32-bit digits are the
@@ -214,6 +289,14 @@ fn multiply(a: U256, b: U256) -> U256 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_reversed_both_ways() {
+        let bytes: [u8; 32] = core::array::from_fn(|index| index as u8 * 7 + 1);
+        let value = U256::from_limbs(reversed(words(&bytes)));
+        assert_eq!(value, U256::from_be_bytes(bytes));
+        assert_eq!(reversed(*value.as_limbs()), words(&bytes));
+    }
 
     #[test]
     fn products_wrap_as_they_should() {
