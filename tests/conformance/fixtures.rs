@@ -64,11 +64,11 @@ pub(crate) fn evm() -> anyhow::Result<Module> {
     Ok(sandbox.load(subnode_modules::EVM)?)
 }
 
-/// The EVM without what it does itself in revm's stead, built from its sources.
-pub(crate) fn evm_by_revm_alone() -> anyhow::Result<Module> {
+/// The EVM that leaves transfers to revm, built from its sources.
+pub(crate) fn evm_with_transfers_by_revm() -> anyhow::Result<Module> {
     let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-modules"));
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("revm-alone-target");
-    let built = guests::build_with(workspace, &["subnode-evm"], &["subnode-evm/revm-only"], &target)?;
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("transfers-by-revm-target");
+    let built = guests::build_with(workspace, &["subnode-evm"], &["subnode-evm/transfers-by-revm"], &target)?;
     let sandbox = Sandbox::new(&SandboxOptions { instances: 64, cache_dir: None })?;
     Ok(sandbox.load(&fs::read(built.join("subnode_evm.wasm"))?)?)
 }

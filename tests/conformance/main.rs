@@ -4,10 +4,13 @@
 //! |---|---|
 //! | `ethereum-tests/GeneralStateTests` | each transaction in a block built on its pre-state: state root and logs, or its refusal |
 //! | `ethereum-tests/BlockchainTests` | each block verified: accepted with its hash, or refused |
+//!
+//! Beside them, blocks of random transfers through a guest that leaves those to revm.
 
 mod blocks;
 mod fixtures;
 mod states;
+mod transfers;
 
 /// Prints a suite's count, and fails with the first of what did not hold.
 fn report(suite: &str, passed: usize, excluded: &[String], failures: &[String]) {

@@ -26,7 +26,7 @@ fn every_state_test_passes_through_the_guest() -> anyhow::Result<()> {
 /// The guest does plain transfers itself. A guest that leaves them to revm gives the same.
 #[test]
 fn every_state_test_passes_where_revm_does_transfers_too() -> anyhow::Result<()> {
-    every_state_test_passes("GeneralStateTests, revm alone", fixtures::evm_by_revm_alone)
+    every_state_test_passes("GeneralStateTests, transfers by revm", fixtures::evm_with_transfers_by_revm)
 }
 
 fn every_state_test_passes(title: &str, module: impl FnOnce() -> anyhow::Result<Module>) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
+use serde_json::json;
 use subnode_chain::{Chain, ChainOptions, ChainParts, TimeSource};
 use subnode_devnet::{DEFAULT_MNEMONIC, Signers, accounts, default_options};
 use subnode_sandbox::{Limits, Module, Sandbox, SandboxOptions, Tenant};
@@ -30,12 +31,14 @@ const TURN_NS: u64 = 50_000;
 const FUEL: u64 = 100_000_000;
 /// A virtual machine's host may hold a thread up and call it the thread's own time. What holds turns up itself does so every time.
 const TRIES: usize = 3;
+/// What a call takes at least that gets so far as to its host function: some refuse nonsense quickly.
+const RAN_NS_MIN: u64 = 300_000;
 const MEMORY_BYTES: usize = 256 << 20;
 /// Transactions in the pool that lists of it go through.
 const POOLED: u64 = 1_000;
 
 /// The queries of `guest-modules/demanding` that ask for as much as one call's fuel pays for.
-const DEMANDS: [&str; 41] = [
+const DEMANDS: [&str; 46] = [
     "keccak256",
     "keccak256-pieces",
     "keccak256-word",
@@ -49,7 +52,9 @@ const DEMANDS: [&str; 41] = [
     "verify-ed25519",
     "modexp",
     "modexp-even",
+    "modexp-of-a-power-of-two",
     "modexp-long",
+    "modexp-long-exponent",
     "bn254-add",
     "bn254-mul",
     "bn254-pairing",
@@ -75,6 +80,9 @@ const DEMANDS: [&str; 41] = [
     "accounts",
     "sign",
     "wasi-clock",
+    "get-of-a-long-row",
+    "get-part-of-a-long-row",
+    "scan-of-long-rows",
     "wasi-output",
     "loop",
 ];
@@ -184,9 +192,13 @@ async fn a_host_function_ends_the_turn_whatever_it_is_asked() {
     for demand in DEMANDS {
         let mut tries = Vec::new();
         while tries.len() < TRIES && tries.last().is_none_or(|longest| *longest > GAP_NS_MAX) {
+            let ran_ns = chain.stats().usage.ran_ns;
             let (answer, longest) = gaps(&cores, chain.query(demand, b"", None)).await;
             let ended = answer.unwrap_err().message;
             assert!(ended.contains("out of fuel"), "{demand}: {ended}");
+            // One whose first call costs more fuel than there is would do nothing.
+            let ran_ns = chain.stats().usage.ran_ns - ran_ns;
+            assert!(ran_ns > RAN_NS_MIN, "{demand} ran for {ran_ns} ns");
             tries.push(longest);
         }
         println!("{demand}: longest gaps in us: {:?}", tries.iter().map(|ns| ns / 1_000).collect::<Vec<_>>());
@@ -194,4 +206,51 @@ async fn a_host_function_ends_the_turn_whatever_it_is_asked() {
     }
     chain.stop().await;
     assert!(late.is_empty(), "a neighbour waits too long for {late:?}");
+}
+
+#[tokio::test]
+async fn a_contract_that_hashes_long_texts_ends_its_turns() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = RocksStore::open(dir.path(), &RocksOptions::SMALL).unwrap();
+    let sandbox = Sandbox::new(&SandboxOptions { instances: 16, cache_dir: None }).unwrap();
+    let runtime = sandbox.load(subnode_modules::EVM).unwrap();
+    let cores = Cores::new(1);
+    // for (;;) keccak256(0, 32 KiB)
+    let contract = json!({ "balance": "0x0", "code": "0x5b6180005f20505f56" });
+    let genesis = json!({
+        "config": { "chainId": 1, "terminalTotalDifficulty": 0, "shanghaiTime": 0 },
+        "gasLimit": "0x1c9c380", "baseFeePerGas": "0x7", "difficulty": "0x0",
+        "alloc": { "0x00000000000000000000000000000000000c0de1": contract },
+    });
+    let fuel = 50_000_000_000;
+    let chain = chain(&cores, &store, &sandbox, runtime, genesis.to_string().as_bytes(), limits(fuel)).await;
+    let call = json!([{ "to": "0x00000000000000000000000000000000000c0de1", "gas": "0x1c9c380" }, "latest"]).to_string();
+    let mut tries = Vec::new();
+    while tries.len() < TRIES && tries.last().is_none_or(|longest| *longest > GAP_NS_MAX) {
+        let (answer, longest) = gaps(&cores, chain.query("eth_call", call.as_bytes(), None)).await;
+        let ended = answer.unwrap_err().message;
+        assert!(ended.contains("out of gas"), "{ended}");
+        tries.push(longest);
+    }
+    chain.stop().await;
+    assert!(tries.iter().any(|longest| *longest <= GAP_NS_MAX), "a neighbour waits for {tries:?} ns");
+}
+
+#[tokio::test]
+async fn a_turn_lasts_though_a_guest_calls_the_host_often() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = RocksStore::open(dir.path(), &RocksOptions::SMALL).unwrap();
+    let sandbox = Sandbox::new(&SandboxOptions { instances: 16, cache_dir: None }).unwrap();
+    let runtime = sandbox.load(&std::fs::read(modules().join("subnode_demanding.wasm")).unwrap()).unwrap();
+    let cores = Cores::new(1);
+    let chain = chain(&cores, &store, &sandbox, runtime, b"", limits(FUEL)).await;
+    for demand in ["loop", "keccak256-word", "get"] {
+        let before = chain.stats().usage;
+        chain.query(demand, b"", None).await.unwrap_err();
+        let after = chain.stats().usage;
+        let (turns, ran_ns) = (after.turns - before.turns, after.ran_ns - before.ran_ns);
+        // A turn has 100 us, and a thread that the system interrupts has shorter ones.
+        assert!(turns <= 20 + ran_ns / 50_000, "{demand}: {turns} turns in {ran_ns} ns");
+    }
+    chain.stop().await;
 }

@@ -11,16 +11,17 @@ use std::{
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Who names whom, as drawn in ARCHITECTURE.md. Everyone may name `types`; `tests` and `benches` may name anyone, and nobody them.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("chain", &["chain-core", "sandbox", "scheduler", "signer", "storage"]),
     ("chain-core", &[]),
     ("cli", &["chain", "devnet", "modules", "network", "node", "rpc", "sandbox", "scheduler", "simulator", "storage"]),
     ("devnet", &["chain", "modules", "node", "rpc", "sandbox", "signer", "storage"]),
+    ("keccak", &[]),
     ("modules", &[]),
     ("network", &["scheduler"]),
     ("node", &["chain", "network", "sandbox", "scheduler", "storage"]),
     ("rpc", &["chain", "node", "storage"]),
-    ("sandbox", &["scheduler"]),
+    ("sandbox", &["keccak", "scheduler"]),
     ("scheduler", &[]),
     ("signer", &["sandbox"]),
     ("simulator", &["chain", "chain-core", "devnet", "sandbox", "scheduler", "storage"]),

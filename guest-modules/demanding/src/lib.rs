@@ -12,6 +12,10 @@ use subnode_sdk::runtime::{
 /// Rows of the state table that reads and scans find.
 const ROWS: u32 = 4096;
 const ROW_BYTES: usize = 1024;
+/// What the keys of long rows begin with.
+const LONG_KEY: &[u8] = b"s";
+const LONG_ROWS: u8 = 3;
+const LONG_ROW_BYTES: usize = 1 << 20;
 /// What is hashed at once. Filling it is a single instruction, which takes 2 ms: the memory is new.
 const TEXT_BYTES: usize = 4 << 20;
 
@@ -110,7 +114,7 @@ fn demand(method: &str) -> Result<Answer, RpcError> {
             forever(|| crypto::recover(recovery(0)))
         }
         "recover-many" => {
-            let items: Vec<_> = (0..65_536).map(recovery).collect();
+            let items: Vec<_> = (0..1_000).map(recovery).collect();
             forever(|| crypto::recover_many(&items))
         }
         "verify-p256" => forever(|| crypto::verify_p256(&[1; 32], &[2; 64], &[3; 64])),
@@ -119,20 +123,24 @@ fn demand(method: &str) -> Result<Answer, RpcError> {
             forever(|| crypto::verify_ed25519(&message, &[1; 64], &[2; 32]))
         }
         "modexp" => {
-            let number = vec![0xfd; 1024];
-            forever(|| crypto::modexp(&number, &number, &number))
+            let number = vec![0xfd; 512];
+            forever(|| crypto::modexp(&vec![0xab; 512], &number, &number))
         }
         "modexp-even" => {
-            let number = vec![0xfe; 1024];
-            forever(|| crypto::modexp(&number, &number, &number))
+            let number = vec![0xfe; 512];
+            forever(|| crypto::modexp(&vec![0xab; 512], &number, &number))
+        }
+        "modexp-of-a-power-of-two" => {
+            let modulus = [vec![0x80], vec![0; 2_303]].concat();
+            forever(|| crypto::modexp(&vec![0xfd; 2_304], &[3], &modulus))
         }
         "modexp-long" => {
-            let number = vec![0xfd; 64 << 10];
-            forever(|| crypto::modexp(&number, &[3], &number))
+            let number = vec![0xfd; 10_000];
+            forever(|| crypto::modexp(&vec![0xab; 10_000], &[3], &number))
         }
-        "modexp-longest" => {
-            let number = vec![0xfd; 1 << 20];
-            forever(|| crypto::modexp(&number, &[1], &number[..1 << 19]))
+        "modexp-long-exponent" => {
+            let exponent = vec![0xff; 60_000];
+            forever(|| crypto::modexp(&[2], &exponent, &[7]))
         }
         "bn254-add" => {
             let point = point::bn254_g1();
@@ -143,7 +151,7 @@ fn demand(method: &str) -> Result<Answer, RpcError> {
             forever(|| crypto::bn254_mul(&point, &[0xff; 32]))
         }
         "bn254-pairing" => {
-            let pairs = [point::bn254_g1(), point::bn254_g2()].concat().repeat(200);
+            let pairs = [point::bn254_g1(), point::bn254_g2()].concat().repeat(50);
             assert_eq!(crypto::bn254_pairing(&pairs), Some(false));
             forever(|| crypto::bn254_pairing(&pairs))
         }
@@ -156,17 +164,17 @@ fn demand(method: &str) -> Result<Answer, RpcError> {
             forever(|| crypto::bls_g2_add(&point, &point))
         }
         "bls-g1-msm" => {
-            let items = [point::bls_g1(), vec![0xfe; 32]].concat().repeat(1_000);
+            let items = [point::bls_g1(), vec![0xfe; 32]].concat().repeat(400);
             assert!(crypto::bls_g1_msm(&items).is_some());
             forever(|| crypto::bls_g1_msm(&items))
         }
         "bls-g2-msm" => {
-            let items = [point::bls_g2(), vec![0xfe; 32]].concat().repeat(500);
+            let items = [point::bls_g2(), vec![0xfe; 32]].concat().repeat(200);
             assert!(crypto::bls_g2_msm(&items).is_some());
             forever(|| crypto::bls_g2_msm(&items))
         }
         "bls-pairing" => {
-            let pairs = [point::bls_g1(), point::bls_g2()].concat().repeat(200);
+            let pairs = [point::bls_g1(), point::bls_g2()].concat().repeat(40);
             assert_eq!(crypto::bls_pairing(&pairs), Some(false));
             forever(|| crypto::bls_pairing(&pairs))
         }
@@ -209,6 +217,9 @@ fn demand(method: &str) -> Result<Answer, RpcError> {
         }
         "cursor" => forever(|| host::cursor(1)),
         "wasi-clock" => forever(|| std::time::SystemTime::now()),
+        "get-of-a-long-row" => forever(|| state::get(Table::State, LONG_KEY)),
+        "get-part-of-a-long-row" => forever(|| state::get_part(Table::State, LONG_KEY, 0, 1)),
+        "scan-of-long-rows" => forever(|| state::scan(Table::State, LONG_KEY, None, 3)),
         "wasi-output" => {
             let text = vec![b'x'; 4096];
             forever(|| std::io::stdout().write_all(&text))
@@ -222,13 +233,15 @@ struct Demanding;
 
 impl Runtime for Demanding {
     fn genesis(_spec: Vec<u8>) -> Result<Built, String> {
-        let state = (0..ROWS).map(|row| Change { key: row_key(row), value: Some(vec![7; ROW_BYTES]) }).collect();
+        let short = (0..ROWS).map(|row| Change { key: row_key(row), value: Some(vec![7; ROW_BYTES]) });
+        let long = |row: u8| Change { key: [LONG_KEY, &[row][..usize::from(row > 0)]].concat(), value: Some(vec![row; LONG_ROW_BYTES]) };
+        let state = short.chain((0..LONG_ROWS).map(long)).collect();
         let block = BlockRef { height: 0, id: vec![7; 32], timestamp_ms: 0 };
         let outcome = Outcome { block, transactions: 0, committee: None, state, index: Vec::new(), progress: Vec::new() };
         Ok(Built { block: b"genesis".to_vec(), outcome })
     }
 
-    /// Takes anything, each from a sender of its own but for those that begin with "sender".
+    /// Takes anything, all from one sender.
     fn admit(_head: BlockRef, transactions: Vec<Vec<u8>>) -> Vec<Result<Admission, RpcError>> {
         let admission = |transaction: &Vec<u8>| Admission {
             id: transaction[..32].to_vec(),

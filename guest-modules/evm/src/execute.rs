@@ -136,7 +136,7 @@ impl<'a> Execution<'a> {
                 have: usize::try_from(blob_gas / GAS_PER_BLOB).unwrap_or(usize::MAX),
             });
         }
-        if !cfg!(feature = "revm-only") && transfer::transfer(self.evm.surroundings(), transaction, sender) {
+        if !cfg!(feature = "transfers-by-revm") && transfer::transfer(self.evm.surroundings(), transaction, sender) {
             self.keep(transaction.ty(), sender, true, transfer::GAS, Vec::new());
             return Ok(());
         }

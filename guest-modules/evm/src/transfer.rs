@@ -30,7 +30,7 @@ fn gas_price(context: &Surroundings, transaction: &Transaction) -> Option<u128> 
         Some(tip) if tip > max_fee => return None,
         Some(tip) => max_fee.min(base_fee.saturating_add(tip)),
     };
-    (price >= base_fee && price.checked_mul(u128::from(GAS)).is_some()).then_some(price)
+    (price >= base_fee).then_some(price)
 }
 
 /// Does a transfer in the journal, as revm would have; false where it is left to revm, and nothing has changed.
@@ -38,8 +38,9 @@ pub fn transfer(context: &mut Surroundings, transaction: &Transaction, sender: A
     let Some(receiver) = transaction.to().filter(|to| !to.starts_with(&PRECOMPILE_PREFIX)) else { return false };
     let Some(price) = gas_price(context, transaction) else { return false };
     let value = transaction.value();
-    let reserved = U256::from(transaction.max_fee_per_gas()).checked_mul(U256::from(transaction.gas_limit()));
-    let Some(reserved) = reserved.and_then(|fee| fee.checked_add(value)) else { return false };
+    // revm reckons fees in 128 bits, and refuses what does not fit.
+    let reserved = transaction.max_fee_per_gas().checked_mul(u128::from(transaction.gas_limit()));
+    let Some(reserved) = reserved.and_then(|fee| U256::from(fee).checked_add(value)) else { return false };
 
     let journal = &mut context.journaled_state;
     let Ok(from) = journal.load_account(sender);
@@ -54,7 +55,7 @@ pub fn transfer(context: &mut Surroundings, transaction: &Transaction, sender: A
     if to.info.code_hash != KECCAK256_EMPTY || to.info.balance.checked_add(value).is_none() {
         return false;
     }
-    // Last, since its account is warm for revm's transaction from Shanghai on only (EIP-3651).
+    // Nothing may return false after this: the account is warm from now on, which before Shanghai (EIP-3651) revm must not find it.
     let beneficiary = context.block.beneficiary;
     let Ok(_) = journal.load_account(beneficiary);
 
@@ -72,7 +73,8 @@ pub fn transfer(context: &mut Surroundings, transaction: &Transaction, sender: A
         to.mark_touch();
     }
     if let Some(beneficiary) = state.get_mut(&beneficiary) {
-        beneficiary.info.balance = beneficiary.info.balance.saturating_add(tip);
+        // As in revm, a tip that does not fit is nobody's.
+        beneficiary.info.balance = beneficiary.info.balance.checked_add(tip).unwrap_or(beneficiary.info.balance);
         beneficiary.mark_touch();
     }
     journal.commit_tx();

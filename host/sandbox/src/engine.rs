@@ -1,4 +1,4 @@
-//! The one engine and its configuration.
+//! The engine and its configuration. Blocks have a second engine of the same configuration ([`crate::block_slots`]).
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -205,6 +205,11 @@ impl<E: Send + Sync + 'static> Guest<E> {
         std::mem::take(&mut self.fuel_burnt)
     }
 
+    /// Bytes that a call may hand over.
+    pub(crate) fn transfer_bytes(&self) -> usize {
+        self.limits.transfer_bytes
+    }
+
     /// Whether it has faulted and must be dropped.
     pub(crate) fn faulted(&self) -> bool {
         self.instance.is_none()

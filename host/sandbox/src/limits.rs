@@ -13,7 +13,7 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Fuel of one call.
     pub fuel: u64,
-    /// Bytes that one call may hand to the host, in arguments and results together.
+    /// Bytes that one call may hand to the host in its result, and each call of a host function in lists that are copied.
     pub transfer_bytes: usize,
     /// Wall-clock time of one call: a guest that waits burns no fuel.
     pub wall: Duration,

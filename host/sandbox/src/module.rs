@@ -1,6 +1,9 @@
 //! A component that was checked.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use wasmtime::component::{Component, Linker};
 
@@ -59,11 +62,13 @@ enum Pre {
     Consensus(ConsensusPre<GuestState>),
 }
 
-/// A runtime in the slots for blocks, loaded there when its first block is built.
+/// A runtime in the slots for blocks, loaded there once a block is built.
 struct ForBlocks {
     slots: Arc<BlockSlots>,
     component: Component,
-    pre: OnceLock<Option<RuntimePre<GuestState>>>,
+    /// Whether it is being loaded, or was.
+    asked: AtomicBool,
+    pre: OnceLock<RuntimePre<GuestState>>,
 }
 
 impl Module {
@@ -75,7 +80,10 @@ impl Module {
     ) -> Result<Self, ModuleError> {
         let instance = linker.instantiate_pre(&component).map_err(|error| ModuleError::Import(format!("{error:#}")))?;
         let pre = match RuntimePre::new(instance.clone()) {
-            Ok(pre) => Pre::Runtime { pre, for_blocks: ForBlocks { slots: slots.clone(), component, pre: OnceLock::new() } },
+            Ok(pre) => Pre::Runtime {
+                pre,
+                for_blocks: ForBlocks { slots: slots.clone(), component, asked: AtomicBool::new(false), pre: OnceLock::new() },
+            },
             Err(runtime) => match ConsensusPre::new(instance) {
                 Ok(pre) => Pre::Consensus(pre),
                 Err(consensus) => {
@@ -106,12 +114,31 @@ impl Module {
         }
     }
 
-    /// The runtime and a slot for an instance that works on a block; none where all are taken.
+    /// The runtime and a slot for an instance that works on a block; none where all are taken, or until the module is loaded there.
     pub(crate) fn for_block(&self) -> Option<(&RuntimePre<GuestState>, Slot)> {
         let Pre::Runtime { for_blocks, .. } = &*self.pre else { return None };
-        let slot = for_blocks.slots.take()?;
-        let pre = for_blocks.pre.get_or_init(|| for_blocks.slots.load(self.hash, &for_blocks.component)).as_ref()?;
-        Some((pre, slot))
+        let Some(pre) = for_blocks.pre.get() else {
+            if !for_blocks.asked.swap(true, Ordering::Relaxed) {
+                self.load_for_blocks();
+            }
+            return None;
+        };
+        Some((pre, for_blocks.slots.take()?))
+    }
+
+    /// Loads it on a thread of its own: that takes tens of milliseconds, and the chain that asks has others on its thread.
+    fn load_for_blocks(&self) {
+        let (hash, shared) = (self.hash, self.pre.clone());
+        let load = move || {
+            let Pre::Runtime { for_blocks, .. } = &*shared else { return };
+            if let Some(pre) = for_blocks.slots.load(hash, &for_blocks.component) {
+                // Nobody else sets it.
+                drop(for_blocks.pre.set(pre));
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("load-module".into()).spawn(load) {
+            tracing::warn!(module = %hash, %error, "blocks share the slots of queries");
+        }
     }
 
     pub(crate) fn consensus(&self) -> Result<&ConsensusPre<GuestState>, ModuleError> {

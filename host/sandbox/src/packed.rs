@@ -1,16 +1,21 @@
 //! Lists in one buffer: what crosses the border often and in great numbers. wit/pool.wit and wit/types.wit define them.
 
-use crate::{Built, Change, GuestFault, Outcome, Ready};
+use crate::{Built, Change, Outcome, Ready, fault::BoundBroken, turns::pause};
 
 /// In place of a value's length: there is none.
 const DELETED: u32 = u32::MAX;
+
+/// What a change takes besides its bytes: itself, and the two allocations that hold them.
+const CHANGE_BYTES: usize = size_of::<Change>() + 64;
+/// Changes that are unpacked before the turn may end.
+const CHANGES_AT_ONCE: usize = 512;
 
 /// Appends a transaction of the pool. None is as long as 4 GiB.
 pub(crate) fn push_ready(packed: &mut Vec<u8>, ready: Ready<'_>) {
     let parts = [ready.id, ready.sender, ready.data];
     packed.reserve(20 + parts.iter().map(|part| part.len()).sum::<usize>());
     for part in parts {
-        packed.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+        packed.extend_from_slice(&u32::try_from(part.len()).expect("the pool holds less than 4 GiB").to_le_bytes());
     }
     packed.extend_from_slice(&ready.sequence.to_le_bytes());
     for part in parts {
@@ -18,34 +23,41 @@ pub(crate) fn push_ready(packed: &mut Vec<u8>, ready: Ready<'_>) {
     }
 }
 
-/// A block whose changes are listed one by one.
-pub(crate) fn unpacked_block(built: Built) -> Result<Built, GuestFault> {
-    Ok(Built { outcome: unpacked(built.outcome)?, ..built })
+/// A block whose changes are listed one by one, which take `bytes_max` at most.
+pub(crate) async fn unpacked_block(built: Built, bytes_max: usize) -> wasmtime::Result<Built> {
+    Ok(Built { outcome: unpacked(built.outcome, bytes_max).await?, ..built })
 }
 
-/// An outcome whose changes are listed one by one.
-pub(crate) fn unpacked(outcome: Outcome) -> Result<Outcome, GuestFault> {
-    Ok(Outcome { state: unpack(outcome.state)?, index: unpack(outcome.index)?, ..outcome })
+/// An outcome whose changes are listed one by one, which take `bytes_max` at most.
+pub(crate) async fn unpacked(outcome: Outcome, bytes_max: usize) -> wasmtime::Result<Outcome> {
+    Ok(Outcome { state: unpack(outcome.state, bytes_max).await?, index: unpack(outcome.index, bytes_max).await?, ..outcome })
 }
 
-fn unpack(changes: Vec<Change>) -> Result<Vec<Change>, GuestFault> {
+async fn unpack(changes: Vec<Change>, bytes_max: usize) -> wasmtime::Result<Vec<Change>> {
     if !changes.iter().any(|change| change.key.is_empty()) {
         return Ok(changes);
     }
+    let mut bytes_left = bytes_max;
     let mut all = Vec::with_capacity(changes.len());
     for change in changes {
         match change {
-            Change { key, value: Some(packed) } if key.is_empty() => unpack_into(&packed, &mut all)?,
+            Change { key, value: Some(packed) } if key.is_empty() => unpack_into(&packed, &mut all, &mut bytes_left).await?,
             change => all.push(change),
         }
     }
     Ok(all)
 }
 
-fn unpack_into(mut packed: &[u8], all: &mut Vec<Change>) -> Result<(), GuestFault> {
+async fn unpack_into(mut packed: &[u8], all: &mut Vec<Change>, bytes_left: &mut usize) -> Result<(), BoundBroken> {
     while !packed.is_empty() {
-        let (change, rest) = split_change(packed).ok_or_else(|| GuestFault::Bound("packed changes do not decode".into()))?;
+        let (change, rest) = split_change(packed).ok_or_else(|| BoundBroken("packed changes do not decode".into()))?;
+        let bytes = CHANGE_BYTES + packed.len() - rest.len();
+        *bytes_left =
+            bytes_left.checked_sub(bytes).ok_or_else(|| BoundBroken("packed changes take more than a call may hand over".into()))?;
         all.push(change);
+        if all.len() % CHANGES_AT_ONCE == 0 {
+            pause().await;
+        }
         packed = rest;
     }
     Ok(())
@@ -79,11 +91,16 @@ mod tests {
         changes.iter().flat_map(one).collect()
     }
 
+    /// Outside a turn nothing pauses twice.
+    fn unpack(changes: Vec<Change>, bytes_max: usize) -> wasmtime::Result<Vec<Change>> {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(super::unpack(changes, bytes_max))
+    }
+
     #[test]
     fn packed_changes_stand_where_their_buffer_stood() {
         let buffer = packed(&[(b"b", Some(b"two")), (b"c", None), (b"d", Some(b""))]);
         let listed = vec![change(b"a", Some(b"one")), change(b"", Some(&buffer)), change(b"e", None), change(b"", Some(b""))];
-        let all = unpack(listed).expect("it decodes");
+        let all = unpack(listed, 1 << 20).expect("it decodes");
         let expected =
             [change(b"a", Some(b"one")), change(b"b", Some(b"two")), change(b"c", None), change(b"d", Some(b"")), change(b"e", None)];
         assert_eq!(format!("{all:?}"), format!("{expected:?}"));
@@ -93,10 +110,17 @@ mod tests {
     fn a_buffer_that_is_cut_or_has_an_empty_key_is_refused() {
         let buffer = packed(&[(b"b", Some(b"two"))]);
         for end in 1..buffer.len() {
-            assert!(unpack(vec![change(b"", Some(&buffer[..end]))]).is_err(), "{end} bytes");
+            assert!(unpack(vec![change(b"", Some(&buffer[..end]))], 1 << 20).is_err(), "{end} bytes");
         }
-        assert!(unpack(vec![change(b"", Some(&packed(&[(b"", Some(b"x"))])))]).is_err());
+        assert!(unpack(vec![change(b"", Some(&packed(&[(b"", Some(b"x"))])))], 1 << 20).is_err());
         // A deletion of an empty key stays what it was: refused by the store.
-        assert_eq!(unpack(vec![change(b"", None)]).expect("left alone").len(), 1);
+        assert_eq!(unpack(vec![change(b"", None)], 0).expect("left alone").len(), 1);
+    }
+
+    #[test]
+    fn many_small_changes_are_bounded_by_what_they_take() {
+        let deletions = packed(&vec![(b"k".as_slice(), None); 1_000]);
+        assert_eq!(unpack(vec![change(b"", Some(&deletions))], 1_000 * (CHANGE_BYTES + 9)).expect("they fit").len(), 1_000);
+        assert!(unpack(vec![change(b"", Some(&deletions))], 1_000 * (CHANGE_BYTES + 9) - 1).is_err());
     }
 }

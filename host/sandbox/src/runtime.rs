@@ -3,8 +3,8 @@
 use subnode_types::BlockRef;
 
 use crate::{
-    Admission, Answer, Attributes, Built, CallError, GuestFault, HostFault, Invalid, Lent, Limits, Module, ModuleError, Occurrence,
-    Outcome, RpcError, Tenant,
+    Admission, Answer, Attributes, Built, CallError, HostFault, Invalid, Lent, Limits, Module, ModuleError, Occurrence, Outcome, RpcError,
+    Tenant,
     bindings::runtime::{Runtime, RuntimePre},
     block_slots::Slot,
     border::runtime_ref,
@@ -22,10 +22,10 @@ pub struct RuntimeGuest {
 /// A genesis, a build or an execution, whose verdict is the inner result.
 pub type Verdict<T, E> = Result<Result<T, E>, CallError>;
 
-/// What a guest returned, made into what the rest of the host works with.
-fn verdict<T, E>(returned: Result<T, E>, make: impl FnOnce(T) -> Result<T, GuestFault>) -> Verdict<T, E> {
-    match returned {
-        Ok(value) => Ok(Ok(make(value)?)),
+/// A block that a guest returned, made into what the rest of the host works with.
+async fn block<E>(returned: wasmtime::Result<Result<Built, E>>, bytes_max: usize) -> wasmtime::Result<Result<Built, E>> {
+    match returned? {
+        Ok(built) => unpacked_block(built, bytes_max).await.map(Ok),
         Err(refusal) => Ok(Err(refusal)),
     }
 }
@@ -88,10 +88,12 @@ impl RuntimeGuest {
     /// # Errors
     /// A fault of guest or host.
     pub async fn genesis(&mut self, spec: &[u8], lent: Lent) -> Verdict<Built, String> {
-        let spec = spec.to_vec();
-        let built =
-            self.guest.call(0, Some(lent), move |exports, store| Box::pin(async move { exports.call_genesis(store, &spec).await })).await?;
-        verdict(built, unpacked_block)
+        let (spec, bytes_max) = (spec.to_vec(), self.guest.transfer_bytes());
+        self.guest
+            .call(0, Some(lent), move |exports, store| {
+                Box::pin(async move { block(exports.call_genesis(store, &spec).await, bytes_max).await })
+            })
+            .await
     }
 
     /// Whether each transaction may enter the pool.
@@ -116,11 +118,12 @@ impl RuntimeGuest {
     /// A fault of guest or host.
     pub async fn build(&mut self, parent: &BlockRef, attributes: &Attributes, lent: Lent) -> Verdict<Built, Invalid> {
         let (now_ms, parent, attributes) = (attributes.timestamp_ms, runtime_ref(parent), attributes.clone());
-        let built = self
-            .guest
-            .call(now_ms, Some(lent), move |exports, store| Box::pin(async move { exports.call_build(store, &parent, &attributes).await }))
-            .await?;
-        verdict(built, unpacked_block)
+        let bytes_max = self.guest.transfer_bytes();
+        self.guest
+            .call(now_ms, Some(lent), move |exports, store| {
+                Box::pin(async move { block(exports.call_build(store, &parent, &attributes).await, bytes_max).await })
+            })
+            .await
     }
 
     /// What a block from elsewhere does, or why it is invalid.
@@ -129,11 +132,17 @@ impl RuntimeGuest {
     /// A fault of guest or host.
     pub async fn execute(&mut self, parent: &BlockRef, block: &[u8], lent: Lent) -> Verdict<Outcome, Invalid> {
         let (now_ms, parent, block) = (parent.timestamp_ms, runtime_ref(parent), block.to_vec());
-        let outcome = self
-            .guest
-            .call(now_ms, Some(lent), move |exports, store| Box::pin(async move { exports.call_execute(store, &parent, &block).await }))
-            .await?;
-        verdict(outcome, unpacked)
+        let bytes_max = self.guest.transfer_bytes();
+        self.guest
+            .call(now_ms, Some(lent), move |exports, store| {
+                Box::pin(async move {
+                    match exports.call_execute(store, &parent, &block).await? {
+                        Ok(outcome) => unpacked(outcome, bytes_max).await.map(Ok),
+                        Err(invalid) => Ok(Err(invalid)),
+                    }
+                })
+            })
+            .await
     }
 
     /// Answers a client.

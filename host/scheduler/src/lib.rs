@@ -7,9 +7,9 @@
 //! * [`TokenBucket`]: bytes per second; [`Bandwidth`]: those of a chain, by the machine's clock.
 //! * [`Ledger`]: slices granted out of a node's capacity.
 //!
-//! The currency of the cores is nanoseconds of CPU time, not fuel: one unit of fuel takes 0.2 to 1.2 ns depending on the
+//! The currency of the cores is nanoseconds of CPU time, not fuel: one unit of fuel takes 0.06 to 1.2 ns depending on the
 //! instruction, so equal fuel is not equal time, and what the host does in a guest's stead burns time as well. Fuel bounds calls
-//! and says how often they yield.
+//! and says when to look if a turn is over.
 //!
 //! Not here: what a turn is (`sandbox`); clocks, but for [`Bandwidth`]: the caller passes times.
 

@@ -6,6 +6,7 @@ mod keys;
 mod pool;
 mod signing;
 mod state;
+mod wasi;
 
 use wasmtime::{
     Engine, StoreContextMut, Trap,
@@ -21,7 +22,7 @@ type Instance<'a> = LinkerInstance<'a, GuestState>;
 /// A linker that offers what modules may import, and WASI that denies.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasi::link(&mut linker)?;
     state::link(&mut linker)?;
     crypto::link(&mut linker)?;
     pool::link(&mut linker)?;
@@ -31,7 +32,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     Ok(linker)
 }
 
-/// Offers a function that is done within a millisecond, whatever it is asked. After it the turn ends if its time is over.
+/// Offers a function that is done within a millisecond, but for copying what it answers. After it the turn ends if its time is over.
 ///
 /// What may take longer is linked with `func_wrap_async` itself, and pauses between pieces of its work.
 fn offer<P, R>(

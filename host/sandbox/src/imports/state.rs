@@ -11,8 +11,13 @@ use crate::{
 const KEY_BYTES_MAX: usize = 256;
 const KEYS_MAX: usize = 4096;
 const SCAN_ROWS_MAX: usize = 4096;
+/// Bytes of a list of rows: they are copied to the guest in one go, which takes half a millisecond for each MiB of new memory. A single row may
+/// be longer.
+const ROWS_BYTES_MAX: usize = 4 << 20;
 /// Rows that are read at once: from disk, 2 us each.
 const ROWS_AT_ONCE: usize = 64;
+/// Bytes of rows that may follow each other at once: some 50 us.
+const PIECE_BYTES: usize = 64 << 10;
 /// Fuel of one read: what it costs on the machine fuel was calibrated on, from memory.
 const READ_FUEL: u64 = 500;
 const SCAN_FUEL: u64 = 2_000;
@@ -35,10 +40,11 @@ fn readable(table: Table, lent: &Lent) -> Result<(), BoundBroken> {
 }
 
 fn read(cx: &mut Cx<'_>, table: Table, key: &[u8], range: Option<(u32, u32)>) -> wasmtime::Result<Option<Vec<u8>>> {
-    let mut value = None;
+    let (mut value, mut row_bytes) = (None, 0);
     let lent = lent(cx)?;
     readable(table, lent)?;
     lent.state.read(table, key, &mut |bytes| {
+        row_bytes = bytes.len();
         let part = match range {
             None => bytes,
             Some((offset, len)) => {
@@ -48,26 +54,35 @@ fn read(cx: &mut Cx<'_>, table: Table, key: &[u8], range: Option<(u32, u32)>) ->
         };
         value = Some(part.to_vec());
     })?;
-    charge_bytes(cx, READ_FUEL, value.as_ref().map_or(0, Vec::len))?;
+    // The store has read the row, whatever part of it was asked for.
+    charge_bytes(cx, READ_FUEL, row_bytes)?;
     Ok(value)
 }
 
 /// Reads rows, some at a time.
 async fn scan(cx: &mut Cx<'_>, table: Table, mut start: Vec<u8>, end: Option<&[u8]>, limit: usize) -> wasmtime::Result<Vec<Entry>> {
     let mut rows: Vec<Entry> = Vec::new();
+    let (mut at_once, mut bytes_read) = (1, 0);
     while rows.len() < limit {
         let lent = lent(cx)?;
         readable(table, lent)?;
-        let wanted = (limit - rows.len()).min(ROWS_AT_ONCE);
+        let wanted = (limit - rows.len()).min(at_once);
         let some = lent.state.scan(table, &start, end, wanted)?;
-        charge_bytes(cx, READ_FUEL / 4 * some.len() as u64, some.iter().map(|row| row.key.len() + row.value.len()).sum())?;
+        let bytes = some.iter().map(|row| row.key.len() + row.value.len()).sum();
+        charge_bytes(cx, READ_FUEL / 4 * some.len() as u64, bytes)?;
         let is_end = some.len() < wanted;
+        // Twice as many while they are short.
+        at_once = if bytes < PIECE_BYTES { (at_once * 2).min(ROWS_AT_ONCE) } else { 1 };
         if let Some(last) = some.last() {
             // The first key after it.
             start.clone_from(&last.key);
             start.push(0);
         }
         rows.extend(some);
+        bytes_read += bytes;
+        if rows.len() > 1 {
+            bounded("bytes of rows", bytes_read, ROWS_BYTES_MAX)?;
+        }
         if is_end {
             break;
         }
@@ -90,10 +105,15 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         Box::new(async move {
             bounded("keys", names.len(), KEYS_MAX)?;
             let names: Vec<Bytes> = names.iter(&mut cx)?.collect::<wasmtime::Result<_>>()?;
-            let mut values = Vec::with_capacity(names.len());
+            let (mut values, mut bytes) = (Vec::with_capacity(names.len()), 0);
             for name in &names {
                 let name = key(&cx, name)?;
-                values.push(read(&mut cx, table, &name, None)?);
+                let value = read(&mut cx, table, &name, None)?;
+                bytes += value.as_ref().map_or(0, Vec::len);
+                values.push(value);
+                if values.len() > 1 {
+                    bounded("bytes of values", bytes, ROWS_BYTES_MAX)?;
+                }
                 pause_if_burnt(&mut cx).await;
             }
             Ok((values,))

@@ -38,10 +38,31 @@ fn simulate(cores: usize, loads: &[Load], total_ns: u64) -> Vec<u64> {
     used
 }
 
+/// What each of some busy chains is entitled to: time in proportion to its parts, but no more cores than it has calls. What one cannot use
+/// is the others', again by their parts (water-filling).
+fn entitled(cores: usize, loads: &[Load], total_ns: u64) -> Vec<f64> {
+    let most = |load: &Load| load.calls.min(cores as u64) as f64 * total_ns as f64;
+    let mut entitled = vec![None; loads.len()];
+    loop {
+        let open = |entitled: &[Option<f64>]| (0..loads.len()).filter(|index| entitled[*index].is_none()).collect::<Vec<_>>();
+        let left = cores as f64 * total_ns as f64 - entitled.iter().flatten().sum::<f64>();
+        let parts: f64 = open(&entitled).iter().map(|index| f64::from(loads[*index].parts)).sum();
+        let level = left / parts;
+        let bounded: Vec<usize> =
+            open(&entitled).into_iter().filter(|index| most(&loads[*index]) <= level * f64::from(loads[*index].parts)).collect();
+        if bounded.is_empty() {
+            return entitled.iter().zip(loads).map(|(bound, load)| bound.unwrap_or(level * f64::from(load.parts))).collect();
+        }
+        for index in bounded {
+            entitled[index] = Some(most(&loads[index]));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn busy_chains_get_their_shares(
+    fn busy_chains_get_what_they_are_entitled_to(
         parts in prop::collection::vec(1_u32..=16, 3..12),
         turns in prop::collection::vec(20_000_u64..=500_000, 12),
         calls in prop::collection::vec(1_u64..=20, 12),
@@ -51,13 +72,21 @@ proptest! {
             .zip(turns.iter().zip(&calls))
             .map(|(parts, (turn_ns, calls))| Load { parts: *parts, calls: *calls, turn_ns: *turn_ns })
             .collect();
-        let used = simulate(2, &loads, 5_000_000_000);
-        // Jain's index of what each got per part, over chains that no single slot limits.
-        let per_part: Vec<f64> = used.iter().zip(&loads).map(|(ns, load)| *ns as f64 / f64::from(load.parts)).collect();
-        let (sum, squares) = per_part.iter().fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
-        let jain = sum * sum / (per_part.len() as f64 * squares);
-        prop_assert!(jain >= 0.99, "{jain}: {used:?} for {loads:?}");
+        const TOTAL_NS: u64 = 5_000_000_000;
+        let used = simulate(2, &loads, TOTAL_NS);
+        for ((used, entitled), load) in used.iter().zip(entitled(2, &loads, TOTAL_NS)).zip(&loads) {
+            prop_assert!(*used as f64 >= 0.98 * entitled, "{used} of {entitled} for {load:?} among {loads:?}");
+        }
     }
+}
+
+#[test]
+fn what_one_call_cannot_use_is_the_others() {
+    // Of two cores, eight of ten parts are 1.6; one call has one core at a time.
+    let loads = [8, 1, 1].map(|parts| Load { parts, calls: 1, turn_ns: 100_000 });
+    assert_eq!(entitled(2, &loads, 1_000), [1_000.0, 500.0, 500.0]);
+    let used = simulate(2, &loads, 1_000_000_000);
+    assert!((990_000_000..=1_000_000_000).contains(&used[0]) && used[1].abs_diff(used[2]) <= 1_000_000, "{used:?}");
 }
 
 /// A queue and chains of so many parts.

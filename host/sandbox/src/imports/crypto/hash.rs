@@ -41,8 +41,8 @@ async fn keccak256(cx: &mut Cx<'_>, text: &Bytes) -> Word256 {
 type Answer<'a> = Box<dyn Future<Output = wasmtime::Result<(Word256,)>> + Send + 'a>;
 
 thread_local! {
-    /// The answer of [`Hashed`].
-    static HASH: Cell<Word256> = const { Cell::new(Word256 { a: 0, b: 0, c: 0, d: 0 }) };
+    /// The answer of [`Hashed`], from the moment it is computed until wasmtime polls for it, which it does before anything else.
+    static HASH: Cell<Option<Word256>> = const { Cell::new(None) };
 }
 
 /// A hash that is there already, on the thread that has just computed it. It has no size, so boxing it takes no memory: half of all that
@@ -53,7 +53,7 @@ impl Future for Hashed {
     type Output = wasmtime::Result<(Word256,)>;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Ok((HASH.get(),)))
+        Poll::Ready(Ok((HASH.take().expect("a hash is fetched once, on the thread that computed it"),)))
     }
 }
 
@@ -70,7 +70,7 @@ fn hash_of_words<const WORDS: usize>(mut cx: Cx<'_>, words: [Word256; WORDS]) ->
             Ok((hash,))
         });
     }
-    HASH.set(hash);
+    HASH.set(Some(hash));
     Box::new(Hashed)
 }
 
