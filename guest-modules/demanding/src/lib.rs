@@ -11,7 +11,7 @@ use subnode_sdk::runtime::{
 
 /// Rows of the state table that reads and scans find.
 const ROWS: u32 = 4096;
-const ROW_BYTES: usize = 1024;
+const ROW_BYTES: usize = 512;
 /// What the keys of long rows begin with.
 const LONG_KEY: &[u8] = b"s";
 const LONG_ROWS: u8 = 3;
