@@ -92,7 +92,7 @@ fn permute_eight(states: &mut States<8>) {
     rounds!(a, xor, xor3, chi, rotate, every);
     // SAFETY: as above.
     unsafe {
-        *states = std::mem::transmute(a);
+        *states = std::mem::transmute::<[__m512i; 25], States<8>>(a);
     }
 }
 
@@ -110,6 +110,6 @@ fn permute_four(states: &mut States<4>) {
     rounds!(a, xor, xor3, chi, rotate, every);
     // SAFETY: as above.
     unsafe {
-        *states = std::mem::transmute(a);
+        *states = std::mem::transmute::<[__m256i; 25], States<4>>(a);
     }
 }

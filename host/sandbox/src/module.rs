@@ -58,7 +58,7 @@ pub struct Module {
 }
 
 enum Pre {
-    Runtime { pre: RuntimePre<GuestState>, for_blocks: ForBlocks },
+    Runtime { pre: RuntimePre<GuestState>, for_blocks: Box<ForBlocks> },
     Consensus(ConsensusPre<GuestState>),
 }
 
@@ -82,7 +82,7 @@ impl Module {
         let pre = match RuntimePre::new(instance.clone()) {
             Ok(pre) => Pre::Runtime {
                 pre,
-                for_blocks: ForBlocks { slots: slots.clone(), component, asked: AtomicBool::new(false), pre: OnceLock::new() },
+                for_blocks: Box::new(ForBlocks { slots: slots.clone(), component, asked: AtomicBool::new(false), pre: OnceLock::new() }),
             },
             Err(runtime) => match ConsensusPre::new(instance) {
                 Ok(pre) => Pre::Consensus(pre),

@@ -55,7 +55,7 @@ async fn unpack_into(mut packed: &[u8], all: &mut Vec<Change>, bytes_left: &mut 
         *bytes_left =
             bytes_left.checked_sub(bytes).ok_or_else(|| BoundBroken("packed changes take more than a call may hand over".into()))?;
         all.push(change);
-        if all.len() % CHANGES_AT_ONCE == 0 {
+        if all.len().is_multiple_of(CHANGES_AT_ONCE) {
             pause().await;
         }
         packed = rest;

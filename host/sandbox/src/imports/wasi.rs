@@ -10,7 +10,7 @@ use wasmtime_wasi::{
     },
 };
 
-use super::{Bytes, Cx, bounded, charge, charge_bytes, copy, offer, pause_if_burnt};
+use super::{Bytes, Cx, bounded, charge, copy, offer, pause_if_burnt};
 use crate::guest::GuestState;
 
 /// wasi:io: what `blocking-write-and-flush` may be asked, and more than `check-write` permits.
@@ -39,7 +39,7 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     polls.func_wrap_async("poll", |mut cx: Cx<'_>, (handles,): (WasmList<Resource<DynPollable>>,)| {
         Box::new(async move {
             bounded("handles to wait for", handles.len(), POLLABLES_MAX)?;
-            charge_bytes(&mut cx, CALL_FUEL, 8 * CALL_FUEL as usize * handles.len())?;
+            charge(&mut cx, CALL_FUEL * (1 + handles.len() as u64))?;
             let handles = handles.iter(&mut cx)?.collect::<wasmtime::Result<Vec<_>>>()?;
             pause_if_burnt(&mut cx).await;
             Ok((cx.data_mut().ctx().table.poll(handles).await?,))

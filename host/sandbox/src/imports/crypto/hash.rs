@@ -28,7 +28,7 @@ fn fuel(texts: usize, bytes: usize) -> u64 {
 /// The hash of a text in the guest's memory.
 async fn keccak256(cx: &mut Cx<'_>, text: &Bytes) -> Word256 {
     if text.len() <= PIECE_BYTES {
-        return Word256::from_bytes(alloy_primitives::keccak256(slice(cx, &text)).0);
+        return Word256::from_bytes(alloy_primitives::keccak256(slice(cx, text)).0);
     }
     let mut hasher = alloy_primitives::Keccak256::new();
     for start in (0..text.len()).step_by(PIECE_BYTES) {
@@ -75,7 +75,7 @@ fn hash_of_words<const WORDS: usize>(mut cx: Cx<'_>, words: [Word256; WORDS]) ->
 }
 
 fn piece<'a>(cx: &'a Cx<'_>, text: &'a Bytes, start: usize) -> &'a [u8] {
-    let bytes = slice(cx, &text);
+    let bytes = slice(cx, text);
     &bytes[start..bytes.len().min(start + PIECE_BYTES)]
 }
 
@@ -100,7 +100,7 @@ async fn keccak256_many(cx: &mut Cx<'_>, texts: &[Bytes]) -> Vec<Word256> {
             continue;
         }
         let (some, others) = rest.split_at(count);
-        let slices: Vec<&[u8]> = some.iter().map(|text| slice(cx, &text)).collect();
+        let slices: Vec<&[u8]> = some.iter().map(|text| slice(cx, text)).collect();
         hashes.extend(subnode_keccak::keccak256_many(&slices).into_iter().map(Word256::from_bytes));
         rest = others;
         pause().await;
