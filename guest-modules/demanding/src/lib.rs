@@ -209,14 +209,14 @@ fn demand(method: &str) -> Result<Answer, RpcError> {
         "pool-by-sender" => forever(|| pool::by_sender(b"sender", 4096)),
         "pool-since" => forever(|| pool::since(0)),
         "pool-get" => forever(|| pool::get(b"id")),
-        "status" => forever(|| host::status()),
-        "accounts" => forever(|| keys::accounts()),
+        "status" => forever(host::status),
+        "accounts" => forever(keys::accounts),
         "sign" => {
             let account = keys::accounts().into_iter().next().unwrap_or_default();
             forever(|| keys::sign(&account, word(7)))
         }
         "cursor" => forever(|| host::cursor(1)),
-        "wasi-clock" => forever(|| std::time::SystemTime::now()),
+        "wasi-clock" => forever(std::time::SystemTime::now),
         "get-of-a-long-row" => forever(|| state::get(Table::State, LONG_KEY)),
         "get-part-of-a-long-row" => forever(|| state::get_part(Table::State, LONG_KEY, 0, 1)),
         "scan-of-long-rows" => forever(|| state::scan(Table::State, LONG_KEY, None, 3)),
