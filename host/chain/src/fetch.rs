@@ -16,6 +16,9 @@ use crate::{peers::Peers, sources::Sources};
 
 /// Parts asked for at once, of all nodes together.
 const PARTS_AT_ONCE: usize = 8;
+/// A node that has not answered by then is not waited for alone: one that was cut off a moment ago is asked as if it were there, and its time to
+/// answer is longer than a committee's to decide.
+const NEXT_AFTER: Duration = Duration::from_millis(500);
 /// Waits between attempts, doubled each time.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -47,9 +50,22 @@ pub(crate) async fn persistently(peers: Arc<dyn Peers>, tenant: Tenant, asked: A
 
 /// Asks these nodes, in their order.
 pub(crate) async fn fetch(peers: &Arc<dyn Peers>, tenant: &Tenant, asked: Asked, nodes: &[NodeId]) -> Option<Fetched> {
-    for node in nodes {
-        let question = wire::encode(&Question::Block(asked));
-        let Ok(answer) = peers.ask(*node, Purpose::Blocks, question.into()).await else { continue };
+    let (mut waiting, mut asking) = (nodes.iter().copied(), JoinSet::new());
+    loop {
+        // The next one, where nobody is asked, or nobody answers.
+        if let Some(node) = waiting.next() {
+            let (peers, question) = (peers.clone(), wire::encode(&Question::Block(asked)));
+            asking.spawn(async move { (node, peers.ask(node, Purpose::Blocks, question.into()).await) });
+        }
+        let answer = if waiting.len() == 0 {
+            asking.join_next().await?
+        } else {
+            match tokio::time::timeout(NEXT_AFTER, asking.join_next()).await {
+                Ok(answer) => answer?,
+                Err(_) => continue,
+            }
+        };
+        let Ok((node, Ok(answer))) = answer else { continue };
         let Some(whole) = wire::decode::<Whole>(&answer).filter(|whole| is_answer(whole, asked)) else {
             tracing::warn!(peer = %node, "a node answered with what is not the block it was asked for");
             continue;
@@ -60,10 +76,9 @@ pub(crate) async fn fetch(peers: &Arc<dyn Peers>, tenant: &Tenant, asked: Asked,
         let sources = Sources::new(tenant.chain().clone(), peers.clone(), Purpose::Blocks, nodes);
         if let Some(block) = rest(&sources, asked, &manifest, first).await {
             let manifest = Arc::unwrap_or_clone(manifest);
-            return Some(Fetched { manifest, block, certificate, from: *node, memory });
+            return Some(Fetched { manifest, block, certificate, from: node, memory });
         }
     }
-    None
 }
 
 fn is_answer(whole: &Whole, asked: Asked) -> bool {
