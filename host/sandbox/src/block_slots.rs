@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{
-    Engine,
+    Engine, PoolingAllocationConfig,
     component::{Component, Linker},
 };
 
@@ -68,6 +68,10 @@ impl BlockSlots {
     }
 
     fn start(&self) -> Option<(Engine, Linker<GuestState>)> {
+        if !PoolingAllocationConfig::is_pagemap_scan_available() {
+            // Before Linux 6.7 the kernel does not tell which pages were written, and all that a slot keeps would be zeroed after each block.
+            return None;
+        }
         let slots = Slots { instances: self.count, resident_bytes: KEPT_RESIDENT_BYTES, unused_max: self.count };
         engine::start(slots).inspect_err(|error| tracing::warn!(%error, "blocks share the slots of queries")).ok()
     }
