@@ -172,6 +172,22 @@ async fn gaps<T>(cores: &Arc<Cores>, work: impl Future<Output = T>) -> (T, u64) 
     (answer, ticker.max(neighbour.longest_gap_ns.load(Ordering::Relaxed)))
 }
 
+/// The longest gap beside a call that ends with this error, for each try: until one is short enough.
+async fn tried(cores: &Arc<Cores>, chain: &Chain, method: &str, params: &[u8], error: &str) -> Vec<u64> {
+    let mut tries = Vec::new();
+    while tries.len() < TRIES && tries.last().is_none_or(|longest| *longest > GAP_NS_MAX) {
+        let ran_ns = chain.stats().usage.ran_ns;
+        let (answer, longest) = gaps(cores, chain.query(method, params, None)).await;
+        let ended = answer.unwrap_err().message;
+        assert!(ended.contains(error), "{method}: {ended}");
+        // One whose first call costs more fuel than there is would do nothing.
+        let ran_ns = chain.stats().usage.ran_ns - ran_ns;
+        assert!(ran_ns > RAN_NS_MIN, "{method} ran for {ran_ns} ns");
+        tries.push(longest);
+    }
+    tries
+}
+
 fn limits(fuel: u64) -> Limits {
     Limits { memory_bytes: MEMORY_BYTES, fuel, transfer_bytes: MEMORY_BYTES, wall: Duration::from_secs(60) }
 }
@@ -190,17 +206,7 @@ async fn a_host_function_ends_the_turn_whatever_it_is_asked() {
     }
     let mut late = Vec::new();
     for demand in DEMANDS {
-        let mut tries = Vec::new();
-        while tries.len() < TRIES && tries.last().is_none_or(|longest| *longest > GAP_NS_MAX) {
-            let ran_ns = chain.stats().usage.ran_ns;
-            let (answer, longest) = gaps(&cores, chain.query(demand, b"", None)).await;
-            let ended = answer.unwrap_err().message;
-            assert!(ended.contains("out of fuel"), "{demand}: {ended}");
-            // One whose first call costs more fuel than there is would do nothing.
-            let ran_ns = chain.stats().usage.ran_ns - ran_ns;
-            assert!(ran_ns > RAN_NS_MIN, "{demand} ran for {ran_ns} ns");
-            tries.push(longest);
-        }
+        let tries = tried(&cores, &chain, demand, b"", "out of fuel").await;
         println!("{demand}: longest gaps in us: {:?}", tries.iter().map(|ns| ns / 1_000).collect::<Vec<_>>());
         late.extend(tries.iter().all(|longest| *longest > GAP_NS_MAX).then_some(demand));
     }
@@ -225,13 +231,7 @@ async fn a_contract_that_hashes_long_texts_ends_its_turns() {
     let fuel = 50_000_000_000;
     let chain = chain(&cores, &store, &sandbox, runtime, genesis.to_string().as_bytes(), limits(fuel)).await;
     let call = json!([{ "to": "0x00000000000000000000000000000000000c0de1", "gas": "0x1c9c380" }, "latest"]).to_string();
-    let mut tries = Vec::new();
-    while tries.len() < TRIES && tries.last().is_none_or(|longest| *longest > GAP_NS_MAX) {
-        let (answer, longest) = gaps(&cores, chain.query("eth_call", call.as_bytes(), None)).await;
-        let ended = answer.unwrap_err().message;
-        assert!(ended.contains("out of gas"), "{ended}");
-        tries.push(longest);
-    }
+    let tries = tried(&cores, &chain, "eth_call", call.as_bytes(), "out of gas").await;
     chain.stop().await;
     assert!(tries.iter().any(|longest| *longest <= GAP_NS_MAX), "a neighbour waits for {tries:?} ns");
 }
