@@ -1,9 +1,12 @@
-use std::sync::{Arc, OnceLock, Weak};
+use std::{
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
 use subnode_scheduler::{Cores, Quota, QuotaFull, Share};
 use subnode_types::{ChainName, Parts};
 
-use crate::HostFault;
+use crate::{HostFault, turns::TURN};
 
 /// On whose account a guest runs: a chain, its share of the cores, its memory. Cheap to clone.
 #[derive(Clone)]
@@ -12,6 +15,7 @@ pub struct Tenant {
     share: Arc<Share>,
     memory: Arc<Quota>,
     shed: Arc<OnceLock<Weak<dyn Shed>>>,
+    turn: Duration,
 }
 
 /// Gives memory up when its chain runs short of it.
@@ -23,12 +27,13 @@ pub trait Shed: Send + Sync {
 impl Tenant {
     /// A tenant of these cores, with so much memory.
     pub fn new(chain: ChainName, cores: &Arc<Cores>, parts: Parts, memory_bytes: u64) -> Self {
-        Self { chain, share: cores.join(parts), memory: Arc::new(Quota::new(memory_bytes)), shed: Arc::default() }
+        Self { chain, share: cores.join(parts), memory: Arc::new(Quota::new(memory_bytes)), shed: Arc::default(), turn: TURN }
     }
 
-    /// A tenant that has a machine's core and all its memory for itself.
+    /// A tenant that has a machine's core and all its memory for itself. Its turns do not end by time, so that what a thread does under a
+    /// stopped clock is the same each time.
     pub fn alone(chain: ChainName) -> Self {
-        Self::new(chain, &Cores::new(1), Parts::ONE, u64::MAX)
+        Self { turn: Duration::MAX, ..Self::new(chain, &Cores::new(1), Parts::ONE, u64::MAX) }
     }
 
     /// The chain.
@@ -39,6 +44,11 @@ impl Tenant {
     /// Its share of the cores.
     pub fn share(&self) -> &Arc<Share> {
         &self.share
+    }
+
+    /// How long a turn of it lasts.
+    pub(crate) fn turn(&self) -> Duration {
+        self.turn
     }
 
     /// Its memory.

@@ -1,5 +1,5 @@
-//! Runs a call turn by turn, each until it has lasted [`TURN`] or the call returns. A chain that is due has its turns on the thread that asks
-//! for them; other calls are handed over to a worker, which is how the next turn waits for its chain's time.
+//! Runs a call turn by turn, each until it has lasted its tenant's [`turn`](Tenant::turn) or the call returns. A chain that is due has its
+//! turns on the thread that asks for them; other calls are handed over to a worker, which is how the next turn waits for its chain's time.
 //!
 //! A call hands the thread back after [`YIELD_FUEL`] of its own instructions (wasmtime sees to that) and after host functions that took long
 //! ([`pause`]). That alone ends no turn: as long as the turn's time is not over, the call goes on at once.
@@ -25,7 +25,7 @@ use crate::{HostFault, Tenant};
 
 /// How long a turn lasts: where no kernel interrupts turns, a chain that is due waits for no more than that. Ending one (the thread's clock,
 /// the queue, a fiber left and entered) costs some 1 us, a hundredth of it.
-const TURN: Duration = Duration::from_micros(100);
+pub(crate) const TURN: Duration = Duration::from_micros(100);
 /// Fuel of a guest's own instructions after which it hands the thread back: 6 to 120 us, depending on the instructions. Handing it back and
 /// going on costs 0.15 us.
 pub(crate) const YIELD_FUEL: u64 = 100_000;
@@ -33,8 +33,8 @@ pub(crate) const YIELD_FUEL: u64 = 100_000;
 const SAME_READING: Duration = Duration::from_micros(5);
 
 thread_local! {
-    /// When the turn that this thread has now began.
-    static TURN_BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// When the turn that this thread has now began, and how long it may last.
+    static RUNNING_TURN: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
     /// The last reading of this thread's CPU time, and when it was.
     static LAST_READING: Cell<Option<(Instant, u64)>> = const { Cell::new(None) };
     /// CPU time that turns took on this thread.
@@ -72,7 +72,7 @@ pub async fn charged<T>(tenant: &Tenant, work: impl Future<Output = T>) -> T {
 }
 
 fn turn_is_over() -> bool {
-    TURN_BEGAN.get().is_none_or(|began| began.elapsed() >= TURN)
+    RUNNING_TURN.get().is_none_or(|(began, length)| began.elapsed() >= length)
 }
 
 /// Ends the turn if its time is over: for host functions, whose work no fuel interrupts.
@@ -96,6 +96,8 @@ pub(crate) type Call<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 struct Job<T> {
     state: Mutex<State<T>>,
     share: Arc<Share>,
+    /// How long a turn of it may last.
+    turn: Duration,
     /// Whether a turn runs, in which a wake only says that the call wants to go on.
     running: AtomicBool,
     woken: AtomicBool,
@@ -142,7 +144,7 @@ impl<T: Send + 'static> Job<T> {
         let waker = Waker::from(self.clone());
         let began = Instant::now();
         let before = recent_thread_cpu_ns(began);
-        TURN_BEGAN.set(Some(began));
+        RUNNING_TURN.set(Some((began, self.turn)));
         self.running.store(true, Ordering::SeqCst);
         let mut again;
         let polled = loop {
@@ -279,6 +281,7 @@ pub(crate) async fn run<T: Send + 'static>(tenant: &Tenant, wall: Duration, call
     let job = Job {
         state: Mutex::new(State { stage: Stage::Here(call), waiter: None }),
         share: tenant.share().clone(),
+        turn: tenant.turn(),
         running: AtomicBool::new(false),
         woken: AtomicBool::new(false),
         runtime: Handle::try_current().ok(),
