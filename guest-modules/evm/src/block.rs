@@ -187,7 +187,7 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
     let (parent_hash, parent) = index::expect_header(parent.height);
     let seed = B256::try_from(attributes.seed.as_slice()).unwrap_or_default();
     let mut header = next_header(spec, parent_hash, &parent, attributes.timestamp_ms / 1000, seed, &overrides);
-    let mut execution = Execution::start(spec, &header, State::default()).map_err(invalid)?;
+    let mut execution = Execution::start(spec, &header, State::default());
     let mut body = Body::default();
     let mut bytes_left = BLOCK_BYTES_MAX_OSAKA - 1024;
     'fill: loop {
@@ -266,7 +266,7 @@ pub fn execute(parent: &BlockRef, bytes: &[u8]) -> Result<Outcome, Invalid> {
     let senders = senders(spec, &borrowed);
     let mut state = State::default();
     state.prefetch(senders.iter().flatten().copied().chain(block.body.transactions.iter().filter_map(alloy_consensus::Transaction::to)));
-    let mut execution = Execution::start(spec, header, state).map_err(invalid)?;
+    let mut execution = Execution::start(spec, header, state);
     for (position, (transaction, sender)) in borrowed.iter().zip(senders).enumerate() {
         let sender = sender.ok_or_else(|| invalid(format!("transaction {position}: invalid signature")))?;
         execution.transact(transaction, sender).map_err(|reason| invalid(format!("transaction {position}: {reason}")))?;

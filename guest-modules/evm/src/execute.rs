@@ -39,7 +39,7 @@ pub fn evm(spec: &Spec, header: &Header, state: State) -> Machine {
     let blob_params = spec.blob_params(header.timestamp);
     let mut blob_excess_gas_and_price = None;
     if let Some(params) = &blob_params {
-        config.max_blobs_per_tx = Some(params.max_blobs_per_tx.min(params.max_blob_count));
+        config.max_blobs_per_tx = Some(params.max_blobs_per_tx);
         let fraction = u64::try_from(params.update_fraction).unwrap_or(u64::MAX);
         config.blob_base_fee_update_fraction = Some(fraction);
         blob_excess_gas_and_price = Some(BlobExcessGasAndPrice::new(header.excess_blob_gas.unwrap_or_default(), fraction));
@@ -72,6 +72,13 @@ pub struct Execution<'a> {
     log_count: u64,
 }
 
+/// What came of a call by the system. Whether the block holds is for the caller to say.
+enum SystemCall {
+    NoCode,
+    Failed,
+    Returned(Bytes),
+}
+
 /// What a whole block did.
 pub struct Executed {
     pub state: State,
@@ -84,8 +91,9 @@ pub struct Executed {
 }
 
 impl<'a> Execution<'a> {
-    /// Starts the block: the system calls that come before its transactions.
-    pub fn start(spec: &'a Spec, header: &'a Header, state: State) -> Result<Self, String> {
+    /// Starts the block: the system calls that come before its transactions. A block is valid whatever becomes of them: the execution
+    /// specification leaves EIP-4788's and EIP-2935's unchecked.
+    pub fn start(spec: &'a Spec, header: &'a Header, state: State) -> Self {
         crate::crypto::install();
         let fork = spec.fork(header.timestamp);
         let mut execution = Self {
@@ -103,12 +111,12 @@ impl<'a> Execution<'a> {
         if fork >= Fork::Cancun
             && let Some(root) = header.parent_beacon_block_root
         {
-            execution.system_call(BEACON_ROOTS_ADDRESS, root.0.into())?;
+            execution.system_call(BEACON_ROOTS_ADDRESS, root.0.into());
         }
         if fork >= Fork::Prague {
-            execution.system_call(HISTORY_STORAGE_ADDRESS, header.parent_hash.0.into())?;
+            execution.system_call(HISTORY_STORAGE_ADDRESS, header.parent_hash.0.into());
         }
-        Ok(execution)
+        execution
     }
 
     pub fn gas_left(&self) -> u64 {
@@ -171,10 +179,10 @@ impl<'a> Execution<'a> {
         self.receipts.push(ReceiptRow { success, cumulative_gas_used: self.gas_used, gas_used, first_log, sender, logs });
     }
 
-    fn system_call(&mut self, contract: Address, input: Bytes) -> Result<Option<Bytes>, String> {
+    fn system_call(&mut self, contract: Address, input: Bytes) -> SystemCall {
         let has_code = self.state().account(contract).is_some_and(|account| account.code_hash != alloy_primitives::KECCAK256_EMPTY);
         if !has_code {
-            return Ok(None);
+            return SystemCall::NoCode;
         }
         let result = match self.evm.system_call(contract, input) {
             Ok(result) => result,
@@ -182,11 +190,7 @@ impl<'a> Execution<'a> {
             Err(error) => panic!("revm: {error}"),
         };
         self.commit();
-        if result.is_success() {
-            Ok(Some(result.into_output().unwrap_or_default()))
-        } else {
-            Err(format!("system call to {contract} failed"))
-        }
+        if result.is_success() { SystemCall::Returned(result.into_output().unwrap_or_default()) } else { SystemCall::Failed }
     }
 
     /// Ends the block: withdrawals, and the system calls that come after its transactions.
@@ -207,12 +211,14 @@ impl<'a> Execution<'a> {
                 all.push_request_with_type(deposit::REQUEST_TYPE, deposits);
             }
             for (kind, contract) in [(1, WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS), (2, CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS)] {
-                match self.system_call(contract, Bytes::new())? {
-                    Some(output) if output.is_empty() => {}
-                    Some(output) => all.push_request_with_type(kind, output),
-                    // EIP-7002 and EIP-7251: without the contract the block is invalid. A developer's genesis may lack it.
-                    None if self.spec.dev => {}
-                    None => return Err(format!("system contract {contract} has no code")),
+                // EIP-7002 and EIP-7251: the block is invalid without the contract, and where the call fails.
+                match self.system_call(contract, Bytes::new()) {
+                    SystemCall::Returned(output) if output.is_empty() => {}
+                    SystemCall::Returned(output) => all.push_request_with_type(kind, output),
+                    SystemCall::Failed => return Err(format!("system call to {contract} failed")),
+                    // A developer's genesis may lack it.
+                    SystemCall::NoCode if self.spec.dev => {}
+                    SystemCall::NoCode => return Err(format!("system contract {contract} has no code")),
                 }
             }
             requests = Some(all);

@@ -26,6 +26,9 @@ pub type Surroundings = Context<BlockEnv, TxEnv, CfgEnv, State, Journal<State>, 
 type Frame = EthFrame<EthInterpreter>;
 type Error = EVMError<Infallible, InvalidTransaction>;
 
+/// Gas of a call by the system (EIP-4788, EIP-2935, EIP-7002, EIP-7251). revm's own limit is that of EIP-8037, which no fork here has.
+const SYSTEM_CALL_GAS: u64 = 30_000_000;
+
 /// An EVM on a [`State`].
 pub struct Machine {
     evm: MainnetEvm<Surroundings>,
@@ -61,7 +64,8 @@ impl Machine {
 
     /// Executes a call by the system, which pays for nothing.
     pub fn system_call(&mut self, contract: Address, input: Bytes) -> Result<ExecutionResult<HaltReason>, Error> {
-        self.evm.ctx.set_tx(TxEnv::new_system_tx_with_caller(SYSTEM_ADDRESS, contract, input));
+        let call = TxEnv::new_system_tx_with_caller(SYSTEM_ADDRESS, contract, input);
+        self.evm.ctx.set_tx(TxEnv { gas_limit: SYSTEM_CALL_GAS, ..call });
         MainnetHandler::default().run_system_call(self)
     }
 

@@ -71,7 +71,15 @@ impl Fork {
 impl BlobLimits {
     pub fn params(&self, fork: Fork) -> BlobParams {
         let base = if fork >= Fork::Osaka { BlobParams::osaka() } else { BlobParams::cancun() };
-        BlobParams { target_blob_count: self.target, max_blob_count: self.max, update_fraction: self.update_fraction, ..base }
+        // EIP-7594: six blobs a transaction, from Osaka on. Before, the block's limit alone counts.
+        let max_blobs_per_tx = if fork >= Fork::Osaka { base.max_blobs_per_tx.min(self.max) } else { self.max };
+        BlobParams {
+            target_blob_count: self.target,
+            max_blob_count: self.max,
+            update_fraction: self.update_fraction,
+            max_blobs_per_tx,
+            ..base
+        }
     }
 
     fn of(params: BlobParams) -> Self {

@@ -30,7 +30,9 @@ pub fn header(spec: &Spec, parent_hash: B256, parent: &Header, header: &Header) 
     ensure(header.nonce.is_zero(), || "nonce is not 0".into())?;
     ensure(header.ommers_hash == EMPTY_OMMER_ROOT_HASH, || "ommers hash is not that of an empty list".into())?;
     ensure(header.extra_data.len() <= EXTRA_DATA_MAX, || format!("extra data of {} bytes", header.extra_data.len()))?;
-    ensure(header.gas_limit >= GAS_LIMIT_MIN && header.gas_limit <= i64::MAX as u64, || format!("gas limit {}", header.gas_limit))?;
+    ensure(header.gas_limit >= GAS_LIMIT_MIN && header.gas_limit <= i64::MAX as u64, || {
+        format!("gas limit: header has {}, at least {GAS_LIMIT_MIN} and at most {} are allowed", header.gas_limit, i64::MAX)
+    })?;
     ensure(header.gas_limit.abs_diff(parent.gas_limit) < parent.gas_limit / GAS_LIMIT_BOUND, || {
         format!("gas limit: header has {}, parent {}", header.gas_limit, parent.gas_limit)
     })?;
@@ -65,17 +67,16 @@ pub fn body(spec: &Spec, block: &Block<Transaction>, block_bytes: usize) -> Resu
     ensure(withdrawals == header.withdrawals_root, || {
         format!("withdrawals root: header has {:?}, body {withdrawals:?}", header.withdrawals_root)
     })?;
+    for (position, transaction) in block.body.transactions.iter().enumerate() {
+        ensure(fork >= transaction::fork_of(transaction.tx_type()), || {
+            format!("transaction {position}: type {} before {:?}", transaction.tx_type(), transaction::fork_of(transaction.tx_type()))
+        })?;
+    }
     let blobs: u64 = block.body.transactions.iter().map(|transaction| transaction.blob_count().unwrap_or_default()).sum();
     let blob_gas = blobs * GAS_PER_BLOB;
     ensure(header.blob_gas_used.unwrap_or_default() == blob_gas, || {
         format!("blob gas used: header has {:?}, body {blob_gas}", header.blob_gas_used)
     })?;
     let blobs_max = spec.blob_params(header.timestamp).map_or(0, |params| params.max_blob_count);
-    ensure(blobs <= blobs_max, || format!("{blobs} blobs, at most {blobs_max}"))?;
-    for (position, transaction) in block.body.transactions.iter().enumerate() {
-        ensure(fork >= transaction::fork_of(transaction.tx_type()), || {
-            format!("transaction {position}: type {} before {:?}", transaction.tx_type(), transaction::fork_of(transaction.tx_type()))
-        })?;
-    }
-    Ok(())
+    ensure(blobs <= blobs_max, || format!("{blobs} blobs, at most {blobs_max}"))
 }
