@@ -34,6 +34,8 @@ mod machine;
 mod rpc;
 mod spec;
 mod state;
+#[cfg(test)]
+mod suites;
 mod transaction;
 mod transfer;
 mod trie;

@@ -440,45 +440,11 @@ fn decode_child(mut item: &[u8]) -> alloy_rlp::Result<Child> {
     }
 }
 
+/// Whether these bytes alone are a node.
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use alloy_primitives::keccak256;
-
-    use super::*;
-
-    #[test]
-    fn roots_are_those_of_alloy_as_keys_come_change_and_go() {
-        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        let mut values: BTreeMap<B256, Vec<u8>> = BTreeMap::new();
-        let mut root = EMPTY_ROOT_HASH;
-        // Short values make nodes that lie inside their parents; few keys at first, and none at the end.
-        for round in 0..60_u64 {
-            let mut trie = Trie::new(root, |path: &[u8]| rows.get(path).cloned());
-            for index in 0..20 {
-                let key = keccak256([round.wrapping_mul(7).wrapping_add(index * index) as u8 % 64]);
-                let value = (round < 55 && (round + index) % 3 > 0).then(|| vec![index as u8 + 1; 1 + (round as usize * 5) % 40]);
-                trie.update(key, value.as_ref().map(alloy_rlp::encode));
-                match value {
-                    Some(value) => drop(values.insert(key, value)),
-                    None => drop(values.remove(&key)),
-                }
-            }
-            let writes;
-            (root, writes) = trie.commit(|many| many.iter().map(keccak256).collect());
-            for (path, row) in writes {
-                match row {
-                    Some(row) => drop(rows.insert(path, row)),
-                    None => drop(rows.remove(&path)),
-                }
-            }
-            let mut expected = alloy_trie::HashBuilder::default();
-            for (key, value) in &values {
-                expected.add_leaf(alloy_trie::Nibbles::unpack(key), &alloy_rlp::encode(value));
-            }
-            assert_eq!(root, expected.root(), "round {round}");
-            assert_eq!(rows.is_empty(), values.is_empty(), "round {round}: rows that nothing needs");
-        }
-    }
+pub fn is_node(mut rlp: &[u8]) -> bool {
+    try_decode(&mut rlp).is_ok() && rlp.is_empty()
 }
+
+#[cfg(test)]
+mod tests;
