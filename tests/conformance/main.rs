@@ -1,24 +1,25 @@
 //! Public test suites, through the guest that chains run. `SUBNODE_FIXTURES` names the folder that holds them.
 //!
-//! | folder | what is replayed |
+//! | folder | what is run |
 //! |---|---|
-//! | `ethereum-tests/GeneralStateTests` | each transaction in a block built on its pre-state: state root and logs, or its refusal |
-//! | `ethereum-tests/BlockchainTests` | each block verified: accepted with its hash, or refused |
+//! | `ethereum-tests/GeneralStateTests` | each transaction in a block built on its state: state root and logs, or its refusal |
+//! | `ethereum-tests/BlockchainTests` | each block: accepted with its hash, or refused for the expected reason |
+//! | `execution-spec-tests` | both kinds, packed (`.tar.xz`) or not |
+//! | `rpc-compat` | the JSON-RPC cases, on their chain from its merge on |
 //!
-//! Beside them, blocks of random transfers through a guest that leaves those to revm.
+//! All forks that the guest knows are run, and the transitions between them. Each suite ends with a line that counts what passed and
+//! names what was left out. The suites of RLP and tries are run where that code is (`guest-modules/evm`).
+//!
+//! Beside them, blocks of random transfers through a guest that leaves those to revm, and what no suite holds.
 
+mod before_merge;
+mod blobs;
 mod blocks;
 mod fixtures;
+mod refusals;
+mod rpc;
+mod rules;
 mod states;
+mod suites;
+mod system_calls;
 mod transfers;
-
-/// Prints a suite's count, and fails with the first of what did not hold.
-fn report(suite: &str, passed: usize, excluded: &[String], failures: &[String]) {
-    println!("{suite}: {passed} passed, {} failed, {} excluded", failures.len(), excluded.len());
-    for exclusion in excluded {
-        println!("  excluded: {exclusion}");
-    }
-    let shown: Vec<_> = failures.iter().take(20).map(String::as_str).collect();
-    assert!(failures.is_empty(), "{suite}: {} failures\n{}", failures.len(), shown.join("\n"));
-    assert!(passed > 0, "{suite}: the folder has no tests");
-}

@@ -12,7 +12,7 @@ use subnode_devnet::{Account, DEFAULT_MNEMONIC, accounts};
 use subnode_sandbox::{Attributes, Module, Pooled};
 use subnode_tests::replay::Replay;
 
-use crate::fixtures;
+use crate::{fixtures, rules};
 
 const FORKS: [&str; 5] = ["Paris", "Shanghai", "Cancun", "Prague", "Osaka"];
 /// What blocks of Prague call at their end (EIP-7002, EIP-7251). Here they ask for nothing.
@@ -102,7 +102,7 @@ async fn transfers_make_the_blocks_that_revm_makes_of_them() -> anyhow::Result<(
                 "number": "0x0", "timestamp": "0x65920080", "gasLimit": "0x1c9c380", "gasUsed": "0xe4e1c0", "difficulty": "0x0",
                 "baseFeePerGas": format!("{BASE_FEE:#x}"), "coinbase": coinbase, "extraData": "0x",
             });
-            let genesis = fixtures::genesis(fork, header, &alloc).expect("a fork of this runtime").to_string();
+            let genesis = rules::named(fork).expect("a fork of this runtime").genesis(&header, &alloc).to_string();
             let mut receivers =
                 vec![coinbase, contract, delegated, rich, fresh, address(0x01), address(0x0a), address(0x11), address(0x100)];
             receivers.extend(senders.iter().map(|sender| sender.address));

@@ -6,15 +6,25 @@ use std::{
 
 use subnode_devnet::Signers;
 use subnode_sandbox::{
-    Attributes, Built, CallError, ChainStatus, Entry, HostFault, Invalid, Lent, Limits, Module, Occupancy, Outcome, PoolReader, Pooled,
-    QueryLent, Ready, RuntimeGuest, StateReader, Table, Tenant, Unavailable, border,
+    Action, Attributes, Built, CallError, ChainStatus, Entry, HostFault, Invalid, Lent, Limits, Module, Occupancy, Outcome, PoolReader,
+    Pooled, QueryLent, Ready, RpcError, RuntimeGuest, StateReader, Table, Tenant, Unavailable, border,
 };
 use subnode_types::{BlockRef, Sealing};
 
 /// Bounds that no block of a test meets.
 pub const LIMITS: Limits = Limits { memory_bytes: 1 << 30, fuel: u64::MAX / 2, transfer_bytes: 1 << 30, wall: Duration::from_secs(600) };
 
+/// Blocks whose state can still be read, at most.
+const PAST_MAX: usize = 64;
+
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What a block's rows of state were before it, or none where there were none.
+#[derive(Clone)]
+struct Undo {
+    height: u64,
+    rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
 
 /// A runtime guest's tables in memory, and the calls that move them on: a chain without host around it.
 pub struct Replay {
@@ -23,6 +33,8 @@ pub struct Replay {
     state: Arc<Rows>,
     index: Arc<Rows>,
     blocks: Arc<Rows>,
+    /// Of the last blocks, the newest first.
+    past: Arc<VecDeque<Undo>>,
     head: BlockRef,
     /// Fuel that the last call burnt.
     pub fuel_burnt: u64,
@@ -43,6 +55,7 @@ impl Replay {
             state: Arc::default(),
             index: Arc::default(),
             blocks: Arc::default(),
+            past: Arc::default(),
             head,
             fuel_burnt: 0,
         };
@@ -64,7 +77,13 @@ impl Replay {
     }
 
     fn lent(&self, pool: Option<Queue>) -> Lent {
-        let reader = Reader { state: self.state.clone(), index: self.index.clone(), blocks: self.blocks.clone() };
+        let reader = Reader {
+            state: self.state.clone(),
+            index: self.index.clone(),
+            blocks: self.blocks.clone(),
+            past: self.past.clone(),
+            head: self.head.height,
+        };
         Lent { state: Box::new(reader), pool: pool.map(|pool| Box::new(pool) as Box<dyn PoolReader>), query: None }
     }
 
@@ -102,11 +121,11 @@ impl Replay {
         outcome
     }
 
-    /// What the runtime answers a client.
+    /// What the runtime answers a client. A transaction that it would have the host submit is admitted, and its id answered.
     ///
     /// # Errors
     /// Where the guest faults; the inner error is its answer.
-    pub async fn query(&self, method: &str, params: &str) -> Result<Result<String, String>, CallError> {
+    pub async fn query(&self, method: &str, params: &str) -> Result<Result<String, RpcError>, CallError> {
         let status = ChainStatus {
             now_ms: self.head.timestamp_ms,
             clock_offset_ms: 0,
@@ -116,22 +135,33 @@ impl Replay {
         };
         let query = QueryLent { accounts: Arc::new(Signers::default()), status, cursor: Box::new(|_| None) };
         let lent = Lent { query: Some(query), ..self.lent(None) };
-        let answer = self.guest().await?.query(&self.head, method, params.as_bytes(), lent).await?;
-        Ok(answer.map(|answer| String::from_utf8_lossy(&answer.json.unwrap_or_default()).into_owned()).map_err(|error| error.message))
+        let answer = match self.guest().await?.query(&self.head, method, params.as_bytes(), lent).await? {
+            Ok(answer) => answer,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Some(Action::Submit(transaction)) = answer.action {
+            let admitted = self.guest().await?.admit(&self.head, &[transaction], self.lent(None)).await?;
+            let ids =
+                admitted.into_iter().map(|admission| admission.map(|admission| format!("\"0x{}\"", alloy::hex::encode(admission.id))));
+            return Ok(ids.collect::<Result<Vec<_>, _>>().map(|ids| ids.concat()));
+        }
+        Ok(Ok(String::from_utf8_lossy(&answer.json.unwrap_or_default()).into_owned()))
+    }
+
+    /// The rows of the state table.
+    #[must_use]
+    pub fn state_rows(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+        &self.state
     }
 
     /// Keeps a block and what it does.
     pub fn commit(&mut self, block: &[u8], outcome: &Outcome) {
-        for (rows, changes) in [(&mut self.state, &outcome.state), (&mut self.index, &outcome.index)] {
-            let rows = Arc::make_mut(rows);
-            for change in changes {
-                match &change.value {
-                    Some(value) => drop(rows.insert(change.key.clone(), value.clone())),
-                    None => drop(rows.remove(&change.key)),
-                }
-            }
-        }
+        let before = apply(&mut self.state, outcome.state.iter().map(|change| (change.key.clone(), change.value.clone())));
+        apply(&mut self.index, outcome.index.iter().map(|change| (change.key.clone(), change.value.clone())));
         self.head = border::block_ref(outcome);
+        let past = Arc::make_mut(&mut self.past);
+        past.push_front(Undo { height: self.head.height, rows: before });
+        past.truncate(PAST_MAX);
         let height = self.head.height.to_be_bytes().to_vec();
         let blocks = Arc::make_mut(&mut self.blocks);
         blocks.insert(self.head.id.clone(), height.clone());
@@ -139,10 +169,25 @@ impl Replay {
     }
 }
 
+/// Writes rows, and answers what they were before.
+fn apply(rows: &mut Arc<Rows>, changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    let rows = Arc::make_mut(rows);
+    let apply = |(key, value): (Vec<u8>, Option<Vec<u8>>)| {
+        let before = match value {
+            Some(value) => rows.insert(key.clone(), value),
+            None => rows.remove(&key),
+        };
+        (key, before)
+    };
+    changes.map(apply).collect()
+}
+
 struct Reader {
     state: Arc<Rows>,
     index: Arc<Rows>,
     blocks: Arc<Rows>,
+    past: Arc<VecDeque<Undo>>,
+    head: u64,
 }
 
 impl Reader {
@@ -168,7 +213,14 @@ impl StateReader for Reader {
         Ok(from.map(|(key, value)| Entry { key: key.clone(), value: value.clone() }).collect())
     }
 
-    fn seek(&mut self, _height: u64) -> Result<Result<(), Unavailable>, HostFault> {
+    fn seek(&mut self, height: u64) -> Result<Result<(), Unavailable>, HostFault> {
+        let oldest = self.past.back().map_or(self.head, |undo| undo.height);
+        if height < oldest || height > self.head {
+            return Ok(Err(Unavailable { oldest, newest: self.head }));
+        }
+        for Undo { rows, .. } in self.past.iter().take_while(|undo| undo.height > height) {
+            apply(&mut self.state, rows.iter().cloned());
+        }
         Ok(Ok(()))
     }
 }
