@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use subnode_chain::{Begun, Chain, Reply, RpcError, Session};
 
@@ -16,7 +16,8 @@ const RESPONSE_TOO_LARGE: i32 = -32003;
 #[derive(Deserialize)]
 #[serde(expecting = "a request object")]
 struct Request<'a> {
-    #[serde(borrow, default)]
+    /// None where it is missing, which makes a notification of the request. A null is an id.
+    #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     jsonrpc: Option<&'a RawValue>,
@@ -24,6 +25,10 @@ struct Request<'a> {
     method: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default)]
     params: Option<&'a RawValue>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// Answers one request body, a call or a batch. None where there is nothing to say: notifications only.
