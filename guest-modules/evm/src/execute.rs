@@ -36,6 +36,8 @@ pub fn evm(spec: &Spec, header: &Header, state: State) -> Machine {
     let mut config = CfgEnv::new_with_spec(fork.revm()).with_chain_id(spec.chain_id);
     // EIP-3607 bars senders with code; a developer may impersonate a contract.
     config.disable_eip3607 = spec.dev;
+    config.limit_contract_code_size = spec.code_bytes_max;
+    config.tx_gas_limit_cap = Some(spec.tx_gas_max(fork));
     let blob_params = spec.blob_params(header.timestamp);
     let mut blob_excess_gas_and_price = None;
     if let Some(params) = &blob_params {

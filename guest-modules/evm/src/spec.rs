@@ -19,6 +19,15 @@ pub const SPEC_KEY: &[u8] = b"G";
 /// The deposit contract of mainnet, where the genesis file names no other.
 const MAINNET_DEPOSIT_CONTRACT: Address = address!("00000000219ab540356cbb839cbe05303d7705fa");
 
+/// A genesis file may allow contracts of this size at most: their init code, of twice the size, then fits into a client's request.
+pub const CODE_BYTES_MAX: usize = 2 << 20;
+/// EIP-170.
+const CODE_BYTES: usize = 24_576;
+/// geth's limit on a pooled transaction, whose init code is bounded by EIP-3860.
+const POOLED_BYTES: usize = 128 * 1024;
+/// EIP-7825.
+const TX_GAS: u64 = 1 << 24;
+
 /// What every call needs to know of the chain.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spec {
@@ -36,6 +45,12 @@ pub struct Spec {
     pub coinbase: Address,
     /// Whether this is a developer's chain: impersonated senders are let in, and system contracts may be missing.
     pub dev: bool,
+    /// Bytes of code that a contract may have, where that is not EIP-170's.
+    #[serde(default)]
+    pub code_bytes_max: Option<usize>,
+    /// Whether EIP-7825 does not bound what a transaction may ask for.
+    #[serde(default)]
+    pub tx_gas_unbounded: bool,
 }
 
 /// The forks this runtime knows.
@@ -89,9 +104,13 @@ impl BlobLimits {
 
 /// The part of a chain's `config` that only Subnode reads.
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Extension {
     dev: bool,
+    /// Bytes of code that a contract may have; EIP-170's 24,576 where it is not given. Init code may have twice as many.
+    code_size_limit: Option<usize>,
+    /// Whether EIP-7825 bounds the gas of a transaction from Osaka on. It does, but for a developer's chain that does not ask for it.
+    tx_gas_limit: Option<bool>,
     /// Who decides blocks, where a committee does.
     pub committee: Option<Founders>,
 }
@@ -105,6 +124,21 @@ impl Extension {
     }
 }
 
+/// The key that says that blocks are sealed as they were before Paris, where nothing says that Paris was reached.
+fn proof_of_work(genesis: &Genesis) -> Option<(&'static str, &'static str)> {
+    let config = &genesis.config;
+    if config.terminal_total_difficulty.is_some() || config.shanghai_time.is_some() {
+        return None;
+    }
+    if config.clique.is_some() {
+        return Some(("config.clique", "Clique's proof-of-authority blocks are not supported"));
+    }
+    if config.ethash.is_some() {
+        return Some(("config.ethash", "Ethash's proof-of-work blocks are not supported"));
+    }
+    (!genesis.difficulty.is_zero()).then_some(("difficulty", "proof-of-work blocks are not supported"))
+}
+
 impl Spec {
     pub fn from_genesis(genesis: &Genesis) -> Result<Self, String> {
         let config = &genesis.config;
@@ -116,6 +150,9 @@ impl Spec {
             .find(|(_, block)| block.is_some_and(|block| block > genesis.number.unwrap_or(0)))
         {
             return Err(format!("config.{}: forks before Paris must be active from the start, put 0", block.0));
+        }
+        if let Some((key, reason)) = proof_of_work(genesis) {
+            return Err(format!("{key}: {reason}; for a chain from Paris on put config.terminalTotalDifficulty 0 and remove it"));
         }
         if config.terminal_total_difficulty.is_some_and(|total| total > genesis.difficulty) {
             return Err("config.terminalTotalDifficulty: proof-of-work blocks are not supported, put 0".into());
@@ -167,6 +204,12 @@ impl Spec {
             };
             blobs.push((time, BlobLimits::of(*params)));
         }
+        let extension = Extension::from_genesis(genesis)?;
+        if let Some(limit) = extension.code_size_limit
+            && !(1..=CODE_BYTES_MAX).contains(&limit)
+        {
+            return Err(format!("config.subnode.codeSizeLimit: {limit} bytes; use 1 to {CODE_BYTES_MAX}"));
+        }
         Ok(Self {
             chain_id: config.chain_id,
             genesis_number: genesis.number.unwrap_or(0),
@@ -175,7 +218,9 @@ impl Spec {
             deposit_contract: config.deposit_contract_address.unwrap_or(MAINNET_DEPOSIT_CONTRACT),
             gas_limit: genesis.gas_limit,
             coinbase: genesis.coinbase,
-            dev: Extension::from_genesis(genesis)?.dev,
+            dev: extension.dev,
+            code_bytes_max: extension.code_size_limit,
+            tx_gas_unbounded: !extension.tx_gas_limit.unwrap_or(!extension.dev),
         })
     }
 
@@ -201,5 +246,63 @@ impl Spec {
     pub fn blob_params(&self, timestamp: u64) -> Option<BlobParams> {
         let limits = self.blobs.iter().take_while(|(time, _)| *time <= timestamp).last()?;
         Some(limits.1.params(self.fork(timestamp)))
+    }
+
+    /// Most bytes of a creation's init code. EIP-3860: two times those of the code.
+    pub fn initcode_bytes_max(&self) -> usize {
+        2 * self.code_bytes_max.unwrap_or(CODE_BYTES)
+    }
+
+    /// Most bytes of a transaction in the pool: the largest init code fits, with room for all else.
+    pub fn pooled_bytes_max(&self) -> usize {
+        POOLED_BYTES + self.initcode_bytes_max().saturating_sub(2 * CODE_BYTES)
+    }
+
+    /// Most gas that a transaction may ask for.
+    pub fn tx_gas_max(&self, fork: Fork) -> u64 {
+        if fork >= Fork::Osaka && !self.tx_gas_unbounded { TX_GAS } else { u64::MAX }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(config: serde_json::Value) -> Result<Spec, String> {
+        let genesis = serde_json::json!({ "config": config, "alloc": {}, "gasLimit": "0x1c9c380", "difficulty": "0x0" });
+        Spec::from_genesis(&serde_json::from_value(genesis).expect("a genesis file"))
+    }
+
+    #[test]
+    fn limits_are_ethereums_unless_a_file_says_otherwise() {
+        let plain = spec(serde_json::json!({ "chainId": 7 })).expect("a spec");
+        assert_eq!((plain.initcode_bytes_max(), plain.pooled_bytes_max()), (49_152, 131_072));
+        assert_eq!((plain.tx_gas_max(Fork::Prague), plain.tx_gas_max(Fork::Osaka)), (u64::MAX, 1 << 24));
+        let large = spec(serde_json::json!({ "chainId": 7, "subnode": { "codeSizeLimit": 100_000 } })).expect("a spec");
+        assert_eq!((large.initcode_bytes_max(), large.pooled_bytes_max()), (200_000, 131_072 + 200_000 - 49_152));
+        let small = spec(serde_json::json!({ "chainId": 7, "subnode": { "codeSizeLimit": 1 } })).expect("a spec");
+        assert_eq!((small.initcode_bytes_max(), small.pooled_bytes_max()), (2, 131_072));
+        for limit in [0, 2_097_153] {
+            let error = spec(serde_json::json!({ "chainId": 7, "subnode": { "codeSizeLimit": limit } })).err();
+            assert!(error.is_some_and(|error| error.contains("use 1 to 2097152")), "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_developers_chain_has_no_cap_on_a_transactions_gas_unless_it_asks() {
+        let gas_max = |subnode| spec(serde_json::json!({ "chainId": 7, "subnode": subnode })).expect("a spec").tx_gas_max(Fork::Osaka);
+        assert_eq!(gas_max(serde_json::json!({ "dev": true })), u64::MAX);
+        assert_eq!(gas_max(serde_json::json!({ "dev": true, "txGasLimit": true })), 1 << 24);
+        assert_eq!(gas_max(serde_json::json!({ "txGasLimit": false })), u64::MAX);
+    }
+
+    #[test]
+    fn a_spec_row_without_limits_is_read_as_ethereums() {
+        let mut row: serde_json::Value =
+            serde_json::from_slice(&spec(serde_json::json!({ "chainId": 7 })).expect("a spec").to_row()).expect("JSON");
+        let fields = row.as_object_mut().expect("an object");
+        assert!(fields.remove("code_bytes_max").is_some() && fields.remove("tx_gas_unbounded").is_some());
+        let old: Spec = serde_json::from_value(row).expect("a row of an earlier release");
+        assert_eq!((old.initcode_bytes_max(), old.tx_gas_max(Fork::Osaka)), (49_152, 1 << 24));
     }
 }

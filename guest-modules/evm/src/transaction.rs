@@ -1,8 +1,8 @@
 //! Transactions: decoding, who sent them, whether they may enter the pool, and their form for revm.
 
-use alloy_consensus::{EthereumTxEnvelope, Transaction as _, TxEip4844, TxType, Typed2718};
+use alloy_consensus::{EthereumTxEnvelope, Transaction as _, TxEip4844, TxLegacy, TxType, Typed2718, transaction::RlpEcdsaDecodableTx};
 use alloy_eips::{
-    eip2718::Decodable2718,
+    eip2718::{Decodable2718, Eip2718Error},
     eip7702::{RecoveredAuthority, RecoveredAuthorization, SignedAuthorization},
 };
 use alloy_primitives::{Address, B256, Signature, U256};
@@ -24,12 +24,6 @@ use crate::{
 /// A transaction as blocks carry it: blobs stay outside.
 pub type Transaction = EthereumTxEnvelope<TxEip4844>;
 
-/// geth's limit on a pooled transaction.
-const POOLED_BYTES_MAX: usize = 128 * 1024;
-/// EIP-3860: two times the 24,576 bytes of code.
-const INITCODE_BYTES_MAX: usize = 49_152;
-/// EIP-7825.
-pub const GAS_LIMIT_MAX_OSAKA: u64 = 1 << 24;
 /// Half of the secp256k1 order; EIP-2 forbids an `s` above it.
 const SECP256K1_HALF_ORDER: U256 =
     U256::from_limbs([0xdfe9_2f46_681b_20a0, 0x5d57_6e73_57a4_501d, 0xffff_ffff_ffff_ffff, 0x7fff_ffff_ffff_ffff]);
@@ -45,10 +39,45 @@ fn impersonated_sender(signature: &Signature) -> Option<Address> {
     (signature.s().is_zero() && r[..12] == [0; 12]).then(|| Address::from_slice(&r[12..]))
 }
 
-/// Decodes the canonical EIP-2718 form, nothing after it.
-pub fn decode(mut bytes: &[u8]) -> Result<Transaction, String> {
-    let transaction = Transaction::decode_2718(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.is_empty() { Ok(transaction) } else { Err(format!("{} bytes after the transaction", bytes.len())) }
+/// Decodes the canonical EIP-2718 form, nothing after it. Errors are worded as geth's.
+pub fn decode(bytes: &[u8]) -> Result<Transaction, String> {
+    let mut rest = bytes;
+    let decoded = match bytes.first() {
+        // Of a legacy transaction alloy's envelope says only that it is none.
+        Some(0x80..) => TxLegacy::rlp_decode_signed(&mut rest).map(Transaction::Legacy).map_err(Eip2718Error::RlpError),
+        Some(_) | None => Transaction::decode_2718(&mut rest),
+    };
+    let transaction = decoded.map_err(|error| match error {
+        Eip2718Error::RlpError(error) => format!("rlp: {}", rlp_message(error, bytes)),
+        _ => "transaction type not supported".to_owned(),
+    })?;
+    if rest.is_empty() { Ok(transaction) } else { Err("rlp: input contains more than one value".into()) }
+}
+
+/// What is wrong with a transaction's RLP, in geth's words.
+fn rlp_message(error: alloy_rlp::Error, bytes: &[u8]) -> String {
+    use alloy_rlp::Error;
+    let (name, mut list) = match bytes {
+        [1, list @ ..] => ("types.AccessListTx", list),
+        [2, list @ ..] => ("types.DynamicFeeTx", list),
+        [3, list @ ..] => ("types.BlobTx", list),
+        [4, list @ ..] => ("types.SetCodeTx", list),
+        list => ("types.LegacyTx", list),
+    };
+    let whole = alloy_rlp::Header::decode(&mut list).is_ok();
+    match error {
+        Error::InputTooShort if !whole => "value size exceeds available input length".into(),
+        Error::InputTooShort => format!("too few elements for {name}"),
+        Error::ListLengthMismatch { expected, got } if got > expected => format!("too few elements for {name}"),
+        Error::ListLengthMismatch { .. } => format!("input list has too many elements for {name}"),
+        Error::UnexpectedString => format!("expected input list for {name}"),
+        Error::UnexpectedList => format!("expected input string or byte in {name}"),
+        Error::UnexpectedLength => format!("input string of another length in {name}"),
+        Error::Overflow => format!("input string too long in {name}"),
+        Error::LeadingZero => format!("non-canonical integer (leading zero bytes) in {name}"),
+        Error::NonCanonicalSingleByte | Error::NonCanonicalSize => "non-canonical size information".into(),
+        Error::Custom(reason) => reason.to_owned(),
+    }
 }
 
 /// Who sent each transaction, or none where the signature is not valid.
@@ -134,7 +163,7 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
     let base_fee = overrides.next_base_fee.unwrap_or_else(|| crate::fee::next_base_fee(&head));
     let gas_limit = overrides.gas_limit.unwrap_or(head.gas_limit);
 
-    let decoded: Vec<Result<Transaction, RpcError>> = raw.iter().map(|bytes| decode_pooled(bytes)).collect();
+    let decoded: Vec<Result<Transaction, RpcError>> = raw.iter().map(|bytes| decode_pooled(spec, bytes)).collect();
     let valid: Vec<&Transaction> = decoded.iter().flatten().collect();
     let senders = senders(spec, &valid);
     let mut state = State::default();
@@ -190,19 +219,20 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
         .collect()
 }
 
-fn decode_pooled(bytes: &[u8]) -> Result<Transaction, RpcError> {
-    if bytes.len() > POOLED_BYTES_MAX {
-        return Err(error::rejected(&format!("oversized data: transaction size {}, limit {POOLED_BYTES_MAX}", bytes.len())));
+fn decode_pooled(spec: &Spec, bytes: &[u8]) -> Result<Transaction, RpcError> {
+    let bytes_max = spec.pooled_bytes_max();
+    if bytes.len() > bytes_max {
+        return Err(error::rejected(&format!("oversized data: transaction size {}, limit {bytes_max}", bytes.len())));
     }
-    match bytes.first() {
-        None => return Err(error::rejected("typed transaction too short")),
-        Some(3) => return Err(error::rejected("transaction type not supported: this chain carries no blobs")),
-        Some(kind) if *kind < 0x80 && TxType::try_from(*kind).is_err() => {
+    match bytes {
+        [] | [..0x80] => return Err(error::rejected("typed transaction too short")),
+        [3, ..] => return Err(error::rejected("transaction type not supported: this chain carries no blobs")),
+        [kind @ ..0x80, ..] if *kind == 0 || TxType::try_from(*kind).is_err() => {
             return Err(error::rejected("transaction type not supported"));
         }
-        Some(_) => {}
+        _ => {}
     }
-    decode(bytes).map_err(|reason| error::rejected(&format!("rlp: {reason}")))
+    decode(bytes).map_err(|reason| error::rejected(&reason))
 }
 
 /// What can be said of a transaction without its sender's account.
@@ -219,20 +249,16 @@ fn check(spec: &Spec, fork: Fork, transaction: &Transaction, gas_limit: u64) -> 
     {
         return Err(error::rejected(&format!("invalid chain id for signer: have {id} want {}", spec.chain_id)));
     }
-    if transaction.is_create() && fork >= Fork::Shanghai && transaction.input().len() > INITCODE_BYTES_MAX {
-        return Err(error::rejected(&format!(
-            "max initcode size exceeded: code size {}, limit {INITCODE_BYTES_MAX}",
-            transaction.input().len()
-        )));
+    let initcode_max = spec.initcode_bytes_max();
+    if transaction.is_create() && fork >= Fork::Shanghai && transaction.input().len() > initcode_max {
+        return Err(error::rejected(&format!("max initcode size exceeded: code size {}, limit {initcode_max}", transaction.input().len())));
     }
     if transaction.gas_limit() > gas_limit {
         return Err(error::rejected("exceeds block gas limit"));
     }
-    if fork >= Fork::Osaka && transaction.gas_limit() > GAS_LIMIT_MAX_OSAKA {
-        return Err(error::rejected(&format!(
-            "transaction gas limit too high (cap: {GAS_LIMIT_MAX_OSAKA}, tx: {})",
-            transaction.gas_limit()
-        )));
+    let gas_max = spec.tx_gas_max(fork);
+    if transaction.gas_limit() > gas_max {
+        return Err(error::rejected(&format!("transaction gas limit too high (cap: {gas_max}, tx: {})", transaction.gas_limit())));
     }
     if let Some(tip) = transaction.max_priority_fee_per_gas()
         && tip > transaction.max_fee_per_gas()

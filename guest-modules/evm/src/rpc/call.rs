@@ -11,12 +11,16 @@ use revm::{
     context::{
         TxEnv,
         either::Either,
-        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
+        result::{EVMError, ExecutionResult, HaltReason},
     },
     state::EvmState,
 };
 
-use super::{Call, Result, error, json, seek};
+use super::{
+    Call, Result, error, json,
+    reason::{self, Refused},
+    seek,
+};
 use crate::{
     bindings::{
         exports::RpcError,
@@ -156,68 +160,32 @@ fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Res
     Ok(env)
 }
 
-/// Runs a transaction and forgets what it changed; answers its result, and what it touched.
-fn run(stage: &mut Stage, env: TxEnv) -> Result<(ExecutionResult, EvmState)> {
-    let (caller, price) = (env.caller, env.gas_price);
+/// Runs a transaction and forgets what it changed; answers its result, and what it touched. `refused` words the error of one that
+/// cannot run at all.
+fn run(stage: &mut Stage, env: TxEnv, refused: impl FnOnce(String) -> String) -> Result<(ExecutionResult, EvmState)> {
     let base_fee = stage.evm.surroundings().block.basefee;
+    let transaction = Refused::new(&env, base_fee, Spec::load().initcode_bytes_max());
     let result = stage.evm.transact(env);
     let touched = stage.evm.finalize();
     match result {
         Ok(result) => Ok((result, touched)),
-        Err(EVMError::Transaction(invalid)) => Err(error::rejected(&invalid_message(&invalid, caller, price, base_fee))),
+        Err(EVMError::Transaction(invalid)) => Err(error::rejected(&refused(transaction.message(&invalid)))),
         Err(EVMError::Header(invalid)) => Err(error::rejected(&invalid.to_string())),
         Err(EVMError::Database(never)) => match never {},
         Err(other) => Err(error::rejected(&other.to_string())),
     }
 }
 
-fn invalid_message(invalid: &InvalidTransaction, caller: Address, price: u128, base_fee: u64) -> String {
-    match invalid {
-        InvalidTransaction::LackOfFundForMaxFee { fee, balance } => {
-            format!("insufficient funds for gas * price + value: address {caller} have {balance} want {fee}")
-        }
-        InvalidTransaction::CallGasCostMoreThanGasLimit { initial_gas, gas_limit } => {
-            format!("intrinsic gas too low: have {gas_limit}, want {initial_gas}")
-        }
-        InvalidTransaction::GasFloorMoreThanGasLimit { gas_floor, gas_limit } => {
-            format!("insufficient gas for floor data gas cost: have {gas_limit}, want {gas_floor}")
-        }
-        InvalidTransaction::GasPriceLessThanBasefee => {
-            format!("max fee per gas less than block base fee: address {caller}, maxFeePerGas: {price}, baseFee: {base_fee}")
-        }
-        InvalidTransaction::PriorityFeeGreaterThanMaxFee => {
-            format!("max priority fee per gas higher than max fee per gas: address {caller}, maxFeePerGas: {price}")
-        }
-        other => other.to_string(),
-    }
-}
-
-/// Why execution stopped, in geth's words.
-fn halt_message(reason: &HaltReason) -> String {
-    match reason {
-        HaltReason::OutOfGas(_) => "out of gas".into(),
-        HaltReason::OpcodeNotFound | HaltReason::InvalidFEOpcode | HaltReason::NotActivated => "invalid opcode".into(),
-        HaltReason::InvalidJump => "invalid jump destination".into(),
-        HaltReason::StackUnderflow => "stack underflow".into(),
-        HaltReason::StackOverflow => "stack limit reached 1024 (1023)".into(),
-        HaltReason::OutOfOffset => "return data out of bounds".into(),
-        HaltReason::CreateCollision => "contract address collision".into(),
-        HaltReason::CreateContractSizeLimit => "max code size exceeded".into(),
-        HaltReason::CreateContractStartingWithEF => "invalid code: must not begin with 0xef".into(),
-        HaltReason::CreateInitCodeSizeLimit => "max initcode size exceeded".into(),
-        HaltReason::StateChangeDuringStaticCall | HaltReason::CallNotAllowedInsideStatic => "write protection".into(),
-        HaltReason::CallTooDeep => "max call depth exceeded".into(),
-        HaltReason::OutOfFunds => "insufficient balance for transfer".into(),
-        HaltReason::NonceOverflow => "nonce uint64 overflow".into(),
-        other => format!("{other:?}"),
-    }
+/// How geth words a call that cannot run.
+fn supplied(gas: u64) -> impl FnOnce(String) -> String {
+    move |reason| format!("err: {reason} (supplied gas {gas})")
 }
 
 fn output(result: ExecutionResult) -> Result<Bytes> {
     match result {
         ExecutionResult::Success { output, .. } => Ok(output.into_data()),
         ExecutionResult::Revert { output, .. } => Err(error::reverted(&output)),
-        ExecutionResult::Halt { reason, .. } => Err(error::rejected(&halt_message(&reason))),
+        ExecutionResult::Halt { reason, .. } => Err(error::rejected(&reason::halted(&reason))),
     }
 }
 
@@ -228,7 +196,7 @@ pub(super) fn call(call: &mut Call<'_>) -> Result {
     let mut stage = stage(call, block, overrides, block_overrides)?;
     let gas = request.gas.unwrap_or(GAS_MAX).min(GAS_MAX.max(stage.header.gas_limit));
     let env = environment(&mut stage, &request, gas)?;
-    json(&output(run(&mut stage, env)?.0)?)
+    json(&output(run(&mut stage, env, supplied(gas))?.0)?)
 }
 
 pub(super) fn estimate_gas(call: &mut Call<'_>) -> Result {
@@ -246,7 +214,8 @@ pub(super) fn estimate_on_head(call: &Call<'_>, request: &TransactionRequest) ->
 }
 
 fn estimate(stage: &mut Stage, request: &TransactionRequest) -> Result<u64> {
-    let block_gas = stage.header.gas_limit.min(transaction_gas_max(stage));
+    let spec = Spec::load();
+    let block_gas = stage.header.gas_limit.min(spec.tx_gas_max(spec.fork(stage.header.timestamp)));
     let mut high = request.gas.filter(|gas| *gas >= TRANSFER_GAS).unwrap_or(block_gas).min(GAS_MAX.max(block_gas));
     let price = request.gas_price.or(request.max_fee_per_gas).unwrap_or_default();
     if price > 0 {
@@ -258,12 +227,12 @@ fn estimate(stage: &mut Stage, request: &TransactionRequest) -> Result<u64> {
     }
     let mut attempt = |gas: u64| -> Result<Option<ExecutionResult>> {
         let env = environment(stage, request, gas)?;
-        match run(stage, env) {
+        match run(stage, env, |reason| format!("failed with {gas} gas: {reason}")) {
             Ok((ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. }, _)) => Ok(None),
             Ok((result, _)) => Ok(Some(result)),
             // Too little for the transaction itself.
             Err(RpcError { message, .. })
-                if message.starts_with("intrinsic gas too low") || message.starts_with("insufficient gas for floor") =>
+                if message.contains("gas: intrinsic gas too low") || message.contains("gas: insufficient gas for floor") =>
             {
                 Ok(None)
             }
@@ -297,11 +266,6 @@ fn estimate(stage: &mut Stage, request: &TransactionRequest) -> Result<u64> {
     Ok(high)
 }
 
-/// EIP-7825 bounds what a transaction may ask for.
-fn transaction_gas_max(stage: &Stage) -> u64 {
-    if Spec::load().fork(stage.header.timestamp) >= crate::spec::Fork::Osaka { transaction::GAS_LIMIT_MAX_OSAKA } else { u64::MAX }
-}
-
 pub(super) fn create_access_list(call: &mut Call<'_>) -> Result {
     let mut request: TransactionRequest = call.params.required()?;
     let block = call.params.block()?;
@@ -318,7 +282,7 @@ pub(super) fn create_access_list(call: &mut Call<'_>) -> Result {
     for _ in 0..8 {
         let env = environment(&mut stage, &request, gas)?;
         let precompiles = stage.evm.precompiles().warm_addresses().clone();
-        let (result, touched) = run(&mut stage, env)?;
+        let (result, touched) = run(&mut stage, env, supplied(gas))?;
         let coinbase = stage.header.beneficiary;
         let mut list: Vec<AccessListItem> = touched
             .into_iter()
@@ -337,7 +301,7 @@ pub(super) fn create_access_list(call: &mut Call<'_>) -> Result {
             let error = match &result {
                 ExecutionResult::Success { .. } => None,
                 ExecutionResult::Revert { .. } => Some("execution reverted".to_owned()),
-                ExecutionResult::Halt { reason, .. } => Some(halt_message(reason)),
+                ExecutionResult::Halt { reason, .. } => Some(reason::halted(reason)),
             };
             return json(&AccessListResult { access_list: list, gas_used: U256::from(result.tx_gas_used()), error });
         }

@@ -1,8 +1,8 @@
 //! Errors as geth words and numbers them.
 
-use alloy_dyn_abi::{DynSolType, DynSolValue};
 use alloy_primitives::{Bytes, hex};
 
+use super::reason;
 use crate::bindings::exports::RpcError;
 
 fn new(code: i32, message: impl Into<String>) -> RpcError {
@@ -35,33 +35,9 @@ pub fn pruned(number: u64, oldest: u64) -> RpcError {
 
 /// Execution reverted: code 3, the data as it is, and its reason in words where it has one.
 pub fn reverted(output: &Bytes) -> RpcError {
-    let message = match reason(output) {
+    let message = match reason::reverted(output) {
         Some(reason) => format!("execution reverted: {reason}"),
         None => "execution reverted".to_owned(),
     };
     RpcError { code: 3, message, data: Some(format!("\"{}\"", hex::encode_prefixed(output)).into_bytes()) }
-}
-
-/// The text of `Error(string)`, or what `Panic(uint256)` stands for.
-fn reason(output: &[u8]) -> Option<String> {
-    let (selector, data) = output.split_first_chunk::<4>()?;
-    match selector {
-        [0x08, 0xc3, 0x79, 0xa0] => match DynSolType::String.abi_decode(data).ok()? {
-            DynSolValue::String(text) => Some(text),
-            _ => None,
-        },
-        [0x4e, 0x48, 0x7b, 0x71] => Some(match data.get(31)? {
-            0x01 => "assert(false)".into(),
-            0x11 => "arithmetic underflow or overflow".into(),
-            0x12 => "division or modulo by zero".into(),
-            0x21 => "enum overflow".into(),
-            0x22 => "invalid encoded storage byte array accessed".into(),
-            0x31 => "out-of-bounds array access; popping on an empty array".into(),
-            0x32 => "out-of-bounds access of an array or bytesN".into(),
-            0x41 => "out of memory".into(),
-            0x51 => "uninitialized function".into(),
-            code => format!("unknown panic code: {code:#x}"),
-        }),
-        _ => None,
-    }
 }

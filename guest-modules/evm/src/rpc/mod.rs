@@ -8,6 +8,7 @@ mod fees;
 mod filters;
 mod logs;
 mod params;
+mod reason;
 mod send;
 mod state;
 
