@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use alloy_consensus::{Block, EMPTY_OMMER_ROOT_HASH, Header, Transaction as _};
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_eips::{eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use alloy_rlp::Decodable;
 use alloy_trie::EMPTY_ROOT_HASH;
 use revm::context::result::InvalidTransaction;
@@ -22,6 +23,7 @@ use crate::{
     dev::Overrides,
     execute::{Executed, Execution},
     fee::next_base_fee,
+    genesis_file::GenesisFile,
     host::{Batch, PackedChanges},
     index::{self, Place, ReceiptRow},
     spec::{Extension, Fork, SPEC_KEY, Spec},
@@ -52,22 +54,29 @@ struct GenesisExtra {
 }
 
 pub fn genesis(json: &[u8]) -> Result<Built, String> {
-    let genesis = crate::genesis_file::parse(json)?;
+    let GenesisFile { head: genesis, alloc } = crate::genesis_file::parse(json)?;
     let extra: GenesisExtra = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     let spec = Spec::from_genesis(&genesis)?;
     let mut state = State::default();
-    for (address, account) in &genesis.alloc {
-        state.set_account(*address, Account { nonce: account.nonce.unwrap_or_default(), balance: account.balance, ..Account::default() });
-        if let Some(code) = &account.code {
-            state.set_code(*address, code.clone());
+    for (address, account) in alloc {
+        state.set_account(address, Account { nonce: account.nonce.unwrap_or_default(), balance: account.balance, ..Account::default() });
+        if let Some(code) = account.code {
+            state.set_code(address, code);
         }
-        for (slot, value) in account.storage.iter().flatten() {
+        for (slot, value) in account.storage.into_iter().flatten() {
             if !value.is_zero() {
-                state.set_storage(*address, (*slot).into(), (*value).into());
+                state.set_storage(address, slot.into(), value.into());
             }
         }
     }
     let fork = spec.fork(genesis.timestamp);
+    if fork >= Fork::Prague && !spec.dev {
+        for (address, eip) in [(WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, 7002), (CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, 7251)] {
+            if !state.account(address).is_some_and(|account| account.code_hash != KECCAK256_EMPTY) {
+                eprintln!("config.pragueTime: no block can be made without EIP-{eip}'s contract; put its code at {address} into alloc");
+            }
+        }
+    }
     let committee = match Extension::from_genesis(&genesis)?.committee {
         None => None,
         Some(_) if fork < Fork::Shanghai => {

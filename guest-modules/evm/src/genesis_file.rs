@@ -1,35 +1,78 @@
 //! A geth-style genesis file, and errors that name the key at fault.
 
+use std::collections::BTreeMap;
+
 use alloy_genesis::{ChainConfig, Genesis};
-use serde_json::{Value, json};
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_serde::storage::deserialize_storage_map;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json, value::RawValue};
 
 /// What geth wants of a genesis file, and this runtime as well: without them a chain would be born by accident.
 const REQUIRED: [&str; 4] = ["config", "alloc", "gasLimit", "difficulty"];
 /// Yellow Paper: no block's gas limit is lower.
 const GAS_LIMIT_MIN: u64 = 5_000;
 
-pub fn parse(json: &[u8]) -> Result<Genesis, String> {
-    let value: Value = serde_json::from_slice(json).map_err(|error| format!("no JSON: {error}"))?;
-    if !value.is_object() {
-        return Err("no JSON object; it starts with { as geth's genesis files do".into());
-    }
-    if let Some(key) = REQUIRED.into_iter().find(|key| value.get(key).is_none()) {
+/// What the genesis block has, and the rules of the chain.
+pub struct GenesisFile {
+    /// Everything but the accounts.
+    pub head: Genesis,
+    pub alloc: BTreeMap<Address, Account>,
+}
+
+/// An account of genesis. Other keys are notes of whoever wrote the file, as `comment` and `privateKey`.
+#[derive(Deserialize)]
+pub struct Account {
+    pub balance: U256,
+    #[serde(default, with = "alloy_serde::quantity::opt")]
+    pub nonce: Option<u64>,
+    pub code: Option<Bytes>,
+    #[serde(default, deserialize_with = "deserialize_storage_map")]
+    pub storage: Option<BTreeMap<B256, B256>>,
+}
+
+pub fn parse(json: &[u8]) -> Result<GenesisFile, String> {
+    let not_json = |error: serde_json::Error| format!("no JSON: {error}");
+    let mut keys: BTreeMap<String, &RawValue> = match serde_json::from_slice(json) {
+        Ok(keys) => keys,
+        Err(error) if error.is_data() => return Err("no JSON object; it starts with { as geth's genesis files do".into()),
+        Err(error) => return Err(not_json(error)),
+    };
+    if let Some(key) = REQUIRED.into_iter().find(|key| !keys.contains_key(*key)) {
         return Err(format!("{key}: missing; put it into the genesis file"));
     }
-    let config = &value["config"];
+    // The accounts may be many: they are decoded on their own, and once.
+    let alloc = keys.remove("alloc").map_or("{}", RawValue::get);
+    let alloc = decode(alloc).map_err(|error| format!("alloc{error}"))?;
+    let others: Result<Map<String, Value>, _> =
+        keys.into_iter().map(|(key, value)| serde_json::from_str(value.get()).map(|value| (key, value))).collect();
+    let others = Value::Object(others.map_err(not_json)?);
+    let config = &others["config"];
     if !config.is_object() {
         return Err("config: no object".into());
     }
     if config.get("chainId").is_none() {
         return Err("config.chainId: missing; give the chain a positive id".into());
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let parsed: Result<Genesis, _> = serde_path_to_error::deserialize(&mut deserializer);
-    let genesis = parsed.map_err(|error| config_error(config).unwrap_or_else(|| error.to_string()))?;
-    if genesis.gas_limit < GAS_LIMIT_MIN {
-        return Err(format!("gasLimit: {} is less than the {GAS_LIMIT_MIN} that any block must allow", genesis.gas_limit));
+    let head: Genesis =
+        decode(&others.to_string()).map_err(|error| config_error(config).unwrap_or_else(|| error.trim_start_matches('.').to_owned()))?;
+    if head.gas_limit < GAS_LIMIT_MIN {
+        return Err(format!("gasLimit: {} is less than the {GAS_LIMIT_MIN} that any block must allow", head.gas_limit));
     }
-    Ok(genesis)
+    Ok(GenesisFile { head, alloc })
+}
+
+/// Decodes a part of the file; errors begin with a dot and the path of the key.
+fn decode<T: DeserializeOwned>(json: &str) -> Result<T, String> {
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json)).map_err(|error| {
+        // Lines are counted from where the part begins: they say nothing of the file.
+        let reason = error.inner().to_string();
+        let reason = reason.rfind(" at line ").map_or(reason.as_str(), |end| &reason[..end]);
+        match error.path().to_string().as_str() {
+            "." => format!(": {reason}"),
+            path => format!(".{path}: {reason}"),
+        }
+    })
 }
 
 /// The key of `config` that does not decode: it keeps unknown keys, and with that its decoder loses track of which one it was.
@@ -38,4 +81,39 @@ fn config_error(config: &Value) -> Option<String> {
         let error = serde_json::from_value::<ChainConfig>(json!({ key: value })).err()?;
         Some(format!("config.{key}: {error}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(alloc: &str) -> String {
+        format!(r#"{{"config":{{"chainId":7}},"gasLimit":"0x1c9c380","difficulty":"0x0","alloc":{alloc},"comment":"unknown"}}"#)
+    }
+
+    fn wrong(json: &str) -> String {
+        parse(json.as_bytes()).err().expect("refused")
+    }
+
+    #[test]
+    fn unknown_keys_of_an_account_are_notes() {
+        let alloc = r#"{"0x0000000000000000000000000000000000000001":{"balance":"5","nonce":"0x2","comment":1,"privateKey":"x"},
+            "0000000000000000000000000000000000000002":{"balance":"0x6","code":"0x00","storage":{"0x01":"0x02"},"secretKey":"0x1"}}"#;
+        let parsed = parse(file(alloc).as_bytes()).expect("a genesis file");
+        let accounts: Vec<_> = parsed.alloc.values().map(|account| (account.balance.to::<u64>(), account.nonce)).collect();
+        assert_eq!(accounts, [(5, Some(2)), (6, None)]);
+        let second = parsed.alloc.values().last().expect("two");
+        assert_eq!(second.storage.as_ref().map(BTreeMap::len), Some(1));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_path() {
+        let account = r#"{"0x0000000000000000000000000000000000000001":{"balance":"much"}}"#;
+        assert!(wrong(&file(account)).starts_with("alloc.0x0000000000000000000000000000000000000001.balance: "));
+        assert!(wrong(&file("[]")).starts_with("alloc: invalid type"));
+        assert!(wrong(&file("{}").replace("0x1c9c380", "lots")).starts_with("gasLimit: "));
+        assert!(wrong("[]").starts_with("no JSON object"));
+        assert!(wrong("{").starts_with("no JSON: "));
+        assert!(wrong("{}").starts_with("config: missing"));
+    }
 }
