@@ -1,6 +1,8 @@
 //! Requests that no client should send, over real sockets: each gets an error that says what is wrong, and the chain goes on.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod answers;
+
 use std::{
     io::{Read, Write},
     net::TcpStream,

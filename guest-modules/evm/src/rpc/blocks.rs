@@ -49,7 +49,7 @@ pub(super) fn block(call: &mut Call<'_>) -> Result {
     } else {
         BlockTransactions::Hashes(block.body.transactions.iter().map(|transaction| *transaction.tx_hash()).collect())
     };
-    let header = Header { hash, inner: header, total_difficulty: Some(U256::ZERO), size: Some(U256::from(bytes.len())) };
+    let header = Header { hash, inner: header, total_difficulty: None, size: Some(U256::from(bytes.len())) };
     json(&Block { header, uncles: Vec::new(), transactions, withdrawals: block.body.withdrawals })
 }
 
@@ -59,7 +59,7 @@ fn pending(call: &Call<'_>) -> Block<B256> {
     let (hash, head) = index::expect_header(call.head.height);
     let header = pending_header(spec, hash, &head, host::status().now_ms / 1000);
     let withdrawals = header.withdrawals_root.map(|_| Default::default());
-    let header = Header { hash: header.hash_slow(), inner: header, total_difficulty: Some(U256::ZERO), size: None };
+    let header = Header { hash: header.hash_slow(), inner: header, total_difficulty: None, size: None };
     Block { header, uncles: Vec::new(), transactions: BlockTransactions::Hashes(Vec::new()), withdrawals }
 }
 

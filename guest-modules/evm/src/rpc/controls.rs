@@ -103,6 +103,8 @@ pub(super) fn control(call: &mut Call<'_>) -> Result {
         ("anvil" | "hardhat", "metadata") => json(&value!({
             "clientVersion": status.version,
             "chainId": Spec::load().chain_id,
+            // Another genesis is another chain.
+            "instanceId": index::block_hash(Spec::load().genesis_number),
             "latestBlockNumber": call.head.height,
             "latestBlockHash": index::block_hash(call.head.height),
         })),

@@ -81,18 +81,18 @@ impl Params {
 
     /// A storage slot: hexadecimal of at most 32 bytes, padded or not.
     pub fn slot(&mut self) -> Result<B256, RpcError> {
-        let position = self.taken;
         let text: String = self.required()?;
-        parse_slot(&text).map_err(|reason| error::invalid_params(format!("invalid argument {position}: {reason}")))
+        parse_slot(&text).map_err(error::invalid_params)
     }
 }
 
+/// A storage slot in hexadecimal, worded as geth does where it is none.
 pub fn parse_slot(text: &str) -> Result<B256, String> {
-    let digits = text.strip_prefix("0x").ok_or_else(|| format!("storage key {text:?} lacks its 0x prefix"))?;
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
     if digits.len() > 64 {
-        return Err(format!("storage key too long (want at most 32 bytes): {} digits", digits.len()));
+        return Err(format!("storage key too long (want at most 32 bytes): {text:?}"));
     }
     U256::from_str_radix(if digits.is_empty() { "0" } else { digits }, 16)
         .map(B256::from)
-        .map_err(|_| format!("storage key {text:?} is not hexadecimal"))
+        .map_err(|_| format!("invalid hex in storage key: {text:?}"))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use alloy_consensus::{SignableTransaction, Transaction as _, TypedTransaction};
 use alloy_dyn_abi::TypedData;
 use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, eip191_hash_message};
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, eip191_hash_message};
 use alloy_rpc_types_eth::TransactionRequest;
 use serde_json::{Value, json as value};
 
@@ -108,7 +108,14 @@ pub(super) fn sign_transaction(call: &mut Call<'_>) -> Result {
 pub(super) fn fill_transaction(call: &mut Call<'_>) -> Result {
     let request: TransactionRequest = call.params.required()?;
     let (_, typed) = fill(call, request)?;
-    json(&value!({ "tx": typed }))
+    // Without a signature, as geth answers: its numbers are 0.
+    let unsigned = signed(typed, Signature::new(U256::ZERO, U256::ZERO, false))?;
+    let raw = Bytes::from(unsigned.encoded_2718());
+    let mut transaction = value!(unsigned);
+    if let Some(fields) = transaction.as_object_mut() {
+        fields.entry("gasPrice").or_insert(Value::Null);
+    }
+    json(&value!({ "raw": raw, "tx": transaction }))
 }
 
 fn signature_json(signature: &Signature) -> Result {
@@ -146,19 +153,18 @@ pub(super) fn pool_status() -> Result {
 /// Transactions that one answer lists at most.
 const LISTED_MAX: u32 = 4096;
 
-/// Pooled transactions, ready and waiting, each as `form` writes it, by sender and nonce.
+/// Pooled transactions, ready and waiting, each as `form` writes it, by sender (as EIP-55 writes it) and nonce.
 fn listed(
     all: Vec<pool::Pooled>,
     form: impl Fn(&Transaction, Address) -> Value,
-) -> BTreeMap<&'static str, BTreeMap<Address, BTreeMap<u64, Value>>> {
-    let mut lists: BTreeMap<_, BTreeMap<Address, BTreeMap<u64, Value>>> =
-        [("pending", BTreeMap::new()), ("queued", BTreeMap::new())].into();
+) -> BTreeMap<&'static str, BTreeMap<String, BTreeMap<u64, Value>>> {
+    let mut lists: BTreeMap<_, BTreeMap<String, BTreeMap<u64, Value>>> = [("pending", BTreeMap::new()), ("queued", BTreeMap::new())].into();
     for waiting in all {
         let (Ok(transaction), Ok(sender)) = (transaction::decode(&waiting.data), Address::try_from(waiting.sender.as_slice())) else {
             continue;
         };
         let list = lists.entry(if waiting.ready { "pending" } else { "queued" }).or_default();
-        list.entry(sender).or_default().insert(waiting.sequence, form(&transaction, sender));
+        list.entry(sender.to_string()).or_default().insert(waiting.sequence, form(&transaction, sender));
     }
     lists
 }
@@ -174,7 +180,8 @@ pub(super) fn pool_content(_call: &mut Call<'_>) -> Result {
 pub(super) fn pool_content_from(call: &mut Call<'_>) -> core::result::Result<crate::bindings::exports::Answer, RpcError> {
     let sender: Address = call.params.required()?;
     let lists = listed(pool::by_sender(sender.as_slice(), LISTED_MAX), in_full);
-    let own: BTreeMap<_, _> = lists.into_iter().map(|(list, mut senders)| (list, senders.remove(&sender).unwrap_or_default())).collect();
+    let own: BTreeMap<_, _> =
+        lists.into_iter().map(|(list, mut senders)| (list, senders.remove(&sender.to_string()).unwrap_or_default())).collect();
     json(&own)
 }
 

@@ -3,6 +3,7 @@
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
+use alloy_serde::storage::JsonStorageKey;
 use alloy_trie::EMPTY_ROOT_HASH;
 
 use super::{Call, Result, error, json, params::parse_slot, seek};
@@ -50,16 +51,18 @@ pub(super) fn proof(call: &mut Call<'_>) -> Result {
     if keys.len() > PROOF_KEYS_MAX {
         return Err(error::invalid_params(format!("too many keys: {}, at most {PROOF_KEYS_MAX}", keys.len())));
     }
-    let keys: Vec<B256> = keys.iter().map(|key| parse_slot(key)).collect::<core::result::Result<_, _>>().map_err(error::invalid_params)?;
+    let parsed = |key: &String| parse_slot(key).map(|slot| (named(key, slot), slot));
+    let keys: Vec<(JsonStorageKey, B256)> =
+        keys.iter().map(parsed).collect::<core::result::Result<_, _>>().map_err(error::invalid_params)?;
     seek(call.head, call.params.block()?)?;
     let account = committed_account(address);
     let storage_root = account.map_or(EMPTY_ROOT_HASH, |account| account.storage_root);
     let storage_proof = keys
         .into_iter()
-        .map(|key| EIP1186StorageProof {
-            key: key.into(),
-            value: read_word(address, key.into()),
-            proof: storage_proof(address, storage_root, key),
+        .map(|(key, slot)| EIP1186StorageProof {
+            key,
+            value: read_word(address, slot.into()),
+            proof: storage_proof(address, storage_root, slot),
         })
         .collect();
     json(&EIP1186AccountProofResponse {
@@ -71,6 +74,11 @@ pub(super) fn proof(call: &mut Call<'_>) -> Result {
         account_proof: account_proof(address),
         storage_proof,
     })
+}
+
+/// The key as the answer names it: of 32 bytes where the client gave as many, else a number (geth's rule).
+fn named(key: &str, slot: B256) -> JsonStorageKey {
+    if key.len() >= 66 { JsonStorageKey::Hash(slot) } else { JsonStorageKey::Number(slot.into()) }
 }
 
 pub(super) fn account(call: &mut Call<'_>) -> Result {
