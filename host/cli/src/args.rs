@@ -7,7 +7,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use alloy::primitives::utils::parse_ether;
 use clap::{Parser, Subcommand};
-use subnode_devnet::{DEFAULT_MNEMONIC, DevGenesis, Hardfork};
+use subnode_devnet::{DevGenesis, Hardfork};
 use subnode_types::{ByteSize, ChainName, Parts, Sealing};
 
 pub use key::{KeyArgs, KeyCommand, SecrecyArgs};
@@ -73,7 +73,8 @@ pub enum Command {
     subnode dev --port 0                on any free port, which it prints\n  \
     subnode dev --block-time 2          a block every two seconds\n  \
     subnode dev --init genesis.json     from a geth-style genesis file\n  \
-    subnode dev --data-dir ./chain      keeps the chain between runs\n\n\
+    subnode dev --data-dir ./chain      keeps the chain between runs\n  \
+    subnode dev --hardhat               in place of `hardhat node`\n\n\
     The first chain answers at /, chain N also at /chain/devN. HTTP and WebSocket share the port.")]
 pub struct DevArgs {
     /// Port to listen on; 0 takes a free one.
@@ -85,18 +86,22 @@ pub struct DevArgs {
     /// How many chains to open; their ids follow on each other.
     #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub chains: u32,
-    /// Chain id of the first chain.
-    #[arg(long, alias = "chain", default_value_t = DevGenesis::DEFAULT_CHAIN_ID, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
-    pub chain_id: u64,
-    /// How many accounts to fund.
-    #[arg(short, long, default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=10_000))]
-    pub accounts: u32,
-    /// What each account has, in ether.
-    #[arg(long, default_value = "10000", value_name = "ETHER", value_parser = parse_balance)]
-    pub balance: alloy::primitives::U256,
-    /// BIP-39 mnemonic the accounts come from.
-    #[arg(short, long, default_value = DEFAULT_MNEMONIC, value_name = "PHRASE")]
-    pub mnemonic: String,
+    /// Answer as Hardhat's node does: its version and 20 accounts, and a sent transaction is answered once it is mined, with an error if
+    /// it failed.
+    #[arg(long)]
+    pub hardhat: bool,
+    /// Chain id of the first chain [default: 31337].
+    #[arg(long, alias = "chain", value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    pub chain_id: Option<u64>,
+    /// How many accounts to fund [default: 10].
+    #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub accounts: Option<u32>,
+    /// What each account has, in ether [default: 10000].
+    #[arg(long, value_name = "ETHER", value_parser = parse_balance)]
+    pub balance: Option<alloy::primitives::U256>,
+    /// BIP-39 mnemonic the accounts come from [default: test test test test test test test test test test test junk].
+    #[arg(short, long, value_name = "PHRASE")]
+    pub mnemonic: Option<String>,
     /// Seal a block every so many seconds, instead of for each transaction.
     #[arg(short, long, visible_alias = "blockTime", value_name = "SECONDS", value_parser = parse_seconds, conflicts_with = "no_mining")]
     pub block_time: Option<std::time::Duration>,
@@ -106,21 +111,33 @@ pub struct DevArgs {
     /// Answer a sent transaction once a block has it, as Hardhat does, instead of once it is in the pool, as anvil does.
     #[arg(long)]
     pub wait_mined: bool,
-    /// Gas limit of a block.
-    #[arg(long, default_value_t = DevGenesis::DEFAULT_GAS_LIMIT, value_name = "GAS", value_parser = clap::value_parser!(u64).range(5_000..=9_000_000_000_000_000))]
-    pub gas_limit: u64,
-    /// Base fee of genesis, in wei.
-    #[arg(long, visible_alias = "block-base-fee-per-gas", default_value_t = DevGenesis::DEFAULT_BASE_FEE, value_name = "WEI")]
-    pub base_fee: u64,
-    /// The fork the chain is in: paris, shanghai, cancun, prague or osaka.
-    #[arg(long, default_value_t = Hardfork::default(), value_name = "FORK")]
-    pub hardfork: Hardfork,
+    /// Gas limit of a block [default: 30000000].
+    #[arg(long, value_name = "GAS", value_parser = clap::value_parser!(u64).range(5_000..=9_000_000_000_000_000))]
+    pub gas_limit: Option<u64>,
+    /// Base fee of genesis, in wei [default: 1000000000].
+    #[arg(long, visible_alias = "block-base-fee-per-gas", value_name = "WEI")]
+    pub base_fee: Option<u64>,
+    /// The fork the chain is in: paris, shanghai, cancun, prague or osaka [default: osaka].
+    #[arg(long, value_name = "FORK")]
+    pub hardfork: Option<Hardfork>,
+    /// Bytes of code that a contract may have; its init code may have twice as many [default: 24576, EIP-170's].
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=DevGenesis::CODE_SIZE_LIMIT_MAX), conflicts_with = "disable_code_size_limit")]
+    pub code_size_limit: Option<u64>,
+    /// Allow contracts as large as a request carries: 2097152 bytes of code.
+    #[arg(long)]
+    pub disable_code_size_limit: bool,
+    /// Refuse transactions that ask for more than 16777216 gas, as EIP-7825 has it from Osaka on.
+    #[arg(long, visible_alias = "tx-gas-limit")]
+    pub enable_tx_gas_limit: bool,
     /// Time of genesis, Unix seconds; now by default.
     #[arg(long, value_name = "SECONDS")]
     pub timestamp: Option<u64>,
-    /// Geth-style genesis file, in place of the flags that describe one.
-    #[arg(long, visible_alias = "genesis", value_name = "FILE")]
+    /// Geth-style genesis file, in place of the flags that describe one. System contracts that its forks need are added.
+    #[arg(long, visible_alias = "genesis", value_name = "FILE", conflicts_with_all = ["chain_id", "balance", "gas_limit", "base_fee", "hardfork", "timestamp"])]
     pub init: Option<PathBuf>,
+    /// What `web3_clientVersion` answers, where a tool wants another than anvil's (or Hardhat's, with --hardhat).
+    #[arg(long, value_name = "TEXT")]
+    pub client_version: Option<String>,
     /// Keep the chains in this directory.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -161,7 +178,7 @@ pub enum ConfigCommand {
     },
     /// Print a Grafana dashboard of a node's figures.
     Grafana,
-    /// Check a configuration file without running it.
+    /// Check a configuration file: its chains are opened in memory, and nothing is written.
     Check {
         /// The file.
         #[arg(default_value = "subnode.toml")]

@@ -14,7 +14,7 @@ use subnode_sandbox::{Limits, Module, ModuleError, Sandbox, SandboxError, Sandbo
 use subnode_storage::{MemoryStore, Retention};
 use subnode_types::{ChainName, Sealing, Slice};
 
-use crate::{Account, AccountsError, DEFAULT_MNEMONIC, DevChain, DevGenesis, Devnet, Hardfork, Signers, accounts};
+use crate::{Account, AccountsError, DEFAULT_MNEMONIC, DevChain, DevGenesis, Devnet, Hardfork, Signers, accounts, adopt};
 
 /// Guests that all devnets of a process may have at once.
 const INSTANCES: u32 = 8_192;
@@ -43,6 +43,9 @@ pub enum DevnetError {
     Name(#[from] subnode_types::ChainNameError),
 }
 
+/// What a dev chain says it is: Hardhat's plugins have time and snapshots for anvil's and their own network alone.
+pub const DEV_CLIENT_VERSION: &str = concat!("anvil/v1.7.1/subnode/", env!("CARGO_PKG_VERSION"));
+
 /// Options of chains that serve one developer.
 #[must_use]
 pub fn default_options(sealing: Sealing, time: TimeSource) -> ChainOptions {
@@ -63,7 +66,7 @@ pub fn default_options(sealing: Sealing, time: TimeSource) -> ChainOptions {
         future_ms_max: FUTURE_MS_MAX,
         silent: false,
         seed: None,
-        version: concat!("subnode/", env!("CARGO_PKG_VERSION")).to_owned(),
+        version: DEV_CLIENT_VERSION.to_owned(),
     }
 }
 
@@ -216,7 +219,8 @@ impl Builder {
         self
     }
 
-    /// A geth-style genesis file for every chain, in place of what the other settings say of accounts, fees and forks.
+    /// A geth-style genesis file for every chain, in place of what the other settings say of accounts, fees and forks. The chains are
+    /// dev chains whatever it says, and have the system contracts of its forks.
     #[must_use]
     pub fn genesis(mut self, json: impl Into<Vec<u8>>) -> Self {
         self.genesis = Some(json.into());
@@ -269,7 +273,7 @@ impl Builder {
             name,
             runtime,
             consensus,
-            spec: self.genesis.clone().unwrap_or_else(|| genesis.to_json()),
+            spec: self.genesis.as_ref().map_or_else(|| genesis.to_json(), |file| adopt(file, &DevGenesis::dev())),
             consensus_config: self.sealing.consensus_config().into_bytes(),
             retention: self.kept_heights.map_or(Retention::Archive, Retention::Last),
             slice: Slice::WHOLE,

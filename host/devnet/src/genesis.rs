@@ -1,6 +1,6 @@
 //! The genesis of a dev chain, as a geth-style genesis file.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use alloy::{
     eips::{
@@ -9,9 +9,38 @@ use alloy::{
         eip7002::{WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, WITHDRAWAL_REQUEST_PREDEPLOY_CODE},
         eip7251::{CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, CONSOLIDATION_REQUEST_PREDEPLOY_CODE},
     },
-    primitives::{Address, U256},
+    primitives::{Address, U256, address, hex},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
+
+/// Where tools expect a contract that deploys others by CREATE2, at one address on each chain.
+pub const DEPLOYER_ADDRESS: Address = address!("4e59b44847b379578588920ca78fbf26c0b4956c");
+/// The first 32 bytes of the call data are the salt, the rest is init code; answers the contract's address.
+const DEPLOYER_CODE: [u8; 69] = hex!(
+    "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe03601600081602082378035828234f58015156039578182fd5b8082525050506014600cf3"
+);
+
+/// Forks that begin at a time, by the name of the key that says so.
+const TIMED: [(&str, Hardfork); 4] = [
+    ("shanghaiTime", Hardfork::Shanghai),
+    ("cancunTime", Hardfork::Cancun),
+    ("pragueTime", Hardfork::Prague),
+    ("osakaTime", Hardfork::Osaka),
+];
+
+/// What the rules of forks need to be there: since when, where, and its code.
+fn system_contracts() -> [(Hardfork, Address, &'static [u8]); 4] {
+    [
+        (Hardfork::Cancun, BEACON_ROOTS_ADDRESS, &BEACON_ROOTS_CODE),
+        (Hardfork::Prague, HISTORY_STORAGE_ADDRESS, &HISTORY_STORAGE_CODE),
+        (Hardfork::Prague, WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, &WITHDRAWAL_REQUEST_PREDEPLOY_CODE),
+        (Hardfork::Prague, CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, &CONSOLIDATION_REQUEST_PREDEPLOY_CODE),
+    ]
+}
+
+fn contract(code: &[u8]) -> Value {
+    json!({ "balance": "0x0", "nonce": "0x1", "code": hex::encode_prefixed(code) })
+}
 
 /// The forks a dev chain can start in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -24,7 +53,7 @@ pub enum Hardfork {
     Cancun,
     /// Set-code transactions.
     Prague,
-    /// The newest: a transaction may ask for at most 16,777,216 gas.
+    /// The newest.
     #[default]
     Osaka,
 }
@@ -89,13 +118,16 @@ impl DevGenesis {
     /// EIP-1559's initial base fee, 1 gwei.
     pub const DEFAULT_BASE_FEE: u64 = 1_000_000_000;
 
-    /// A developer's chain: impersonated senders are let in.
+    /// The largest contracts that a genesis file may allow, in bytes of code.
+    pub const CODE_SIZE_LIMIT_MAX: u64 = 2 << 20;
+
+    /// A developer's chain: impersonated senders are let in, and a transaction may ask for all gas of a block.
     #[must_use]
     pub fn dev() -> Value {
         json!({ "dev": true })
     }
 
-    /// The genesis file, which geth would take as well.
+    /// The genesis file, which geth would take as well. A developer's chain has the deployer of contracts at [`DEPLOYER_ADDRESS`].
     pub fn to_json(&self) -> Vec<u8> {
         let mut config = Map::new();
         config.insert("chainId".into(), self.chain_id.into());
@@ -104,11 +136,9 @@ impl DevGenesis {
             config.insert(format!("{fork}Block"), 0.into());
         }
         config.insert("terminalTotalDifficulty".into(), 0.into());
-        let timed =
-            [("shanghai", Hardfork::Shanghai), ("cancun", Hardfork::Cancun), ("prague", Hardfork::Prague), ("osaka", Hardfork::Osaka)];
-        for (name, fork) in timed {
+        for (key, fork) in TIMED {
             if fork <= self.hardfork {
-                config.insert(format!("{name}Time"), 0.into());
+                config.insert(key.into(), 0.into());
             }
         }
         config.insert("subnode".into(), self.extension.clone());
@@ -117,16 +147,13 @@ impl DevGenesis {
         for (address, balance) in &self.balances {
             alloc.insert(address.to_string(), json!({ "balance": balance }));
         }
-        let contracts = [
-            (Hardfork::Cancun, BEACON_ROOTS_ADDRESS, &BEACON_ROOTS_CODE),
-            (Hardfork::Prague, HISTORY_STORAGE_ADDRESS, &HISTORY_STORAGE_CODE),
-            (Hardfork::Prague, WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, &WITHDRAWAL_REQUEST_PREDEPLOY_CODE),
-            (Hardfork::Prague, CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, &CONSOLIDATION_REQUEST_PREDEPLOY_CODE),
-        ];
-        for (fork, address, code) in contracts {
+        for (fork, address, code) in system_contracts() {
             if fork <= self.hardfork {
-                alloc.insert(address.to_string(), json!({ "balance": "0x0", "nonce": "0x1", "code": code }));
+                alloc.insert(address.to_string(), contract(code));
             }
+        }
+        if self.extension["dev"] == true {
+            alloc.insert(DEPLOYER_ADDRESS.to_string(), contract(&DEPLOYER_CODE));
         }
         let genesis = json!({
             "config": Value::Object(config),
@@ -141,5 +168,84 @@ impl DevGenesis {
             "coinbase": format!("{:#042x}", 0),
         });
         genesis.to_string().into_bytes()
+    }
+}
+
+/// Makes a developer's chain of a genesis file, whatever it says: `extension` goes over its `config.subnode`, and system contracts of
+/// forks that are active at genesis are put where the file has nothing. What does not decode is left to the runtime, which says why.
+#[must_use]
+pub fn adopt(file: &[u8], extension: &Value) -> Vec<u8> {
+    adopted(file, extension).unwrap_or_else(|| file.to_vec())
+}
+
+/// A part of a file, whose values stay as they are written.
+type Parts<'a> = BTreeMap<String, &'a RawValue>;
+
+fn adopted(file: &[u8], extension: &Value) -> Option<Vec<u8>> {
+    let mut genesis: Parts<'_> = serde_json::from_slice(file).ok()?;
+    let mut config: Parts<'_> = serde_json::from_str(genesis.get("config")?.get()).ok()?;
+    let mut alloc: Parts<'_> = serde_json::from_str(genesis.get("alloc")?.get()).ok()?;
+
+    let mut own: Map<String, Value> = match config.get("subnode") {
+        Some(own) => serde_json::from_str(own.get()).ok()?,
+        None => Map::new(),
+    };
+    own.extend(extension.as_object().cloned().unwrap_or_default());
+    let own = serde_json::value::to_raw_value(&own).ok()?;
+    config.insert("subnode".into(), &own);
+
+    let born = genesis.get("timestamp").and_then(|time| number(time)).unwrap_or(0);
+    let active = |fork: Hardfork| {
+        let begins = TIMED.iter().find(|(_, timed)| *timed == fork).and_then(|(key, _)| number(config.get(*key)?));
+        begins.is_some_and(|begins| begins <= born)
+    };
+    let there: Vec<Address> = alloc.keys().filter_map(|address| address.parse().ok()).collect();
+    let missing: Vec<_> = system_contracts()
+        .into_iter()
+        .filter(|(fork, address, _)| active(*fork) && !there.contains(address))
+        .filter_map(|(_, address, code)| Some((address.to_string(), serde_json::value::to_raw_value(&contract(code)).ok()?)))
+        .collect();
+    alloc.extend(missing.iter().map(|(address, contract)| (address.clone(), &**contract)));
+
+    let (config, alloc) = (serde_json::value::to_raw_value(&config).ok()?, serde_json::value::to_raw_value(&alloc).ok()?);
+    genesis.insert("config".into(), &config);
+    genesis.insert("alloc".into(), &alloc);
+    serde_json::to_vec(&genesis).ok()
+}
+
+/// A number as genesis files write it: in JSON, in decimal or hexadecimal text.
+fn number(value: &RawValue) -> Option<u64> {
+    match serde_json::from_str(value.get()).ok()? {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.parse::<U256>().ok()?.try_into().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy::primitives::{b256, keccak256};
+
+    #[test]
+    fn the_deployer_is_the_one_that_tools_expect() {
+        assert_eq!(keccak256(DEPLOYER_CODE), b256!("2fa86add0aed31f33a762c9d88e807c475bd51d0f52bd0955754b2608f7e4989"));
+    }
+
+    #[test]
+    fn an_adopted_file_keeps_what_it_says() {
+        let file = r#"{"config":{"chainId":7,"terminalTotalDifficulty":58750000000000000000000,"cancunTime":0,"pragueTime":"0x5",
+            "subnode":{"codeSizeLimit":9}},"timestamp":"0x4","alloc":{"000F3df6D732807Ef1319fB7B8bB8522d0Beac02":{"balance":"1"}},"note":"n"}"#;
+        let adopted = String::from_utf8(adopt(file.as_bytes(), &json!({ "dev": true }))).expect("text");
+        assert!(adopted.contains("58750000000000000000000"), "digits of a number beyond 64 bits stay: {adopted}");
+        let adopted: Value = serde_json::from_str(&adopted).expect("JSON");
+        assert_eq!(adopted["config"]["subnode"], json!({ "codeSizeLimit": 9, "dev": true }));
+        assert_eq!(adopted["note"], "n");
+        assert_eq!(adopted["alloc"].as_object().map(Map::len), Some(1), "Prague is not active yet, and Cancun's contract has an account");
+
+        let prague = adopt(file.replace("\"0x4\"", "\"0x5\"").as_bytes(), &json!({}));
+        let prague: Value = serde_json::from_slice(&prague).expect("JSON");
+        assert_eq!(prague["alloc"].as_object().map(Map::len), Some(4));
+        assert_eq!(adopt(b"garbage", &json!({})), b"garbage");
     }
 }

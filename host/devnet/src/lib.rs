@@ -34,7 +34,7 @@ mod net;
 mod provider;
 
 pub use accounts::{Account, AccountsError, DEFAULT_MNEMONIC, Signers, accounts};
-pub use builder::{Builder, DevnetError, default_options, module_cache_dir};
-pub use genesis::{DevGenesis, Hardfork};
+pub use builder::{Builder, DEV_CLIENT_VERSION, DevnetError, default_options, module_cache_dir};
+pub use genesis::{DEPLOYER_ADDRESS, DevGenesis, Hardfork, adopt};
 pub use net::{DevChain, Devnet};
 pub use provider::{ChainTransport, DevProvider};

@@ -1,55 +1,111 @@
 //! `subnode dev`: chains for one developer.
 
+mod announce;
+mod settings;
+
 use std::{
-    io::Write,
     net::SocketAddr,
     num::NonZeroU64,
+    path::Path,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use alloy::primitives::{hex, utils::format_ether};
-use anyhow::Context;
-use serde_json::json;
-use subnode_chain::TimeSource;
-use subnode_devnet::{Account, DevGenesis, Signers, accounts, default_options, module_cache_dir};
+use anyhow::{Context, bail};
+use subnode_chain::{Chain, Reply, TimeSource};
+use subnode_devnet::{Account, DEFAULT_MNEMONIC, DEV_CLIENT_VERSION, Signers, accounts, adopt, default_options, module_cache_dir};
 use subnode_node::{ChainSetup, Node};
 use subnode_rpc::RpcLimits;
 use subnode_sandbox::{Sandbox, SandboxOptions};
 use subnode_storage::{MemoryStore, Retention, RocksOptions, RocksStore, Store};
 use subnode_types::{ChainName, Sealing, Slice};
 
+use self::{announce::Announcement, settings::Settings};
 use crate::{args::DevArgs, shutdown};
 
 /// Budgets of a dev chain's store: a developer's machine has other things to do.
 const STORE: RocksOptions = RocksOptions::SMALL;
+
+/// What Hardhat's plugins take for their own network.
+const HARDHAT_CLIENT_VERSION: &str = concat!("HardhatNetwork/2.29.1/subnode/", env!("CARGO_PKG_VERSION"));
+
+/// Chains that run, and what they were made with.
+struct Opened {
+    node: Arc<Node>,
+    ids: Vec<u64>,
+    accounts: Vec<Account>,
+    mnemonic: String,
+    /// None where a genesis file says what the chains are.
+    settings: Option<Settings>,
+}
 
 pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     super::log(if args.silent { "off" } else { "warn,subnode=info" });
     let shutdown = shutdown::token()?;
     let listener = super::bind(SocketAddr::new(args.host, args.port)).await?;
     let address = listener.local_addr()?;
-    let accounts = accounts(&args.mnemonic, args.accounts)?;
-    let node = open(&args, &accounts).await?;
+    let opened = open(&args).await?;
     if !args.silent {
+        let announcement = Announcement {
+            address,
+            ids: &opened.ids,
+            accounts: &opened.accounts,
+            mnemonic: &opened.mnemonic,
+            settings: opened.settings.as_ref(),
+            data_dir: args.data_dir.as_deref(),
+        };
         let mut out = std::io::stdout().lock();
-        let printed =
-            if args.json { print_json(&mut out, &args, address, &accounts) } else { print_banner(&mut out, &args, address, &accounts) };
         // Whoever closed our standard output does not want to read it.
-        drop(printed);
+        drop(if args.json { announcement.json(&mut out) } else { announcement.banner(&mut out) });
     }
-    subnode_rpc::serve(node.clone(), listener, RpcLimits::DEFAULT, shutdown).await?;
-    node.stop().await;
+    subnode_rpc::serve(opened.node.clone(), listener, RpcLimits::DEFAULT, shutdown).await?;
+    opened.node.stop().await;
     Ok(())
 }
 
-async fn open(args: &DevArgs, accounts: &[Account]) -> anyhow::Result<Arc<Node>> {
-    let sandbox =
-        Sandbox::new(&SandboxOptions { instances: args.chains.saturating_mul(4).saturating_add(256), cache_dir: module_cache_dir() })?;
+/// What the chains are made with, or were: none where a genesis file says it.
+fn settings(args: &DevArgs, store: &dyn Store) -> anyhow::Result<Option<Settings>> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the machine's clock is before 1970")?.as_secs();
+    let dir = args.data_dir.as_deref().unwrap_or(Path::new(""));
+    if args.init.is_some() {
+        return Ok(None);
+    }
+    let first = name(0)?;
+    if !exists(store, &first)? {
+        return Ok(Some(Settings::new(args, now)));
+    }
+    let record = store.record(&first)?.unwrap_or_default();
+    if record.is_empty() {
+        settings::refuse(args, dir)?;
+        return Ok(None);
+    }
+    let kept: Settings = serde_json::from_slice(&record)
+        .with_context(|| format!("the chains in {} are not of `subnode dev`; choose another --data-dir", dir.display()))?;
+    Ok(Some(kept.resume(args, dir)?))
+}
+
+/// Whether this chain has a genesis block: where that failed, it is as if it had never been tried.
+fn exists(store: &dyn Store, name: &ChainName) -> anyhow::Result<bool> {
+    Ok(store.record(name)?.is_some() && store.open(name, Retention::Archive)?.head().is_some())
+}
+
+fn name(index: u32) -> anyhow::Result<ChainName> {
+    Ok(format!("dev{}", index + 1).parse()?)
+}
+
+async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
     let store: Arc<dyn Store> = match &args.data_dir {
         None => Arc::new(MemoryStore::default()),
         Some(dir) => Arc::new(RocksStore::open(dir, &STORE)?),
     };
+    let settings = settings(args, &*store)?;
+    let (mnemonic, count) = match &settings {
+        Some(settings) => (settings.mnemonic.clone(), settings.accounts),
+        None => (args.mnemonic.clone().unwrap_or_else(|| DEFAULT_MNEMONIC.to_owned()), args.accounts.unwrap_or(settings::accounts(args))),
+    };
+    let accounts = accounts(&mnemonic, count)?;
+    let sandbox =
+        Sandbox::new(&SandboxOptions { instances: args.chains.saturating_mul(4).saturating_add(256), cache_dir: module_cache_dir() })?;
     let sealing = match args.block_time {
         _ if args.no_mining => Sealing::Manual,
         None => Sealing::Instant,
@@ -57,21 +113,33 @@ async fn open(args: &DevArgs, accounts: &[Account]) -> anyhow::Result<Arc<Node>>
     };
     let given = match &args.init {
         None => None,
-        Some(path) => Some(std::fs::read(path).with_context(|| format!("read the genesis file {}", path.display()))?),
+        Some(path) => {
+            let file = std::fs::read(path).with_context(|| format!("read the genesis file {}", path.display()))?;
+            Some(adopt(&file, &settings::extension(settings::code_size_limit(args), args.enable_tx_gas_limit)))
+        }
     };
-    let signers: Arc<Signers> = Arc::new(Signers::of(accounts));
-    let existing = store.names();
+    let version = args.client_version.as_deref().unwrap_or(if args.hardhat { HARDHAT_CLIENT_VERSION } else { DEV_CLIENT_VERSION });
+    let signers: Arc<Signers> = Arc::new(Signers::of(&accounts));
     let (runtime, consensus) = (sandbox.load(subnode_modules::EVM)?, sandbox.load(subnode_modules::SOLO)?);
-    let node = Node::new(store);
+    let retention = if args.history == 0 { Retention::Archive } else { Retention::Last(args.history) };
+    let node = Node::new(store.clone());
+    let mut ids = Vec::new();
     for index in 0..args.chains {
-        let name: ChainName = format!("dev{}", index + 1).parse()?;
+        let name = name(index)?;
         let mut options = default_options(sealing, TimeSource::Wall);
-        options.answer_after_mining = args.wait_mined;
-        let spec = match &given {
-            Some(json) => json.clone(),
-            // A durable chain's genesis has its birth time in it: without one given, it is taken as it was.
-            None if args.timestamp.is_none() && existing.contains(&name) => Vec::new(),
-            None => genesis(args, index, accounts)?,
+        options.answer_after_mining = args.wait_mined || args.hardhat;
+        version.clone_into(&mut options.version);
+        let kept = exists(&*store, &name)?;
+        if !kept {
+            let record = settings.as_ref().map(serde_json::to_vec).transpose()?;
+            store.register(&name, &record.unwrap_or_default())?;
+        }
+        let spec = match (&given, &settings) {
+            (Some(file), _) => file.clone(),
+            // It is taken as it is.
+            (None, _) if kept => Vec::new(),
+            (None, Some(settings)) => settings.genesis(index, &accounts),
+            (None, None) => bail!("chain {name} is new, and the first was made from a genesis file: name the file with --init"),
         };
         let setup = ChainSetup {
             name,
@@ -79,80 +147,25 @@ async fn open(args: &DevArgs, accounts: &[Account]) -> anyhow::Result<Arc<Node>>
             consensus: consensus.clone(),
             spec,
             consensus_config: sealing.consensus_config().into_bytes(),
-            retention: if args.history == 0 { Retention::Archive } else { Retention::Last(args.history) },
+            retention,
             slice: Slice::WHOLE,
             accounts: signers.clone(),
             options,
         };
         let opened = Box::pin(node.open(setup)).await;
-        opened.with_context(|| super::opening("a dev chain", args.init.as_deref()))?;
+        let chain = opened.with_context(|| super::opening("a dev chain", args.init.as_deref()))?;
+        ids.push(chain_id(&chain).await?);
     }
-    Ok(node)
+    Ok(Opened { node, ids, accounts, mnemonic, settings })
 }
 
-fn genesis(args: &DevArgs, index: u32, accounts: &[Account]) -> anyhow::Result<Vec<u8>> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the machine's clock is before 1970")?.as_secs();
-    let genesis = DevGenesis {
-        chain_id: args.chain_id + u64::from(index),
-        hardfork: args.hardfork,
-        balances: accounts.iter().map(|account| (account.address, args.balance)).collect(),
-        gas_limit: args.gas_limit,
-        base_fee: args.base_fee,
-        timestamp: args.timestamp.unwrap_or(now),
-        extension: DevGenesis::dev(),
+/// The id that the chain itself answers.
+async fn chain_id(chain: &Chain) -> anyhow::Result<u64> {
+    let answered = match chain.begin_query("eth_chainId", b"[]", None).await {
+        Ok(begun) => begun.wait().await,
+        Err(error) => Err(error),
     };
-    Ok(genesis.to_json())
-}
-
-fn print_json(out: &mut impl Write, args: &DevArgs, address: SocketAddr, accounts: &[Account]) -> std::io::Result<()> {
-    let list = accounts.iter().map(|account| json!({ "address": account.address, "key": account.secret() })).collect::<Vec<_>>();
-    let chains: Vec<_> = (0..args.chains)
-        .map(|index| {
-            let id = args.chain_id + u64::from(index);
-            json!({ "name": format!("dev{}", index + 1), "chainId": id, "url": format!("http://{address}/chain/dev{}", index + 1) })
-        })
-        .collect();
-    writeln!(
-        out,
-        "{}",
-        json!({ "listening": address.to_string(), "url": format!("http://{address}"), "chains": chains, "mnemonic": args.mnemonic, "accounts": list })
-    )?;
-    out.flush()
-}
-
-fn print_banner(out: &mut impl Write, args: &DevArgs, address: SocketAddr, accounts: &[Account]) -> std::io::Result<()> {
-    writeln!(out, "Subnode {}\n", env!("CARGO_PKG_VERSION"))?;
-    if args.init.is_none() {
-        writeln!(out, "Available Accounts\n==================\n")?;
-        for (index, account) in accounts.iter().enumerate() {
-            let ether = format_ether(args.balance);
-            let ether = ether.trim_end_matches('0').trim_end_matches('.');
-            writeln!(out, "({index}) {} ({ether} ETH)", account.address)?;
-        }
-        writeln!(out, "\nPrivate Keys\n==================\n")?;
-        for (index, account) in accounts.iter().enumerate() {
-            writeln!(out, "({index}) {}", hex::encode_prefixed(account.secret()))?;
-        }
-        writeln!(out, "\nWallet\n==================\nMnemonic:          {}\nDerivation path:   m/44'/60'/0'/0/", args.mnemonic)?;
-        writeln!(out, "\nChain ID\n==================\n\n{}", args.chain_id)?;
-        writeln!(out, "\nBase Fee\n==================\n\n{}", args.base_fee)?;
-        writeln!(out, "\nGas Limit\n==================\n\n{}", args.gas_limit)?;
-        writeln!(out, "\nHardfork\n==================\n\n{}", args.hardfork)?;
-    }
-    if let Some(dir) = &args.data_dir {
-        writeln!(out, "\nKept in\n==================\n\n{}", dir.display())?;
-    }
-    writeln!(out, "\nUse it\n==================\n")?;
-    for index in 0..args.chains.min(20) {
-        let path = if args.chains == 1 { String::new() } else { format!("/chain/dev{}", index + 1) };
-        writeln!(out, "chain {}:  http://{address}{path}  and  ws://{address}{path}", args.chain_id + u64::from(index))?;
-    }
-    if args.chains > 20 {
-        writeln!(out, "... up to /chain/dev{}", args.chains)?;
-    }
-    writeln!(out, "\n  cast block-number --rpc-url http://{address}")?;
-    writeln!(out, "  curl -s http://{address} -H 'content-type: application/json' \\")?;
-    writeln!(out, "    -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"eth_blockNumber\",\"params\":[]}}'")?;
-    writeln!(out, "\nCtrl-C ends it.\n\nListening on {address}")?;
-    out.flush()
+    let Ok(Reply::Json(json)) = answered else { bail!("chain {} does not answer its id", chain.name()) };
+    let id: alloy::primitives::U64 = serde_json::from_slice(&json)?;
+    Ok(id.to())
 }
