@@ -42,7 +42,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Peers(peers) => commands::peers::run(&peers),
         Command::Top(top) => commands::top::run(&top),
         Command::Doctor(doctor) => runtime()?.block_on(Box::pin(commands::doctor::run(doctor))),
-        Command::Config(config) => commands::config::run(&config),
+        Command::Config(config) => runtime()?.block_on(Box::pin(commands::config::run(&config))),
         Command::Module(module) => commands::module::run(&module),
         Command::Key(key) => commands::key::run(&key),
         Command::Testnet(testnet) => runtime()?.block_on(Box::pin(commands::testnet::run(testnet))),

@@ -70,6 +70,7 @@ fn the_example_configuration_checks_and_wrong_ones_name_file_line_and_key() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("subnode.toml");
     fs::write(&file, success(&["config", "example"])).unwrap();
+    fs::write(dir.path().join("genesis.json"), GENESIS).unwrap();
     success(&["config", "check", text(&file)]);
     for (config, hints) in [
         ("data-dri = \"x\"\n", ["line 1", "did you mean `data-dir`?"]),
@@ -97,6 +98,7 @@ fn a_wrong_genesis_names_file_and_key() {
         (replaced("7", "\"seven\""), "config.chainId: invalid type"),
         (replaced("shanghaiTime", "cancunTime"), "config.cancunTime: set, but shanghaiTime before it is not"),
         (replaced("\"shanghaiTime\":0", "\"londonBlock\":9"), "config.londonBlock"),
+        (replaced("\"alloc\":{}", "\"alloc\":[]"), "alloc: invalid type"),
         (replaced("0x1c9c380", "0x1"), "gasLimit: 1 is less than"),
         (replaced("0x1c9c380", "lots"), "gasLimit"),
         (

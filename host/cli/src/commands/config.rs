@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use anyhow::Context;
+
 use crate::{
     args::{ConfigArgs, ConfigCommand},
     config,
@@ -12,7 +14,7 @@ const UNIT: &str = include_str!("../config/subnode.service");
 /// A dashboard of the figures that `subnode-rpc` documents.
 const DASHBOARD: &str = include_str!("../config/grafana.json");
 
-pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
+pub async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
     match &args.command {
         ConfigCommand::Example => print!("{}", config::EXAMPLE),
         ConfigCommand::Grafana => print!("{DASHBOARD}"),
@@ -21,7 +23,10 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
             print!("{}", unit(&program, config));
         }
         ConfigCommand::Check { file } => {
+            // What chains print is said as well: it may be about their genesis.
+            super::log("off,subnode::guest=info");
             let loaded = config::load(file)?;
+            Box::pin(super::run::rehearse(&loaded)).await.with_context(|| format!("configuration {}", file.display()))?;
             println!("{}: {} chains, no errors", file.display(), loaded.chains.len());
         }
     }

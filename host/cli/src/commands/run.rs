@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use subnode_chain::ChainOptions;
 use subnode_devnet::{Signers, default_options, module_cache_dir};
 use subnode_network::{Network, NetworkOptions, NodeKey};
@@ -14,7 +14,7 @@ use subnode_node::{Desired, LogBook, Machine, Modules, Origin, Overlay, Peering,
 use subnode_rpc::{Admin, RpcLimits};
 use subnode_sandbox::{Limits, Sandbox, SandboxOptions};
 use subnode_scheduler::{Capacity, SliceRequest};
-use subnode_storage::{Retention, RocksOptions, RocksStore};
+use subnode_storage::{MemoryStore, Retention, RocksOptions, RocksStore};
 use subnode_types::{ChainName, Parts, Sealing};
 use tokio::net::TcpListener;
 
@@ -160,6 +160,33 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
     }
 }
 
+/// Opens the chains of a configuration in memory, without other nodes, and says what would keep them from running.
+pub async fn rehearse(config: &Config) -> anyhow::Result<()> {
+    if let Some(network) = &config.network {
+        NodeKey::from_secret(super::key::read(&network.key, network.password_file.as_deref())?)?;
+    }
+    let store = Arc::new(MemoryStore::default());
+    let sandbox = Sandbox::new(&SandboxOptions { instances: INSTANCES, cache_dir: module_cache_dir() })?;
+    let added = tempfile::tempdir().context("make a temporary directory")?;
+    let modules = Modules::new(sandbox, &subnode_modules::ALL, added.path().to_owned());
+    let capacity = capacity(&config.capacity, &config.data_dir, &*store);
+    let configured = desired(config, &modules, capacity)?;
+    let parts = SupervisorParts {
+        store,
+        modules,
+        capacity,
+        options: chain_options(),
+        accounts: Arc::new(Signers::default()),
+        disk_free_bytes_min: 0,
+        peering: None,
+    };
+    let supervisor = Box::pin(Supervisor::start(parts, configured)).await?;
+    let failed: Vec<String> =
+        supervisor.list().iter().filter_map(|chain| Some(format!("chain {}: {}", chain.name, chain.state.reason()?))).collect();
+    supervisor.shut_down().await;
+    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("\n")) }
+}
+
 /// Opens the endpoint for other nodes.
 fn peering(config: &NetworkConfig) -> anyhow::Result<Peering> {
     let secret = super::key::read(&config.key, config.password_file.as_deref())?;
@@ -192,6 +219,7 @@ fn chain_options() -> ChainOptions {
         controls: false,
         queries_waiting_max: QUERIES_WAITING_MAX,
         query: Limits { wall: Duration::from_secs(10), ..defaults.query },
+        version: concat!("subnode/", env!("CARGO_PKG_VERSION")).to_owned(),
         ..defaults
     }
 }
@@ -223,8 +251,10 @@ fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Re
         if subnode_modules::by_name(name).is_some() {
             return Ok(name.to_owned());
         }
-        let component = std::fs::read(name)
-            .with_context(|| format!("module {name:?} is neither embedded (authority, bft, evm, kv, solo) nor a file"))?;
+        let component = std::fs::read(name).with_context(|| {
+            let embedded = subnode_modules::ALL.map(|(embedded, _)| embedded);
+            format!("module {name:?} is neither embedded ({}) nor a file{}", embedded.join(", "), config::meant(name, &embedded))
+        })?;
         Ok(modules.add(&component)?)
     };
     let asked =

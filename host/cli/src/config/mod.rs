@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroU64,
     path::{Path, PathBuf},
@@ -228,25 +229,42 @@ fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(deseria
     String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
 }
 
-/// A number, or a text.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Either {
-    Number(u64),
-    Word(String),
-}
+/// A number or a text, as it is written: what it stands for says what is wrong with it.
+struct Written(String);
 
-impl Either {
-    fn text(self) -> String {
-        match self {
-            Self::Number(number) => number.to_string(),
-            Self::Word(word) => word,
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = Written;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number or a text")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Written, E> {
+                Ok(Written(number.to_string()))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Written, E> {
+                Ok(Written(number.to_string()))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Written, E> {
+                Ok(Written(number.to_string()))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Written, E> {
+                Ok(Written(text.to_owned()))
+            }
         }
+        deserializer.deserialize_any(Visitor)
     }
 }
 
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    Either::deserialize(deserializer)?.text().parse::<ByteSize>().map(|size| size.0).map_err(de::Error::custom)
+    Written::deserialize(deserializer)?.0.parse::<ByteSize>().map(|size| size.0).map_err(de::Error::custom)
 }
 
 fn some_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
@@ -254,14 +272,15 @@ fn some_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, 
 }
 
 fn slice<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Parts>, D::Error> {
-    Either::deserialize(deserializer)?.text().parse().map(Some).map_err(de::Error::custom)
+    Written::deserialize(deserializer)?.0.parse().map(Some).map_err(de::Error::custom)
 }
 
 fn history<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HistoryConfig, D::Error> {
-    match Either::deserialize(deserializer)? {
-        Either::Number(heights) if heights > 0 => Ok(HistoryConfig::Last(heights)),
-        Either::Word(word) if word == "archive" => Ok(HistoryConfig::Archive),
-        Either::Number(_) | Either::Word(_) => Err(de::Error::custom("history: use \"archive\", or a number of heights of 1 or more")),
+    let Written(text) = Written::deserialize(deserializer)?;
+    match text.parse() {
+        _ if text == "archive" => Ok(HistoryConfig::Archive),
+        Ok(heights) if heights > 0 => Ok(HistoryConfig::Last(heights)),
+        _ => Err(de::Error::custom(format!("history: {text}; use \"archive\", or a number of heights of 1 or more"))),
     }
 }
 
@@ -325,6 +344,13 @@ fn nearest(message: &str) -> Option<String> {
     quoted.map(|known| (strsim::damerau_levenshtein(unknown, known), known)).min().map(|(_, known)| known.to_owned())
 }
 
+/// The word of a list that a path's last part is nearly, as a question.
+pub fn meant(path: &str, words: &[&str]) -> String {
+    let last = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path);
+    let near = words.iter().find(|word| strsim::damerau_levenshtein(last, word) <= 1);
+    near.map(|word| format!("; did you mean {word:?}?")).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -353,6 +379,10 @@ mod tests {
         for (line, hint) in [
             ("sealing = \"2h\"", "500ms"),
             ("history = 0", "archive"),
+            ("history = -1", "history: -1; use \"archive\""),
+            ("history = true", "a number or a text"),
+            ("memory = -5", "64MiB"),
+            ("slice = 1.5", "medium"),
             ("name2 = 1", "did you mean `name`"),
             ("slice = \"tiny\"", "medium"),
             ("memory = \"much\"", "64MiB"),

@@ -1,0 +1,44 @@
+//! `subnode config check` says what `subnode run` would.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+use std::{fs, process::Command};
+
+const GENESIS: &str = r#"{"config":{"chainId":7,"shanghaiTime":0},"alloc":{},"gasLimit":"0x1c9c380","difficulty":"0x0"}"#;
+
+#[test]
+fn what_would_keep_a_chain_from_running_is_said_before_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("subnode.toml");
+    let check = |chain: &str| {
+        fs::write(&file, format!("data-dir = \"data\"\n[[chain]]\nname = \"a\"\n{chain}\n")).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_subnode")).args(["config", "check"]).arg(&file).output().unwrap();
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    fs::write(dir.path().join("genesis.json"), GENESIS).unwrap();
+    fs::write(
+        dir.path().join("prague.json"),
+        GENESIS.replace("\"shanghaiTime\":0", "\"shanghaiTime\":0,\"cancunTime\":0,\"pragueTime\":0"),
+    )
+    .unwrap();
+    fs::write(dir.path().join("wrong.json"), GENESIS.replace("\"chainId\":7", "\"chainId\":0")).unwrap();
+    fs::write(dir.path().join("none.wasm"), "none").unwrap();
+    for (chain, hints) in [
+        ("genesis = \"missing.json\"", ["chain a", "missing.json"]),
+        ("genesis = \"wrong.json\"", ["chain a", "config.chainId: missing or 0"]),
+        ("genesis = \"genesis.json\"\nruntime = \"evmm\"", ["neither embedded", "did you mean \"evm\"?"]),
+        ("genesis = \"genesis.json\"\nruntime = \"none.wasm\"", ["chain a", "not a WebAssembly component"]),
+        ("genesis = \"genesis.json\"\nruntime = \"evm\"\nconsensus = \"evm\"", ["chain a", "consensus module"]),
+        ("genesis = \"genesis.json\"\nconsensus = \"bft\"", ["chain a", "name a committee in its genesis"]),
+        ("genesis = \"genesis.json\"\nconsensus-config = \"nonsense\"", ["chain a", "nonsense"]),
+        ("genesis = \"genesis.json\"\nhistory = -1", ["history: -1", "a number of heights of 1 or more"]),
+        ("genesis = \"genesis.json\"\nmemory = \"900TiB\"", ["chain a", "memory"]),
+    ] {
+        let (well, said) = check(chain);
+        assert!(!well && hints.iter().all(|hint| said.contains(hint)), "{chain}: {said}");
+    }
+    let (well, said) = check("genesis = \"genesis.json\"");
+    assert!(well && said.contains("1 chains, no errors"), "{said}");
+    assert!(!dir.path().join("data").exists(), "nothing is written");
+    let (well, said) = check("genesis = \"prague.json\"");
+    assert!(well && said.contains("without EIP-7002's contract") && said.contains("without EIP-7251's contract"), "{said}");
+}
