@@ -197,6 +197,16 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
     let seed = B256::try_from(attributes.seed.as_slice()).unwrap_or_default();
     let mut header = next_header(spec, parent_hash, &parent, attributes.timestamp_ms / 1000, seed, &overrides);
     let mut execution = Execution::start(spec, &header, State::default());
+    let body = fill(&mut execution);
+    let executed = execution.finish(&[]).map_err(invalid)?;
+    let (mut changes, receipts) = seal(&mut header, &body, executed);
+    changes.extend(overrides.after_block().map(|after| after.change()));
+    Ok(built(&header, body, changes, &receipts))
+}
+
+/// Runs what the pool offers, until the block is full or nothing is left.
+pub fn fill(execution: &mut Execution<'_>) -> Body {
+    pool::rank(execution.base_fee());
     let mut body = Body::default();
     let mut bytes_left = BLOCK_BYTES_MAX_OSAKA - 1024;
     'fill: loop {
@@ -227,10 +237,13 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
                     bytes_left -= pooled.data.len();
                     body.push(pooled.data, B256::try_from(pooled.id).unwrap_or_else(|_| keccak256(pooled.data)), transaction.nonce());
                 }
-                Err(_) => {
-                    // Not in this block: too large for what is left of it, or no longer affordable. Its successors depend on it.
+                Err(reason) => {
+                    // Not in this block, nor its successors, which depend on it.
                     pool::skip_sender(pooled.sender);
                     skipped.push(sender);
+                    if !may_be_lifted(&reason) {
+                        pool::discard(pooled.id);
+                    }
                 }
             }
             if execution.gas_left() < 21_000 {
@@ -238,14 +251,24 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
             }
         }
     }
-    let executed = execution.finish(&[]).map_err(invalid)?;
-    let (mut changes, receipts) = seal(&mut header, &body, executed);
-    changes.extend(overrides.after_block().map(|after| after.change()));
-    Ok(built(&header, body, changes, &receipts))
+    body
+}
+
+/// Whether what keeps a transaction out of this block is the block's: a later one may have room for it, or a lower price. All else is the
+/// account's: its funds, its code, a nonce that is used.
+fn may_be_lifted(reason: &InvalidTransaction) -> bool {
+    matches!(
+        reason,
+        InvalidTransaction::CallerGasLimitMoreThanBlock
+            | InvalidTransaction::GasPriceLessThanBasefee
+            | InvalidTransaction::BlobGasPriceGreaterThanMax { .. }
+            | InvalidTransaction::TooManyBlobs { .. }
+            | InvalidTransaction::NonceTooHigh { .. }
+    )
 }
 
 /// Completes a header with what execution found.
-fn seal(header: &mut Header, body: &Body, executed: Executed) -> (Vec<Change>, Vec<ReceiptRow>) {
+pub fn seal(header: &mut Header, body: &Body, executed: Executed) -> (Vec<Change>, Vec<ReceiptRow>) {
     let (state_root, changes) = executed.state.into_changes();
     header.state_root = state_root;
     header.transactions_root = body.root();

@@ -125,6 +125,10 @@ impl<'a> Execution<'a> {
         self.header.gas_limit - self.gas_used
     }
 
+    pub fn base_fee(&self) -> u64 {
+        self.header.base_fee_per_gas.unwrap_or_default()
+    }
+
     pub fn state(&mut self) -> &mut State {
         self.evm.state()
     }

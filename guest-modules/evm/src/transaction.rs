@@ -11,10 +11,10 @@ use revm::context::{TxEnv, either::Either};
 use crate::{
     bindings::{
         exports::{Admission, RpcError},
-        subnode::chain::types::BlockRef,
+        subnode::chain::{pool, types::BlockRef},
     },
     dev::Overrides,
-    host::{self, Recovery},
+    host::{self, Recovery, from_word, to_word},
     index,
     rpc::error,
     spec::{Fork, Spec},
@@ -204,6 +204,16 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
                     "insufficient funds for gas * price + value: balance {}, tx cost {cost}, overshot {}",
                     account.balance,
                     cost - account.balance,
+                )));
+            }
+            if let Some(others) =
+                pool::reserve(sender.as_slice(), transaction.nonce(), to_word(cost.into()), to_word(account.balance.into()))
+            {
+                let others = U256::from_be_bytes(from_word(others).0);
+                return Err(error::rejected(&format!(
+                    "insufficient funds for gas * price + value: balance {}, queued cost {others}, tx cost {cost}, overshot {}",
+                    account.balance,
+                    others.saturating_add(cost) - account.balance,
                 )));
             }
             let tip = transaction.max_priority_fee_per_gas().unwrap_or_else(|| transaction.max_fee_per_gas());

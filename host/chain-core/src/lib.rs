@@ -4,6 +4,7 @@
 //!
 //! Not here: calling modules, committing, answering clients (`chain`).
 
+mod amount;
 pub mod checkpoint;
 mod clock;
 mod committee;
@@ -13,6 +14,7 @@ mod summary;
 mod timers;
 pub mod wire;
 
+pub use amount::Amount;
 pub use checkpoint::{CHECKPOINT_EVERY, Checkpoints};
 pub use clock::ChainClock;
 pub use committee::{CommitteeError, Committees};

@@ -1,7 +1,7 @@
 //! Transactions by sender and sequence, until a block has them.
 //!
 //! A sender's transactions are *ready* from its next sequence on, up to the first gap; those behind a gap *wait*. Blocks draw
-//! ready ones, best priority first, each sender's in order. A full pool makes room by dropping what is least likely to be
+//! ready ones, those that pay most above a block's floor first, each sender's in order. A full pool makes room by dropping what is least likely to be
 //! mined: first the last of a sender that waits, then the last of the sender that pays least.
 //!
 //! Cost: `insert`, `remove` and `get` are O(log n); `draw` is O(senders).
@@ -11,6 +11,8 @@ use std::{
     collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
     sync::Arc,
 };
+
+use crate::Amount;
 
 #[cfg(test)]
 mod tests;
@@ -42,8 +44,10 @@ pub struct Transaction {
     pub sequence: u64,
     /// Higher is served first.
     pub priority: u64,
-    /// A replacement must raise this too.
+    /// The most it pays per unit. A replacement must raise this too.
     pub cap: u64,
+    /// The most it may cost its sender in all.
+    pub cost: Amount,
     /// The transaction itself.
     pub data: Vec<u8>,
 }
@@ -74,6 +78,8 @@ struct Sender {
     transactions: BTreeMap<u64, Arc<Transaction>>,
     /// How many are ready.
     ready: usize,
+    /// What all of them may cost.
+    owed: Amount,
 }
 
 /// Transactions until a block has them.
@@ -102,12 +108,19 @@ impl Sender {
         self.ready += self.transactions.range(gap..).zip(gap..).take_while(|((sequence, _), expected)| *sequence == expected).count();
     }
 
-    /// Moves the next sequence, after which what was ready from there on still is.
+    /// Moves the next sequence, after which what was ready from there on still is. A developer may move it back.
     fn advance(&mut self, next: u64) {
-        let gap = self.gap().max(next);
+        let gap = if next < self.next { next } else { self.gap().max(next) };
         self.next = next;
         self.ready = usize::try_from(gap - next).unwrap_or(usize::MAX);
         self.fill_gap();
+    }
+}
+
+impl Transaction {
+    /// What it pays per unit above a floor, or none where it does not reach it.
+    fn pays_above(&self, floor: u64) -> Option<u64> {
+        Some(self.priority.min(self.cap.checked_sub(floor)?))
     }
 }
 
@@ -138,11 +151,15 @@ impl Pool {
     /// Takes a transaction whose sender's next sequence is `next` in the committed state.
     ///
     /// # Errors
-    /// [`PoolError`] says why not; the pool is then as it was.
+    /// [`PoolError`] says why not; the pool then holds what it held, but for sequences below `next`.
     pub fn insert(&mut self, transaction: Transaction, next: u64) -> Result<(), PoolError> {
         let next = self.progress.get(&transaction.sender).map_or(next, |progress| next.max(*progress));
         if transaction.sequence < next {
             return Err(PoolError::Stale);
+        }
+        // A developer may have moved it since this sender's others were admitted.
+        if self.senders.get(&transaction.sender).is_some_and(|sender| sender.next != next) {
+            self.set_next(&transaction.sender, next);
         }
         if self.by_id.contains_key(&transaction.id) {
             return Err(PoolError::Known);
@@ -177,7 +194,10 @@ impl Pool {
         if sender.transactions.is_empty() {
             (sender.next, sender.ready) = (next, 0);
         }
-        sender.transactions.insert(transaction.sequence, Arc::new(transaction));
+        sender.owed = sender.owed.saturating_add(transaction.cost);
+        if let Some(old) = sender.transactions.insert(transaction.sequence, Arc::new(transaction)) {
+            sender.owed = sender.owed.saturating_sub(old.cost);
+        }
         sender.fill_gap();
         self.ready += sender.ready;
         Ok(())
@@ -220,6 +240,7 @@ impl Pool {
         if let Some(sender) = self.senders.get_mut(&name) {
             if let Some(old) = sender.transactions.remove(&sequence) {
                 self.bytes -= cost(&old);
+                sender.owed = sender.owed.saturating_sub(old.cost);
             }
             self.ready -= sender.ready;
             let ready = usize::try_from(sequence.saturating_sub(sender.next)).unwrap_or(usize::MAX);
@@ -253,18 +274,24 @@ impl Pool {
         }
         for (name, next) in progress {
             self.progress.insert(name.to_vec(), next);
-            let Some(sender) = self.senders.get_mut(name) else { continue };
-            self.ready -= sender.ready;
-            let kept = sender.transactions.split_off(&next);
-            for done in std::mem::replace(&mut sender.transactions, kept).into_values() {
-                self.by_id.remove(&done.id);
-                self.bytes -= cost(&done);
-            }
-            sender.advance(next);
-            self.ready += sender.ready;
-            if sender.transactions.is_empty() {
-                self.senders.remove(name);
-            }
+            self.set_next(name, next);
+        }
+    }
+
+    /// Moves a sender's next sequence, and forgets what is before it.
+    fn set_next(&mut self, name: &[u8], next: u64) {
+        let Some(sender) = self.senders.get_mut(name) else { return };
+        self.ready -= sender.ready;
+        let kept = sender.transactions.split_off(&next);
+        for done in std::mem::replace(&mut sender.transactions, kept).into_values() {
+            self.by_id.remove(&done.id);
+            self.bytes -= cost(&done);
+            sender.owed = sender.owed.saturating_sub(done.cost);
+        }
+        sender.advance(next);
+        self.ready += sender.ready;
+        if sender.transactions.is_empty() {
+            self.senders.remove(name);
         }
     }
 
@@ -299,15 +326,35 @@ impl Pool {
         self.senders.values().flat_map(Sender::with_readiness)
     }
 
-    /// The sequence after the last ready transaction of a sender.
+    /// The sequence after the last ready transaction of a sender; where none is ready, the one after the sender's last in a recent block, which
+    /// a call that reads an older state does not know of.
     pub fn next_sequence(&self, sender: &[u8]) -> Option<u64> {
-        let sender = self.senders.get(sender)?;
-        (sender.ready > 0).then(|| sender.next + sender.ready as u64)
+        let ready = self.senders.get(sender).filter(|sender| sender.ready > 0).map(Sender::gap);
+        ready.or_else(|| self.progress.get(sender).copied())
+    }
+
+    /// What a sender's transactions may cost together, and the one of this sequence.
+    pub fn owed(&self, sender: &[u8], sequence: u64) -> (Amount, Amount) {
+        let Some(sender) = self.senders.get(sender) else { return Default::default() };
+        (sender.owed, sender.transactions.get(&sequence).map(|transaction| transaction.cost).unwrap_or_default())
+    }
+
+    /// Forgets each transaction that may cost its sender more than these funds.
+    pub fn drop_unpayable(&mut self, sender: &[u8], funds: Amount) {
+        let costs_more: Vec<_> = self.by_sender(sender).filter(|(one, _)| one.cost > funds).map(|(one, _)| one.id.clone()).collect();
+        for id in costs_more {
+            self.remove(&id);
+        }
+    }
+
+    /// Rises with each transaction that is admitted.
+    pub fn mark(&self) -> u64 {
+        self.recent_start + self.recent.len() as u64
     }
 
     /// Ids admitted since a mark, oldest first, and the mark to pass next time.
     pub fn since(&self, mark: u64, limit: usize) -> (Vec<Vec<u8>>, u64) {
-        let end = self.recent_start + self.recent.len() as u64;
+        let end = self.mark();
         let start = mark.clamp(self.recent_start, end);
         let skipped = usize::try_from(start - self.recent_start).unwrap_or(usize::MAX);
         let ids: Vec<_> = self.recent.iter().skip(skipped).take(limit).cloned().collect();
@@ -315,13 +362,19 @@ impl Pool {
         (ids, next)
     }
 
-    /// Starts drawing transactions for a block.
-    pub fn draw(&self) -> Draw {
+    /// How many senders have transactions here.
+    pub fn senders(&self) -> usize {
+        self.senders.len()
+    }
+
+    /// Starts drawing transactions for a block in which a unit costs `floor`: those that pay most above it first, and none that does not
+    /// reach it.
+    pub fn draw(&self, floor: u64) -> Draw {
         let heads = self.senders.iter().filter(|(_, sender)| sender.ready > 0).filter_map(|(name, sender)| {
             let first = sender.transactions.get(&sender.next)?;
-            Some((first.priority, Reverse((name.clone(), first.sequence))))
+            Some((first.pays_above(floor)?, Reverse((name.clone(), first.sequence))))
         });
-        Draw { heads: heads.collect(), skipped: BTreeSet::new() }
+        Draw { floor, heads: heads.collect(), skipped: BTreeSet::new() }
     }
 }
 
@@ -337,6 +390,7 @@ type Offer = (u64, Reverse<(Vec<u8>, u64)>);
 /// The order in which a block takes transactions. The pool may change meanwhile.
 #[derive(Debug)]
 pub struct Draw {
+    floor: u64,
     heads: BinaryHeap<Offer>,
     skipped: BTreeSet<Vec<u8>>,
 }
@@ -350,8 +404,10 @@ impl Draw {
             }
             let Some(sender) = pool.senders.get(&name) else { continue };
             let Some(transaction) = sender.transactions.get(&sequence) else { continue };
-            if let Some(successor) = sender.transactions.get(&(sequence + 1)) {
-                self.heads.push((successor.priority, Reverse((name, sequence + 1))));
+            if let Some(successor) = sender.transactions.get(&(sequence + 1))
+                && let Some(pays) = successor.pays_above(self.floor)
+            {
+                self.heads.push((pays, Reverse((name, sequence + 1))));
             }
             return Some(transaction.clone());
         }

@@ -1,12 +1,18 @@
 //! Checks transactions, as many as wait at once, and puts them into the pool.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 
-use subnode_chain_core::{OVERHEAD_BYTES, PoolError, Transaction};
+use subnode_chain_core::{Amount, OVERHEAD_BYTES, PoolError, Transaction};
 use subnode_sandbox::{Admission, CallError, Lent, RuntimeGuest};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{RpcError, lend::ViewReader, notifier::Event, post, shared::Shared};
+use crate::{
+    RpcError,
+    lend::{Reserved, ViewReader},
+    notifier::Event,
+    post,
+    shared::Shared,
+};
 
 /// Transactions that wait to be checked; further ones make their sender wait.
 pub(crate) const WAITING: usize = 4096;
@@ -26,7 +32,8 @@ pub(crate) enum Origin {
     Peer,
 }
 
-type Checked = Result<Result<Admission, RpcError>, CallError>;
+/// What the runtime says of a transaction, and what that may cost its sender.
+type Checked = Result<Result<(Admission, Amount), RpcError>, CallError>;
 
 pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Submission>) {
     let mut guest = None;
@@ -51,7 +58,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Sub
         for ((data, checked), origin) in data.into_iter().zip(checked).zip(origins) {
             let sent_on = (shared.peers.is_some() && matches!(origin, Origin::Client(_))).then(|| data.clone());
             let answer = match checked {
-                Ok(Ok(admission)) => insert(&shared, admission, data),
+                Ok(Ok((admission, cost))) => insert(&shared, admission, cost, data),
                 Ok(Err(error)) => Err(error),
                 Err(fault) => {
                     shared.counters.fault(&fault);
@@ -95,13 +102,19 @@ async fn check(shared: &Shared, guest: &mut Option<RuntimeGuest>, data: &[Vec<u8
     }
 }
 
-async fn admit(shared: &Shared, guest: &mut Option<RuntimeGuest>, data: &[Vec<u8>]) -> Result<Vec<Result<Admission, RpcError>>, CallError> {
+async fn admit(
+    shared: &Shared,
+    guest: &mut Option<RuntimeGuest>,
+    data: &[Vec<u8>],
+) -> Result<Vec<Result<(Admission, Amount), RpcError>>, CallError> {
     let mut instance = match guest.take() {
         Some(instance) => instance,
         None => shared.admission_guest().await?,
     };
     let (view, head) = shared.view();
-    let lent = Lent { state: Box::new(ViewReader(view)), pool: None, query: None };
+    let reserved = Reserved::default();
+    let pool = shared.pool.for_admission(reserved.clone());
+    let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(pool), query: None };
     let admitted = instance.admit(&head, data, lent).await;
     if !instance.faulted() && instance.memory_bytes() <= shared.options.idle_memory_bytes {
         *guest = Some(instance);
@@ -110,10 +123,15 @@ async fn admit(shared: &Shared, guest: &mut Option<RuntimeGuest>, data: &[Vec<u8
     if admitted.len() != data.len() {
         return Err(subnode_sandbox::GuestFault::Bound(format!("{} answers for {} transactions", admitted.len(), data.len())).into());
     }
-    Ok(admitted.into_iter().map(|one| one.map_err(RpcError::from)).collect())
+    let reserved = reserved.lock().unwrap_or_else(PoisonError::into_inner);
+    let costed = |one: Admission| {
+        let cost = reserved.cost(&one.sender, one.sequence);
+        (one, cost)
+    };
+    Ok(admitted.into_iter().map(|one| one.map(costed).map_err(RpcError::from)).collect())
 }
 
-fn insert(shared: &Shared, admission: Admission, data: Vec<u8>) -> Result<Vec<u8>, RpcError> {
+fn insert(shared: &Shared, admission: Admission, cost: Amount, data: Vec<u8>) -> Result<Vec<u8>, RpcError> {
     let bytes = (data.len() + OVERHEAD_BYTES) as u64;
     if shared.tenant.memory().free() < bytes {
         return Err(RpcError::limit("the chain's slice of memory is full; retry, or have its operator resize it"));
@@ -125,6 +143,7 @@ fn insert(shared: &Shared, admission: Admission, data: Vec<u8>) -> Result<Vec<u8
         sequence: admission.sequence,
         priority: admission.priority,
         cap: admission.cap,
+        cost,
         data,
     };
     let inserted = shared.pool.lock().insert(transaction, admission.next_sequence);

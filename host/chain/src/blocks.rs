@@ -42,6 +42,8 @@ pub(crate) struct Candidate {
     pub(crate) outcome: Outcome,
     pub(crate) summary: Summary,
     pub(crate) committees: Option<Committees>,
+    /// Pooled transactions that can be in no block after it, where it was built here.
+    pub(crate) discarded: Vec<Vec<u8>>,
 }
 
 /// What a block is made on.
@@ -113,7 +115,7 @@ impl Candidate {
         let manifest = Manifest::of(&block, summary.digest())?;
         let memory = tenant.lease(block.len() as u64)?;
         let offered = Arc::new(Offered { manifest, block, _memory: Some(memory) });
-        Ok(Self { id: offered.manifest.id(), offered, outcome, summary, committees })
+        Ok(Self { id: offered.manifest.id(), offered, outcome, summary, committees, discarded: Vec::new() })
     }
 
     pub(crate) fn head(&self) -> BlockRef {

@@ -1,11 +1,12 @@
 //! What this crate lends to guests: a view of the store, and the pool.
 
 use std::{
+    collections::BTreeMap,
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use subnode_chain_core::{Draw, Pool, Transaction};
+use subnode_chain_core::{Amount, Draw, Pool, Transaction};
 use subnode_sandbox::{Entry, HostFault, Occupancy, PoolReader, Pooled, Ready, StateReader, Table, Tenant, Unavailable};
 use subnode_storage::{self as storage, StoreError, View};
 
@@ -107,25 +108,96 @@ impl SharedPool {
         u32::try_from(self.lock().ready()).unwrap_or(u32::MAX)
     }
 
+    /// The pool for a query, which may draw what a build would.
     pub(crate) fn for_query(&self) -> Box<dyn PoolReader> {
-        Box::new(LentPool { pool: self.clone(), draw: None, left: 0, drawn: Arc::default() })
+        self.lend(Use::Query, usize::MAX)
     }
 
-    /// The pool for a build, which draws at most `limit` transactions and notes their ids in `drawn`.
+    /// The pool for a build, which draws at most `limit` transactions and notes what it did with them.
     pub(crate) fn for_build(&self, limit: usize, drawn: Drawn) -> Box<dyn PoolReader> {
-        let draw = self.lock().draw();
-        Box::new(LentPool { pool: self.clone(), draw: Some(draw), left: limit, drawn })
+        self.lend(Use::Build(drawn), limit)
+    }
+
+    /// The pool for an admission, which notes what the transactions may cost.
+    pub(crate) fn for_admission(&self, reserved: Reserved) -> Box<dyn PoolReader> {
+        self.lend(Use::Admission(reserved), 0)
+    }
+
+    fn lend(&self, purpose: Use, left: usize) -> Box<dyn PoolReader> {
+        Box::new(LentPool { pool: self.clone(), purpose, draw: None, left })
     }
 }
 
-/// Ids of the transactions a build drew.
-pub(crate) type Drawn = Arc<Mutex<Vec<Vec<u8>>>>;
+/// What a build did with transactions of the pool.
+#[derive(Debug, Default)]
+pub(crate) struct Drawings {
+    /// Ids of those it drew.
+    pub(crate) drawn: Vec<Vec<u8>>,
+    /// Of these, those that can be in no later block either.
+    pub(crate) discarded: Vec<Vec<u8>>,
+}
+
+pub(crate) type Drawn = Arc<Mutex<Drawings>>;
+
+/// What the transactions that are being admitted may cost, by sender.
+#[derive(Debug, Default)]
+pub(crate) struct Reservations(BTreeMap<Vec<u8>, Reservation>);
+
+#[derive(Debug, Default)]
+struct Reservation {
+    costs: BTreeMap<u64, Amount>,
+    /// The sum of `costs`.
+    added: Amount,
+    /// What the pooled transactions that they would replace may cost.
+    replaced: Amount,
+}
+
+pub(crate) type Reserved = Arc<Mutex<Reservations>>;
+
+impl Reservations {
+    /// Notes a cost; what the sender's other transactions may cost, where all together is more than `funds`. Those that cost more by themselves
+    /// are then dropped from the pool: the sender had more when they were admitted.
+    fn reserve(&mut self, pool: &mut Pool, sender: &[u8], sequence: u64, cost: Amount, funds: Amount) -> Option<Amount> {
+        let noted = self.0.entry(sender.to_vec()).or_default();
+        let before = noted.costs.get(&sequence).copied();
+        let others = |pool: &Pool| {
+            let (pooled, same) = pool.owed(sender, sequence);
+            pooled.saturating_add(noted.added).saturating_sub(noted.replaced).saturating_sub(before.unwrap_or(same))
+        };
+        if others(pool).saturating_add(cost) > funds {
+            pool.drop_unpayable(sender, funds);
+            let others = others(pool);
+            if others.saturating_add(cost) > funds {
+                return Some(others);
+            }
+        }
+        let (_, same) = pool.owed(sender, sequence);
+        noted.costs.insert(sequence, cost);
+        noted.added = noted.added.saturating_sub(before.unwrap_or_default()).saturating_add(cost);
+        if before.is_none() {
+            noted.replaced = noted.replaced.saturating_add(same);
+        }
+        None
+    }
+
+    /// What was noted of a transaction.
+    pub(crate) fn cost(&self, sender: &[u8], sequence: u64) -> Amount {
+        self.0.get(sender).and_then(|noted| noted.costs.get(&sequence).copied()).unwrap_or_default()
+    }
+}
+
+/// What the pool is lent for.
+enum Use {
+    Query,
+    Build(Drawn),
+    Admission(Reserved),
+}
 
 struct LentPool {
     pool: SharedPool,
+    purpose: Use,
     draw: Option<Draw>,
     left: usize,
-    drawn: Drawn,
 }
 
 fn pooled((transaction, ready): (Arc<Transaction>, bool)) -> Pooled {
@@ -139,13 +211,40 @@ fn pooled((transaction, ready): (Arc<Transaction>, bool)) -> Pooled {
 }
 
 impl PoolReader for LentPool {
+    fn rank(&mut self, floor: u64) -> usize {
+        if self.draw.is_some() || matches!(self.purpose, Use::Admission(_)) {
+            return 0;
+        }
+        let pool = self.pool.lock();
+        self.draw = Some(pool.draw(floor));
+        pool.senders()
+    }
+
+    fn discard(&mut self, id: &[u8]) {
+        let Use::Build(drawn) = &self.purpose else { return };
+        let mut drawn = drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        // No more than it drew.
+        if drawn.discarded.len() < drawn.drawn.len() {
+            drawn.discarded.push(id.to_vec());
+        }
+    }
+
+    fn reserve(&mut self, sender: &[u8], sequence: u64, cost: [u8; 32], funds: [u8; 32]) -> Option<[u8; 32]> {
+        let Use::Admission(reserved) = &self.purpose else { return None };
+        let (cost, funds) = (Amount::from_be_bytes(cost), Amount::from_be_bytes(funds));
+        let mut reserved = reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        reserved.reserve(&mut self.pool.lock(), sender, sequence, cost, funds).map(Amount::to_be_bytes)
+    }
+
     fn next(&mut self, limit: usize, found: &mut dyn FnMut(Ready<'_>)) {
         let Some(draw) = &mut self.draw else { return };
         let pool = self.pool.lock();
         let next: Vec<_> = std::iter::from_fn(|| draw.next(&pool)).take(limit.min(self.left)).collect();
         drop(pool);
         self.left -= next.len();
-        self.drawn.lock().unwrap_or_else(PoisonError::into_inner).extend(next.iter().map(|drawn| drawn.id.clone()));
+        if let Use::Build(drawn) = &self.purpose {
+            drawn.lock().unwrap_or_else(PoisonError::into_inner).drawn.extend(next.iter().map(|drawn| drawn.id.clone()));
+        }
         for Transaction { id, sender, sequence, data, .. } in next.iter().map(AsRef::as_ref) {
             found(Ready { id, sender, sequence: *sequence, data });
         }

@@ -14,7 +14,7 @@ use tokio::{task::JoinSet, time::Instant};
 use crate::{
     actor::Actor,
     blocks::{Basis, BlockId, Candidate, batch},
-    lend::ViewReader,
+    lend::{Drawings, ViewReader},
     notifier::Event,
 };
 
@@ -58,10 +58,17 @@ impl Actor {
             Ok(Err(invalid)) => Ok(Err(invalid)),
             Err(fault) => Err(fault),
         };
+        let Drawings { drawn, discarded } = std::mem::take(&mut *drawn.lock().unwrap_or_else(PoisonError::into_inner));
         match candidate {
-            Ok(Ok(candidate)) => {
+            Ok(Ok(mut candidate)) => {
                 self.draw_max = self.draw_max.saturating_mul(2);
                 self.shared.counters.build_us.fetch_add(micros(started.elapsed()), Ordering::Relaxed);
+                if candidate.outcome.transactions == 0 {
+                    // What they fail on is the head.
+                    self.forget(&discarded);
+                } else {
+                    candidate.discarded = discarded;
+                }
                 Some(candidate)
             }
             Ok(Err(invalid)) => {
@@ -70,7 +77,6 @@ impl Actor {
             }
             Err(fault) => {
                 self.shared.counters.fault(&fault);
-                let drawn = drawn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 tracing::warn!(chain = %self.shared.name, %fault, transactions = drawn.len(), "building a block failed");
                 if let (CallError::Guest(_), [only]) = (&fault, drawn.as_slice()) {
                     tracing::warn!(chain = %self.shared.name, "the transaction that makes the runtime fail is dropped");
@@ -80,6 +86,21 @@ impl Actor {
                 None
             }
         }
+    }
+
+    /// Drops transactions that the runtime says can be in no later block.
+    fn forget(&self, discarded: &[Vec<u8>]) {
+        if discarded.is_empty() {
+            return;
+        }
+        let mut pool = self.shared.pool.lock();
+        for id in discarded {
+            pool.remove(id);
+        }
+        drop(pool);
+        tracing::debug!(chain = %self.shared.name, transactions = discarded.len(), "dropped what can be in no later block");
+        // Clients that wait for them need not.
+        self.shared.wake_clients();
     }
 
     /// What a block of others does, or why it is invalid.
@@ -114,6 +135,7 @@ impl Actor {
     /// Makes a candidate the head, with all that belongs to it; what the consensus module is then told.
     pub(crate) async fn commit(&mut self, candidate: Candidate, certificate: Vec<u8>) -> Result<Input, StoreError> {
         let head = candidate.head();
+        let discarded = candidate.discarded.clone();
         let progress = candidate.outcome.progress.clone();
         let committees = candidate.committees.clone();
         let started = Instant::now();
@@ -138,6 +160,7 @@ impl Actor {
         }
         self.shared.set_head(head.clone(), committees);
         self.shared.pool.lock().advance(progress.iter().map(|one| (one.sender.as_slice(), one.next_sequence)));
+        self.forget(&discarded);
         self.shared.clock().stamped(head.timestamp_ms, self.shared.options.time.now_ms());
         self.shared.commits.send_modify(|commits| *commits += 1);
         tracing::debug!(chain = %self.shared.name, height = head.height, "committed a block");

@@ -170,6 +170,11 @@ impl Shared {
         *self.sealing.lock().unwrap_or_else(PoisonError::into_inner) = sealing;
     }
 
+    /// Has clients that wait for their transactions look again.
+    pub(crate) fn wake_clients(&self) {
+        self.commits.send_modify(|_| {});
+    }
+
     pub(crate) fn sealing(&self) -> Sealing {
         *self.sealing.lock().unwrap_or_else(PoisonError::into_inner)
     }

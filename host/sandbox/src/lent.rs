@@ -51,8 +51,14 @@ pub struct Unavailable {
 
 /// The pool as a call sees it. Limits are the host's; implementations may answer less.
 pub trait PoolReader: Send {
-    /// Calls `found` with each of the next transactions to try, only while building.
+    /// Calls `found` with each of the next transactions to try, in a build or a query.
     fn next(&mut self, limit: usize, found: &mut dyn FnMut(Ready<'_>));
+    /// Orders what is offered by what it pays above `floor`, once a call; how many senders were looked at for it.
+    fn rank(&mut self, floor: u64) -> usize;
+    /// This one can be in no later block either.
+    fn discard(&mut self, id: &[u8]);
+    /// Notes what a transaction that is being admitted may cost; what its sender's others may cost, where all together is more than `funds`.
+    fn reserve(&mut self, sender: &[u8], sequence: u64, cost: [u8; 32], funds: [u8; 32]) -> Option<[u8; 32]>;
     /// No more of this sender in this build.
     fn skip_sender(&mut self, sender: &[u8]);
     /// By id.

@@ -237,6 +237,16 @@ impl PoolReader for Queue {
         }
     }
 
+    fn rank(&mut self, _floor: u64) -> usize {
+        0
+    }
+
+    fn discard(&mut self, _id: &[u8]) {}
+
+    fn reserve(&mut self, _sender: &[u8], _sequence: u64, _cost: [u8; 32], _funds: [u8; 32]) -> Option<[u8; 32]> {
+        None
+    }
+
     fn skip_sender(&mut self, sender: &[u8]) {
         self.waiting.retain(|pooled| pooled.sender != sender);
     }

@@ -7,11 +7,19 @@ fn transaction(sender: u8, sequence: u64, priority: u64) -> Transaction {
     let mut id = vec![sender];
     id.extend_from_slice(&sequence.to_be_bytes());
     id.extend_from_slice(&priority.to_be_bytes());
-    Transaction { id, sender: vec![sender], sequence, priority, cap: priority, data: vec![0; 100] }
+    Transaction {
+        id,
+        sender: vec![sender],
+        sequence,
+        priority,
+        cap: priority,
+        cost: Amount::from(u128::from(priority)),
+        data: vec![0; 100],
+    }
 }
 
 fn drain(pool: &Pool) -> Vec<(u8, u64)> {
-    let mut draw = pool.draw();
+    let mut draw = pool.draw(0);
     std::iter::from_fn(|| draw.next(pool)).map(|drawn| (drawn.sender[0], drawn.sequence)).collect()
 }
 
@@ -67,6 +75,54 @@ fn a_full_pool_drops_what_waits_then_what_pays_least() {
     assert_eq!(drain(&pool), [(2, 0), (4, 0), (5, 0)]);
 }
 
+#[test]
+fn those_that_pay_most_above_the_floor_are_drawn_first_and_none_below_it() {
+    let mut pool = Pool::new(LIMITS);
+    // With a floor of 10 they pay 2, 3 and 1 above it; the last does not reach it.
+    for (sender, priority, cap) in [(1, 12, 12), (2, 3, 50), (3, 9, 11), (4, 9, 9)] {
+        pool.insert(Transaction { priority, cap, ..transaction(sender, 0, 1) }, 0).expect("fits");
+    }
+    pool.insert(Transaction { priority: 9, cap: 9, ..transaction(2, 1, 1) }, 0).expect("fits");
+    let mut draw = pool.draw(10);
+    let order: Vec<_> = std::iter::from_fn(|| draw.next(&pool)).map(|drawn| (drawn.sender[0], drawn.sequence)).collect();
+    assert_eq!(order, [(2, 0), (1, 0), (3, 0)]);
+}
+
+#[test]
+fn a_sender_whose_next_sequence_was_moved_goes_on_from_there() {
+    let mut pool = Pool::new(LIMITS);
+    pool.insert(transaction(1, 5, 5), 5).expect("fits");
+    pool.forget_progress();
+    pool.insert(transaction(1, 10, 5), 10).expect("fits");
+    assert_eq!(drain(&pool), [(1, 10)], "what is below is forgotten");
+    pool.insert(transaction(1, 8, 5), 8).expect("fits");
+    assert_eq!((drain(&pool), pool.waiting()), (vec![(1, 8)], 1));
+    pool.insert(transaction(1, 9, 5), 8).expect("fits");
+    assert_eq!(drain(&pool), [(1, 8), (1, 9), (1, 10)]);
+}
+
+#[test]
+fn what_a_sender_cannot_pay_is_forgotten_and_the_rest_is_not() {
+    let mut pool = Pool::new(LIMITS);
+    for (sequence, price) in [(0, 5), (1, 50), (2, 6)] {
+        pool.insert(transaction(1, sequence, price), 0).expect("fits");
+    }
+    pool.insert(transaction(2, 0, 50), 0).expect("fits");
+    pool.drop_unpayable(&[1], Amount::from(49));
+    assert_eq!(drain(&pool), [(2, 0), (1, 0)]);
+    assert_eq!((pool.waiting(), pool.owed(&[1], 2)), (1, (Amount::from(11), Amount::from(6))));
+}
+
+#[test]
+fn a_call_that_reads_an_older_state_learns_the_next_sequence() {
+    let mut pool = Pool::new(LIMITS);
+    pool.insert(transaction(1, 0, 5), 0).expect("fits");
+    pool.advance([(&[1u8][..], 1)].into_iter());
+    assert_eq!(pool.next_sequence(&[1]), Some(1));
+    pool.clear();
+    assert_eq!(pool.next_sequence(&[1]), None);
+}
+
 proptest! {
     #[test]
     fn counts_bytes_and_order_hold_under_any_use(
@@ -94,6 +150,10 @@ proptest! {
             let all: Vec<_> = pool.all().collect();
             prop_assert_eq!(pool.bytes(), all.iter().map(|(one, _)| cost(one)).sum::<usize>());
             prop_assert!(pool.bytes() <= pool.limits.bytes);
+            for sender in 0..4u8 {
+                let costs = pool.by_sender(&[sender]).map(|(one, _)| one.cost).fold(Amount::default(), Amount::saturating_add);
+                prop_assert_eq!(pool.owed(&[sender], 0).0, costs);
+            }
             prop_assert_eq!(pool.ready(), all.iter().filter(|(_, ready)| *ready).count());
             prop_assert_eq!(pool.ready() + pool.waiting(), all.len());
             let drawn = drain(&pool);

@@ -8,7 +8,7 @@ const SIGN_FUEL: u64 = 40_000;
 const NAME_BYTES_MAX: usize = 64;
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    let mut keys = linker.instance("subnode:chain/keys@0.1.1")?;
+    let mut keys = linker.instance("subnode:chain/keys@0.1.2")?;
     offer(&mut keys, "accounts", |cx, (): ()| {
         charge(cx, 1_000)?;
         Ok((lent(cx)?.query.as_ref().map_or_else(Vec::new, |query| query.accounts.names()),))

@@ -1,13 +1,15 @@
 use wasmtime::component::Linker;
 
 use super::{Bytes, Cx, bounded, charge, charge_bytes, copy, lent, offer};
-use crate::{Pooled, Ready, guest::GuestState, lent::PoolReader, packed};
+use crate::{Pooled, Ready, Word256, guest::GuestState, lent::PoolReader, packed};
 
 const NEXT_MAX: u32 = 256;
 const LIST_MAX: u32 = 4096;
 const NAME_BYTES_MAX: usize = 64;
 /// Fuel of one look-up under the pool's lock.
 const LOOK_UP_FUEL: u64 = 500;
+/// Fuel of ranking, for each sender.
+const RANK_FUEL: u64 = 100;
 /// Fuel of a transaction in a packed list, besides its bytes.
 const PACKED_FUEL: u64 = 50;
 
@@ -23,11 +25,17 @@ fn name(cx: &mut Cx<'_>, name: &Bytes) -> wasmtime::Result<Vec<u8>> {
 
 fn next(cx: &mut Cx<'_>, limit: u32, found: &mut dyn FnMut(Ready<'_>)) -> wasmtime::Result<()> {
     bounded("transactions", limit as usize, NEXT_MAX as usize)?;
-    charge(cx, LOOK_UP_FUEL)?;
+    rank(cx, 0)?;
     if let Some(pool) = pool(cx)? {
         pool.next(limit as usize, found);
     }
     Ok(())
+}
+
+/// Orders what `next` offers, unless that was done in this call before.
+fn rank(cx: &mut Cx<'_>, floor: u64) -> wasmtime::Result<()> {
+    let senders = pool(cx)?.map_or(0, |pool| pool.rank(floor));
+    charge(cx, LOOK_UP_FUEL + RANK_FUEL * senders as u64)
 }
 
 fn charge_all(cx: &mut Cx<'_>, found: &[Pooled]) -> wasmtime::Result<()> {
@@ -35,7 +43,7 @@ fn charge_all(cx: &mut Cx<'_>, found: &[Pooled]) -> wasmtime::Result<()> {
 }
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    let mut instance = linker.instance("subnode:chain/pool@0.1.1")?;
+    let mut instance = linker.instance("subnode:chain/pool@0.1.2")?;
     offer(&mut instance, "next", |cx, (limit,): (u32,)| {
         let mut found = Vec::new();
         let pooled = |ready: Ready<'_>| Pooled {
@@ -64,6 +72,19 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
             pool.skip_sender(&sender);
         }
         Ok(())
+    })?;
+    offer(&mut instance, "rank", |cx, (floor,): (u64,)| rank(cx, floor))?;
+    offer(&mut instance, "discard", |cx, (id,): (Bytes,)| {
+        let id = name(cx, &id)?;
+        if let Some(pool) = pool(cx)? {
+            pool.discard(&id);
+        }
+        Ok(())
+    })?;
+    offer(&mut instance, "reserve", |cx, (sender, sequence, cost, funds): (Bytes, u64, Word256, Word256)| {
+        let sender = name(cx, &sender)?;
+        let others = pool(cx)?.and_then(|pool| pool.reserve(&sender, sequence, cost.to_bytes(), funds.to_bytes()));
+        Ok((others.map(Word256::from_bytes),))
     })?;
     offer(&mut instance, "get", |cx, (id,): (Bytes,)| {
         let id = name(cx, &id)?;
