@@ -176,6 +176,7 @@ impl Chain {
             subscriptions: Subscriptions::default(),
             cursors: Arc::new(Cursors::new(parts.tenant.clone())),
             ready: Notify::new(),
+            completing: tokio::sync::Mutex::new(()),
             commits: watch::Sender::new(0),
             peers: peers.clone(),
             voter: voter.clone(),

@@ -41,6 +41,7 @@ impl Actor {
             Message::Seal { sealed, done } => drop(done.send(self.seal(&sealed, shutdown).await)),
             Message::SetSealing { sealing, done } => {
                 self.shared.set_sealing(sealing);
+                self.shared.wake_clients();
                 self.input(border::set_sealing(sealing)).await;
                 drop(done.send(Ok(())));
             }

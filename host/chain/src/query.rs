@@ -6,6 +6,7 @@ use std::{
 };
 
 use subnode_sandbox::{Action, Answer, CallError, HostFault, Lent, border};
+use subnode_types::Sealing;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -84,7 +85,9 @@ impl Chain {
     /// # Errors
     /// As [`Self::query`].
     pub async fn begin_query(&self, method: &str, params: &[u8], session: Option<&Session>) -> Result<Begun, RpcError> {
+        let mut turn = None;
         for _ in 0..TRIES {
+            let mark = self.shared().pool.lock().mark();
             let (answer, version) = ask(self.shared(), method, params).await?;
             let Answer { json, action } = answer;
             let outcome = match action {
@@ -92,6 +95,19 @@ impl Chain {
                 Some(Action::Submit(data)) => {
                     let submitted = Submitted::send(self.shared().clone(), data).await?;
                     return Ok(Begun { reply: json.map(Reply::Json), submitted: Some(submitted) });
+                }
+                Some(Action::SubmitCompleted(data)) => {
+                    let held = turn.is_some();
+                    if !held {
+                        turn = Some(self.shared().completing.lock().await);
+                    }
+                    if !held && self.shared().pool.lock().mark() != mark {
+                        // The sequence may be taken: it is completed anew, and nobody else completes one meanwhile.
+                        continue;
+                    }
+                    let admitted = Submitted::send(self.shared().clone(), data).await?.admitted().await?;
+                    turn = None;
+                    Some(Reply::Id(admitted.mined().await?))
                 }
                 Some(action) => perform(self.shared(), action, version, session).await?,
             };
@@ -118,7 +134,7 @@ impl Begun {
     pub async fn wait(self) -> Result<Reply, RpcError> {
         let outcome = match self.submitted {
             None => Reply::Null,
-            Some(submitted) => Reply::Id(submitted.wait().await?),
+            Some(submitted) => Reply::Id(submitted.admitted().await?.mined().await?),
         };
         Ok(self.reply.unwrap_or(outcome))
     }
@@ -187,7 +203,9 @@ async fn perform(shared: &Arc<Shared>, action: Action, version: u64, session: Op
         return Err(RpcError::not_allowed());
     }
     let reply = match action {
-        Action::Submit(data) | Action::SubmitCompleted(data) => Reply::Id(Submitted::send(shared.clone(), data).await?.wait().await?),
+        Action::Submit(data) | Action::SubmitCompleted(data) => {
+            Reply::Id(Submitted::send(shared.clone(), data).await?.admitted().await?.mined().await?)
+        }
         Action::OpenCursor(bytes) => Reply::Number(shared.cursors.open(bytes).ok_or_else(|| RpcError::limit("filter too large"))?),
         Action::UpdateCursor((id, bytes)) => {
             shared.cursors.update(id, bytes);
@@ -273,19 +291,49 @@ impl Submitted {
         Ok(Self { shared, answer, commits })
     }
 
-    /// Its id, once it is in the pool or, where the chain is run so, in a block.
-    async fn wait(mut self) -> Result<Vec<u8>, RpcError> {
-        let id = self.answer.await.unwrap_or_else(|_| Err(RpcError::closing()))?;
-        if self.shared.options.answer_after_mining {
-            let mined = async {
-                while self.shared.pool.lock().get(&id).is_some_and(|(_, ready)| ready) {
-                    if self.commits.changed().await.is_err() {
-                        break;
-                    }
-                }
-            };
-            drop(tokio::time::timeout(MINED_WITHIN, mined).await);
-        }
-        Ok(id)
+    /// The same once it is in the pool.
+    async fn admitted(self) -> Result<Admitted, RpcError> {
+        let Self { shared, answer, commits } = self;
+        let id = answer.await.unwrap_or_else(|_| Err(RpcError::closing()))?;
+        Ok(Admitted { shared, id, commits })
     }
+}
+
+/// A transaction in the pool, or already in a block.
+struct Admitted {
+    shared: Arc<Shared>,
+    id: Vec<u8>,
+    commits: watch::Receiver<u64>,
+}
+
+impl Admitted {
+    /// Its id: at once, or where the chain is run so and seals by itself, once a block has the transaction. Then it is an error where the
+    /// runtime says that the transaction failed there.
+    async fn mined(mut self) -> Result<Vec<u8>, RpcError> {
+        if !self.shared.options.answer_after_mining {
+            return Ok(self.id);
+        }
+        let mined = async {
+            while self.shared.sealing() != Sealing::Manual && self.shared.pool.lock().get(&self.id).is_some_and(|(_, ready)| ready) {
+                if self.commits.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        drop(tokio::time::timeout(MINED_WITHIN, mined).await);
+        match ask(&self.shared, OUTCOME, &hex_list(&self.id)).await {
+            Err(error) if error.data.is_some() => Err(error),
+            // It failed nowhere yet, or the runtime has nothing to say of it.
+            _ => Ok(self.id),
+        }
+    }
+}
+
+/// The method that tells how a transaction ended (wit/runtime.wit).
+const OUTCOME: &str = "subnode_outcome";
+
+/// JSON: a list of these bytes in hexadecimal.
+fn hex_list(bytes: &[u8]) -> Vec<u8> {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("[\"0x{digits}\"]").into_bytes()
 }

@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) sweep: Notify,
     /// Set when the pool may hold ready transactions that the consensus module has not been told of.
     pub(crate) ready: Notify,
+    /// Held while a transaction that the runtime completed from the pool is admitted: they are completed one after the other.
+    pub(crate) completing: tokio::sync::Mutex<()>,
     /// Counts commits.
     pub(crate) commits: watch::Sender<u64>,
     pub(crate) peers: Option<Arc<dyn Peers>>,
