@@ -10,7 +10,7 @@ use alloy_rlp::{Encodable, Header as RlpHeader};
 use revm::{
     context::{
         BlockEnv, CfgEnv,
-        result::{EVMError, InvalidTransaction},
+        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
     },
     context_interface::block::BlobExcessGasAndPrice,
     database_interface::DatabaseCommit,
@@ -131,6 +131,17 @@ impl<'a> Execution<'a> {
 
     pub fn state(&mut self) -> &mut State {
         self.evm.state()
+    }
+
+    /// The state at this moment of the block, which then goes no further.
+    pub fn into_state(mut self) -> State {
+        self.commit();
+        self.evm.into_state()
+    }
+
+    /// What a transaction does at this moment of the block, which then goes no further.
+    pub fn result(mut self, transaction: &Transaction, sender: Address) -> Option<ExecutionResult<HaltReason>> {
+        self.evm.transact(to_env(transaction, sender)).ok()
     }
 
     /// The blob gas that is left, in blobs.

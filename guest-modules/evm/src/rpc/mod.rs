@@ -7,6 +7,7 @@ pub mod error;
 mod fees;
 mod filters;
 mod logs;
+mod outcome;
 mod params;
 mod reason;
 mod send;
@@ -96,6 +97,7 @@ pub fn query(head: &BlockRef, method: &str, params: &[u8]) -> Result {
             let raw: alloy_primitives::Bytes = call.params.required()?;
             act(Action::Submit(raw.into()))
         }
+        "subnode_outcome" => outcome::outcome(call),
         "eth_sendTransaction" => send::send_transaction(call),
         "eth_signTransaction" => send::sign_transaction(call),
         "eth_fillTransaction" => send::fill_transaction(call),
