@@ -31,6 +31,8 @@ mod index;
 mod interpreter;
 mod list_root;
 mod machine;
+mod pending;
+mod precompiled;
 mod rpc;
 mod spec;
 mod state;

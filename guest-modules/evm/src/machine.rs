@@ -4,14 +4,13 @@ use core::convert::Infallible;
 
 use alloy_primitives::{Address, Bytes};
 use revm::{
-    Context, Journal, MainBuilder,
+    Context, Journal,
     context::{
-        BlockEnv, CfgEnv, ContextSetters, FrameStack, JournalTr, TxEnv,
+        BlockEnv, CfgEnv, ContextSetters, Evm, FrameStack, JournalTr, TxEnv,
         result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
     },
     handler::{
-        EthFrame, EthPrecompiles, EvmTr, FrameInitOrResult, FrameResult, Handler, ItemOrResult, MainnetEvm, MainnetHandler, SYSTEM_ADDRESS,
-        SystemCallTx,
+        EthFrame, EvmTr, FrameInitOrResult, FrameResult, Handler, ItemOrResult, MainnetHandler, SYSTEM_ADDRESS, SystemCallTx,
         evm::{ContextDbError, FrameInitResult},
         instructions::{EthInstructions, InstructionProvider},
     },
@@ -19,7 +18,7 @@ use revm::{
     state::EvmState,
 };
 
-use crate::{interpreter, state::State};
+use crate::{interpreter, precompiled::Precompiled, state::State};
 
 /// revm's surroundings of a transaction: block, rules, state.
 pub type Surroundings = Context<BlockEnv, TxEnv, CfgEnv, State, Journal<State>, ()>;
@@ -31,13 +30,15 @@ const SYSTEM_CALL_GAS: u64 = 30_000_000;
 
 /// An EVM on a [`State`].
 pub struct Machine {
-    evm: MainnetEvm<Surroundings>,
+    evm: Evm<Surroundings, (), EthInstructions<EthInterpreter, Surroundings>, Precompiled, Frame>,
     destroyed: bool,
 }
 
 impl Machine {
     pub fn new(surroundings: Surroundings) -> Self {
-        Self { evm: surroundings.build_mainnet(), destroyed: false }
+        let fork = surroundings.cfg.spec;
+        let instructions = EthInstructions::new_mainnet_with_spec(fork);
+        Self { evm: Evm::new(surroundings, instructions, Precompiled::new(fork)), destroyed: false }
     }
 
     pub fn surroundings(&mut self) -> &mut Surroundings {
@@ -52,8 +53,12 @@ impl Machine {
         self.evm.ctx.journaled_state.database
     }
 
-    pub fn precompiles(&self) -> &EthPrecompiles {
+    pub fn precompiles(&self) -> &Precompiled {
         &self.evm.precompiles
+    }
+
+    pub fn set_precompiles(&mut self, precompiles: Precompiled) {
+        self.evm.precompiles = precompiles;
     }
 
     /// Executes a transaction. What it changes waits in the journal.
@@ -102,14 +107,14 @@ impl Machine {
 impl EvmTr for Machine {
     type Context = Surroundings;
     type Instructions = EthInstructions<EthInterpreter, Surroundings>;
-    type Precompiles = EthPrecompiles;
+    type Precompiles = Precompiled;
     type Frame = Frame;
 
-    fn all(&self) -> (&Surroundings, &Self::Instructions, &EthPrecompiles, &FrameStack<Frame>) {
+    fn all(&self) -> (&Surroundings, &Self::Instructions, &Precompiled, &FrameStack<Frame>) {
         self.evm.all()
     }
 
-    fn all_mut(&mut self) -> (&mut Surroundings, &mut Self::Instructions, &mut EthPrecompiles, &mut FrameStack<Frame>) {
+    fn all_mut(&mut self) -> (&mut Surroundings, &mut Self::Instructions, &mut Precompiled, &mut FrameStack<Frame>) {
         self.evm.all_mut()
     }
 

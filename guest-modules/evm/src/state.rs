@@ -87,6 +87,9 @@ pub struct State {
     new_codes: BTreeMap<B256, Bytes>,
     /// Block hashes that a caller overrides.
     pub block_hashes: BTreeMap<u64, B256>,
+    /// Whether hashes of blocks come from the index as well, which only queries can read: a call in the surroundings of a mined block may ask for
+    /// one more than the state has.
+    pub knows_all_blocks: bool,
 }
 
 #[derive(Default)]
@@ -252,7 +255,8 @@ impl Database for State {
         if let Some(hash) = self.block_hashes.get(&number) {
             return Ok(*hash);
         }
-        Ok(index::recent_hash(number).unwrap_or_default())
+        let older = || self.knows_all_blocks.then(|| index::block_hash(number)).flatten();
+        Ok(index::recent_hash(number).or_else(older).unwrap_or_default())
     }
 }
 
@@ -366,27 +370,57 @@ pub fn committed_account(address: Address) -> Option<Account> {
 }
 
 /// A storage word of the committed state.
-pub fn read_word(address: Address, slot: U256) -> U256 {
+fn read_word(address: Address, slot: U256) -> U256 {
     host::get(Table::State, &slot_key(address, slot)).map_or(U256::ZERO, |row| U256::from_be_slice(&row))
 }
 
-/// The code of an account of the committed state.
-pub fn committed_code(account: &Account) -> Bytes {
-    if account.code_hash == KECCAK256_EMPTY {
-        return Bytes::new();
+/// The rows of the state as they are committed, or as a block leaves them that is not.
+#[derive(Default)]
+pub struct Rows {
+    changed: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl Rows {
+    /// After changes.
+    pub fn after(changes: Vec<Change>) -> Self {
+        Self { changed: changes.into_iter().map(|change| (change.key, change.value)).collect() }
     }
-    host::get(Table::State, &code_key(account.code_hash)).unwrap_or_default().into()
-}
 
-/// The nodes of the account trie towards an address.
-pub fn account_proof(address: Address) -> Vec<Bytes> {
-    let trie = Trie::new(state_root(), |path| host::get(Table::State, &[b"T", path].concat()));
-    trie.proof(keccak256(address)).into_iter().map(Bytes::from).collect()
-}
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        match self.changed.get(key) {
+            Some(value) => value.clone(),
+            None => host::get(Table::State, key),
+        }
+    }
 
-/// The nodes of an account's storage trie towards a slot.
-pub fn storage_proof(address: Address, root: B256, slot: B256) -> Vec<Bytes> {
-    let prefix = [b"U", address.as_slice()].concat();
-    let trie = Trie::new(root, |path| host::get(Table::State, &[&prefix, path].concat()));
-    trie.proof(keccak256(slot)).into_iter().map(Bytes::from).collect()
+    pub fn account(&self, address: Address) -> Option<Account> {
+        read_account(address, self.get(&account_key(address)))
+    }
+
+    pub fn code(&self, account: &Account) -> Bytes {
+        if account.code_hash == KECCAK256_EMPTY {
+            return Bytes::new();
+        }
+        self.get(&code_key(account.code_hash)).unwrap_or_default().into()
+    }
+
+    pub fn word(&self, address: Address, slot: U256) -> U256 {
+        self.get(&slot_key(address, slot)).map_or(U256::ZERO, |row| U256::from_be_slice(&row))
+    }
+
+    /// The nodes of the account trie towards an address.
+    pub fn account_proof(&self, address: Address) -> Vec<Bytes> {
+        let root = self.get(b"T").map_or(EMPTY_ROOT_HASH, keccak256);
+        self.proof(root, b"T", keccak256(address))
+    }
+
+    /// The nodes of an account's storage trie towards a slot.
+    pub fn storage_proof(&self, address: Address, root: B256, slot: B256) -> Vec<Bytes> {
+        self.proof(root, &[b"U", address.as_slice()].concat(), keccak256(slot))
+    }
+
+    fn proof(&self, root: B256, prefix: &[u8], key: B256) -> Vec<Bytes> {
+        let trie = Trie::new(root, |path| self.get(&[prefix, path].concat()));
+        trie.proof(key).into_iter().map(Bytes::from).collect()
+    }
 }

@@ -28,15 +28,30 @@ pub type Transaction = EthereumTxEnvelope<TxEip4844>;
 const SECP256K1_HALF_ORDER: U256 =
     U256::from_limbs([0xdfe9_2f46_681b_20a0, 0x5d57_6e73_57a4_501d, 0xffff_ffff_ffff_ffff, 0x7fff_ffff_ffff_ffff]);
 
-/// The signature of a transaction whose sender a developer impersonates: `r` is the sender and `s` is 0, which no
-/// real signature has. Only a developer's chain accepts it.
-pub fn impersonated_signature(sender: Address) -> Signature {
-    Signature::new(U256::from_be_slice(sender.as_slice()), U256::ZERO, false)
+/// What `r` begins with in the signature of a transaction whose sender a developer impersonates. A counter of one byte follows, then the sender.
+const IMPERSONATED: [u8; 11] = *b"impersonate";
+const IMPERSONATED_S: U256 = U256::ONE;
+
+/// The signature of a transaction whose sender a developer impersonates: `r` names the sender, and `s` is 1. To find a key that signs so
+/// takes some 2^88 attempts. Only a developer's chain accepts it.
+///
+/// Other programs take it for a signature of somebody else's: `r` and `s` are in their ranges, and the counter is such that a public key
+/// can be recovered.
+pub fn impersonated_signature(sender: Address, digest: B256) -> Signature {
+    let of = |counter: u8| {
+        let r = [IMPERSONATED.as_slice(), &[counter], sender.as_slice()].concat();
+        Signature::new(U256::from_be_slice(&r), IMPERSONATED_S, false)
+    };
+    // One in two has a key.
+    let recovers =
+        |signature: &Signature| host::recover(&Recovery { digest, r: signature.r(), s: signature.s(), odd: signature.v() }).is_some();
+    (0..u8::MAX).map(of).find(recovers).unwrap_or_else(|| of(u8::MAX))
 }
 
 fn impersonated_sender(signature: &Signature) -> Option<Address> {
     let r = signature.r().to_be_bytes::<32>();
-    (signature.s().is_zero() && r[..12] == [0; 12]).then(|| Address::from_slice(&r[12..]))
+    let named = signature.s() == IMPERSONATED_S && !signature.v() && r.starts_with(&IMPERSONATED);
+    named.then(|| Address::from_slice(&r[12..]))
 }
 
 /// Decodes the canonical EIP-2718 form, nothing after it. Errors are worded as geth's.

@@ -3,17 +3,17 @@
 use alloy_consensus::{
     Block as ConsensusBlock, Header as ConsensusHeader, ReceiptEnvelope, ReceiptWithBloom, Transaction as _, transaction::Recovered,
 };
-use alloy_eips::{BlockId, BlockNumberOrTag, eip2718::Encodable2718};
+use alloy_eips::{BlockId, eip2718::Encodable2718};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, logs_bloom};
 use alloy_rlp::Decodable;
 use alloy_rpc_types_eth::{Block, BlockTransactions, Header, Log, Transaction as RpcTransaction, TransactionReceipt};
 
 use super::{Call, Result, error, header_of, json, number_of};
 use crate::{
-    bindings::subnode::chain::{host, pool},
-    block::pending_header,
+    bindings::subnode::chain::pool,
     execute::{self, GAS_PER_BLOB},
     index::{self, Place, ReceiptRow},
+    pending::{self, Pending},
     spec::Spec,
     transaction::{self, Transaction},
 };
@@ -24,55 +24,69 @@ fn named(call: &mut Call<'_>) -> Result<BlockId> {
         let hash: B256 = call.params.required()?;
         Ok(hash.into())
     } else {
-        let tag: BlockNumberOrTag = call.params.required()?;
-        Ok(tag.into())
+        Ok(call.params.block_number()?.into())
     }
 }
 
-fn load(number: u64) -> Option<ConsensusBlock<Transaction>> {
-    ConsensusBlock::decode(&mut index::block(number)?.as_slice()).ok()
+/// A block that a client named.
+struct Found {
+    hash: B256,
+    block: ConsensusBlock<Transaction>,
+    /// Of its RLP.
+    size: usize,
+    /// What its transactions did; none of a mined block, whose receipts are read where they are wanted.
+    receipts: Option<Vec<ReceiptRow>>,
+}
+
+impl Found {
+    fn of(call: &Call<'_>, id: BlockId) -> Result<Option<Self>> {
+        if id.is_pending() {
+            let Pending { hash, block, size, receipts, .. } = pending::block(call.head).map_err(|reason| error::rejected(&reason))?;
+            return Ok(Some(Self { hash, block, size, receipts: Some(receipts) }));
+        }
+        Ok(number_of(call.head, id).and_then(Self::mined))
+    }
+
+    fn mined(number: u64) -> Option<Self> {
+        let (hash, _) = index::header(number)?;
+        let bytes = index::block(number)?;
+        let block = ConsensusBlock::decode(&mut bytes.as_slice()).ok()?;
+        Some(Self { hash, block, size: bytes.len(), receipts: None })
+    }
+
+    fn take_receipts(&mut self) -> Vec<ReceiptRow> {
+        self.receipts.take().unwrap_or_else(|| ReceiptRow::load_block(self.block.header.number))
+    }
 }
 
 pub(super) fn block(call: &mut Call<'_>) -> Result {
     let id = named(call)?;
     let full: bool = call.params.optional()?.unwrap_or_default();
-    if id == BlockId::Number(BlockNumberOrTag::Pending) {
-        return json(&pending(call));
-    }
-    let Some(number) = number_of(call.head, id) else { return json(&()) };
-    let (Some((hash, header)), Some(bytes)) = (index::header(number), index::block(number)) else { return json(&()) };
-    let Some(block) = load(number) else { return json(&()) };
+    let Some(mut found) = Found::of(call, id)? else { return json(&()) };
+    let rows = if full { found.take_receipts() } else { Vec::new() };
+    let Found { hash, block, size, .. } = found;
+    let header = block.header;
     let transactions = if full {
-        let rows = ReceiptRow::load_block(number);
         let all = (0..).zip(block.body.transactions).zip(rows);
         BlockTransactions::Full(all.map(|((position, transaction), row)| mined(transaction, row.sender, hash, &header, position)).collect())
     } else {
         BlockTransactions::Hashes(block.body.transactions.iter().map(|transaction| *transaction.tx_hash()).collect())
     };
-    let header = Header { hash, inner: header, total_difficulty: None, size: Some(U256::from(bytes.len())) };
+    let header = Header { hash, inner: header, total_difficulty: None, size: Some(U256::from(size)) };
     json(&Block { header, uncles: Vec::new(), transactions, withdrawals: block.body.withdrawals })
-}
-
-/// The block that would come next, without transactions.
-fn pending(call: &Call<'_>) -> Block<B256> {
-    let spec = Spec::load();
-    let (hash, head) = index::expect_header(call.head.height);
-    let header = pending_header(spec, hash, &head, host::status().now_ms / 1000);
-    let withdrawals = header.withdrawals_root.map(|_| Default::default());
-    let header = Header { hash: header.hash_slow(), inner: header, total_difficulty: None, size: None };
-    Block { header, uncles: Vec::new(), transactions: BlockTransactions::Hashes(Vec::new()), withdrawals }
 }
 
 pub(super) fn header(call: &mut Call<'_>) -> Result {
     let id = named(call)?;
-    let header = header_of(call.head, id);
+    let header =
+        if id.is_pending() { Found::of(call, id)?.map(|found| (found.hash, found.block.header)) } else { header_of(call.head, id) };
     json(&header.map(|(hash, inner)| Header { hash, inner, total_difficulty: None, size: None }))
 }
 
 pub(super) fn transaction_count(call: &mut Call<'_>) -> Result {
     let id = named(call)?;
-    let block = number_of(call.head, id).and_then(load);
-    json(&block.map(|block| format!("{:#x}", block.body.transactions.len())))
+    let found = Found::of(call, id)?;
+    json(&found.map(|found| format!("{:#x}", found.block.body.transactions.len())))
 }
 
 pub(super) fn uncle_count(call: &mut Call<'_>) -> Result {
@@ -132,11 +146,11 @@ pub(super) fn raw_transaction_by_hash(call: &mut Call<'_>) -> Result {
 pub(super) fn transaction_by_index(call: &mut Call<'_>) -> Result {
     let id = named(call)?;
     let position = usize::try_from(call.params.number()?).unwrap_or(usize::MAX);
-    let Some(number) = number_of(call.head, id) else { return json(&()) };
-    let transaction = load(number).and_then(|block| block.body.transactions.into_iter().nth(position));
-    let Some(transaction) = transaction else { return json(&()) };
-    let place = Place { number, index: u32::try_from(position).unwrap_or(u32::MAX), offset: 0, len: 0 };
-    json(&at_place(transaction, place))
+    let Some(mut found) = Found::of(call, id)? else { return json(&()) };
+    let row = found.take_receipts().into_iter().nth(position);
+    let Found { hash, block, .. } = found;
+    let (Some(transaction), Some(row)) = (block.body.transactions.into_iter().nth(position), row) else { return json(&()) };
+    json(&mined(transaction, row.sender, hash, &block.header, position as u64))
 }
 
 pub(super) fn receipt(call: &mut Call<'_>) -> Result {
@@ -150,15 +164,15 @@ pub(super) fn receipt(call: &mut Call<'_>) -> Result {
 
 pub(super) fn block_receipts(call: &mut Call<'_>) -> Result {
     let id = call.params.block()?;
-    let Some(number) = number_of(call.head, id) else { return json(&()) };
-    let (Some((hash, header)), Some(block)) = (index::header(number), load(number)) else { return json(&()) };
-    let spec = Spec::load();
-    let rows = ReceiptRow::load_block(number);
+    let Some(mut found) = Found::of(call, id)? else { return json(&()) };
+    let rows = found.take_receipts();
+    let Found { hash, block, .. } = found;
+    let (spec, header) = (Spec::load(), &block.header);
     if rows.len() != block.body.transactions.len() {
         return Err(error::rejected("receipts of this block are not available"));
     }
     let all = (0..).zip(&block.body.transactions).zip(&rows);
-    json(&all.map(|((position, transaction), row)| receipt_of(spec, transaction, row, hash, &header, position)).collect::<Vec<_>>())
+    json(&all.map(|((position, transaction), row)| receipt_of(spec, transaction, row, hash, header, position)).collect::<Vec<_>>())
 }
 
 fn receipt_of(

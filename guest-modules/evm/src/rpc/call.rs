@@ -2,7 +2,7 @@
 
 use alloy_consensus::Header;
 use alloy_eips::{
-    BlockId, BlockNumberOrTag,
+    BlockId,
     eip2930::{AccessList, AccessListItem},
 };
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
@@ -13,6 +13,7 @@ use revm::{
         either::Either,
         result::{EVMError, ExecutionResult, HaltReason},
     },
+    context_interface::block::BlobExcessGasAndPrice,
     state::EvmState,
 };
 
@@ -22,14 +23,12 @@ use super::{
     seek,
 };
 use crate::{
-    bindings::{
-        exports::RpcError,
-        subnode::chain::{host, pool},
-    },
-    block::pending_header,
-    crypto, execute, index,
+    bindings::{exports::RpcError, subnode::chain::pool},
+    crypto, execute,
     machine::Machine,
-    spec::Spec,
+    pending,
+    precompiled::Precompiled,
+    spec::{Fork, Spec},
     state::{Account, State},
     transaction,
 };
@@ -47,23 +46,43 @@ struct Stage {
     header: Header,
 }
 
-/// The state after a block, changed as the client asks, in that block's surroundings.
-fn stage(call: &Call<'_>, block: BlockId, overrides: Option<StateOverride>, block_overrides: Option<BlockOverrides>) -> Result<Stage> {
+/// Where a request runs.
+enum At {
+    /// After this block and in its surroundings; those of the next block where it is `pending`, after what the pool has ready.
+    Block(BlockId),
+    /// In the surroundings of the next block, as a transaction that is sent now will. A developer's chain runs what the pool has ready first;
+    /// elsewhere anyone can fill the pool, and nobody has the pool run for each estimate.
+    Next,
+}
+
+impl At {
+    fn stand(self, call: &Call<'_>) -> Result<(State, Header)> {
+        let block = match self {
+            Self::Next if !Spec::load().dev => return Ok((State::default(), pending::header(call.head))),
+            Self::Next => BlockId::pending(),
+            Self::Block(block) => block,
+        };
+        if block.is_pending() {
+            return pending::state(call.head).map_err(|reason| error::rejected(&reason));
+        }
+        let (_, header) = seek(call.head, block)?;
+        Ok((State::default(), header))
+    }
+}
+
+/// A state, changed as the client asks, and its surroundings.
+fn stage(call: &Call<'_>, at: At, overrides: Option<StateOverride>, block_overrides: Option<BlockOverrides>) -> Result<Stage> {
     crypto::install();
     let spec = Spec::load();
-    let header = if block == BlockId::Number(BlockNumberOrTag::Pending) {
-        let (hash, head) = index::expect_header(call.head.height);
-        pending_header(spec, hash, &head, host::status().now_ms / 1000)
-    } else {
-        seek(call.head, block)?.1
-    };
-    let mut state = State::default();
-    apply(&mut state, overrides.unwrap_or_default())?;
+    let (mut state, header) = at.stand(call)?;
+    state.knows_all_blocks = true;
+    let precompiles = apply(&mut state, spec.fork(header.timestamp), overrides.unwrap_or_default())?;
     let block_overrides = block_overrides.unwrap_or_default();
     for (number, hash) in block_overrides.block_hash.into_iter().flatten() {
         state.block_hashes.insert(number, hash);
     }
     let mut evm = execute::evm(spec, &header, state);
+    evm.set_precompiles(precompiles);
     let env = &mut evm.surroundings().block;
     env.number = block_overrides.number.unwrap_or(env.number);
     env.timestamp = block_overrides.time.map_or(env.timestamp, U256::from);
@@ -71,6 +90,11 @@ fn stage(call: &Call<'_>, block: BlockId, overrides: Option<StateOverride>, bloc
     env.beneficiary = block_overrides.coinbase.unwrap_or(env.beneficiary);
     env.prevrandao = block_overrides.random.or(env.prevrandao);
     env.basefee = block_overrides.base_fee.map_or(env.basefee, |fee| u64::try_from(fee).unwrap_or(u64::MAX));
+    if let Some(fee) = block_overrides.blob_base_fee {
+        let excess_blob_gas = header.excess_blob_gas.unwrap_or_default();
+        let blob_gasprice = u128::try_from(fee).unwrap_or(u128::MAX);
+        env.blob_excess_gas_and_price = Some(BlobExcessGasAndPrice { excess_blob_gas, blob_gasprice });
+    }
     let config = &mut evm.surroundings().cfg;
     config.disable_nonce_check = true;
     config.disable_eip3607 = true;
@@ -79,13 +103,25 @@ fn stage(call: &Call<'_>, block: BlockId, overrides: Option<StateOverride>, bloc
     Ok(Stage { evm, header })
 }
 
-fn apply(state: &mut State, overrides: StateOverride) -> Result<()> {
+/// Changes accounts, and which precompiles are where.
+fn apply(state: &mut State, fork: Fork, overrides: StateOverride) -> Result<Precompiled> {
+    let mut precompiles = Precompiled::new(fork.revm());
+    // An account that is changed is no precompile any more, and what is moved is moved from where it was.
+    for (address, wanted) in &overrides {
+        let Some(to) = wanted.move_precompile_to else { continue };
+        if overrides.contains_key(&to) {
+            return Err(error::invalid_params(format!("account {to} is already overridden")));
+        }
+        if !precompiles.move_to(*address, to) {
+            return Err(error::invalid_params(format!("account {address} is not a precompile")));
+        }
+    }
+    for address in overrides.keys() {
+        precompiles.remove(*address);
+    }
     for (address, wanted) in overrides {
         if wanted.state.is_some() && wanted.state_diff.is_some() {
             return Err(error::invalid_params(format!("account {address} has both 'state' and 'stateDiff'")));
-        }
-        if wanted.move_precompile_to.is_some() {
-            return Err(error::rejected("movePrecompileToAddress is not supported"));
         }
         let account = state.account(address).unwrap_or_default();
         state.set_account(
@@ -102,14 +138,11 @@ fn apply(state: &mut State, overrides: StateOverride) -> Result<()> {
             state.set_storage(address, slot.into(), value.into());
         }
     }
-    Ok(())
+    Ok(precompiles)
 }
 
-/// The request for revm. Without a price nothing is paid, and the base fee does not matter (geth's rule).
-fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Result<TxEnv> {
-    if request.gas_price.is_some() && (request.max_fee_per_gas.is_some() || request.max_priority_fee_per_gas.is_some()) {
-        return Err(error::invalid_params("both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified"));
-    }
+/// What a request calls with.
+pub(super) fn input_of(request: &TransactionRequest) -> Result<Bytes> {
     if let (Some(input), Some(data)) = (&request.input.input, &request.input.data)
         && input != data
     {
@@ -117,8 +150,16 @@ fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Res
             "both \"data\" and \"input\" are set and not equal. Please use \"input\" to pass transaction call data",
         ));
     }
+    Ok(request.input.input().cloned().unwrap_or_default())
+}
+
+/// The request for revm. Without a price nothing is paid and the base fee is 0, and without a cap for blobs so is theirs (geth's rule).
+fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Result<TxEnv> {
+    if request.gas_price.is_some() && (request.max_fee_per_gas.is_some() || request.max_priority_fee_per_gas.is_some()) {
+        return Err(error::invalid_params("both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified"));
+    }
     let kind = request.to.unwrap_or(TxKind::Create);
-    let data = request.input.input().cloned().unwrap_or_default();
+    let data = input_of(request)?;
     if kind == TxKind::Create
         && request.authorization_list.is_none()
         && data.is_empty()
@@ -129,8 +170,17 @@ fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Res
     }
     let caller = request.from.unwrap_or_default();
     let price = request.gas_price.or(request.max_fee_per_gas).unwrap_or_default();
+    let surroundings = stage.evm.surroundings();
     if price == 0 {
-        stage.evm.surroundings().cfg.disable_base_fee = true;
+        surroundings.cfg.disable_base_fee = true;
+        surroundings.block.basefee = 0;
+    }
+    let blob_cap = request.max_fee_per_blob_gas.unwrap_or_default();
+    if blob_cap == 0
+        && request.blob_versioned_hashes.is_some()
+        && let Some(blob) = &mut surroundings.block.blob_excess_gas_and_price
+    {
+        blob.blob_gasprice = 0;
     }
     let chain_id = stage.evm.surroundings().cfg.chain_id;
     let database = stage.evm.state();
@@ -147,7 +197,7 @@ fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Res
         chain_id: Some(request.chain_id.unwrap_or(chain_id)),
         access_list: request.access_list.clone().unwrap_or_default(),
         blob_hashes: request.blob_versioned_hashes.clone().unwrap_or_default(),
-        max_fee_per_blob_gas: request.max_fee_per_blob_gas.unwrap_or_default(),
+        max_fee_per_blob_gas: blob_cap,
         authorization_list: request
             .authorization_list
             .iter()
@@ -193,7 +243,7 @@ pub(super) fn call(call: &mut Call<'_>) -> Result {
     let request: TransactionRequest = call.params.required()?;
     let block = call.params.block()?;
     let (overrides, block_overrides) = (call.params.optional()?, call.params.optional()?);
-    let mut stage = stage(call, block, overrides, block_overrides)?;
+    let mut stage = stage(call, At::Block(block), overrides, block_overrides)?;
     let gas = request.gas.unwrap_or(GAS_MAX).min(GAS_MAX.max(stage.header.gas_limit));
     let env = environment(&mut stage, &request, gas)?;
     json(&output(run(&mut stage, env, supplied(gas))?.0)?)
@@ -201,24 +251,36 @@ pub(super) fn call(call: &mut Call<'_>) -> Result {
 
 pub(super) fn estimate_gas(call: &mut Call<'_>) -> Result {
     let request: TransactionRequest = call.params.required()?;
-    let block = call.params.block()?;
+    let at = call.params.optional_block()?.map_or(At::Next, At::Block);
     let (overrides, block_overrides) = (call.params.optional()?, call.params.optional()?);
-    let mut stage = stage(call, block, overrides, block_overrides)?;
+    let mut stage = stage(call, at, overrides, block_overrides)?;
     json(&format!("{:#x}", estimate(&mut stage, &request)?))
 }
 
-/// The gas `eth_sendTransaction` fills in, on the head.
-pub(super) fn estimate_on_head(call: &Call<'_>, request: &TransactionRequest) -> Result<u64> {
-    let mut stage = stage(call, BlockId::Number(BlockNumberOrTag::Latest), None, None)?;
+/// The gas `eth_sendTransaction` fills in: at the price that will be paid, which code can read, whether or not the sender can pay it. That is
+/// admission's to say.
+pub(super) fn estimate_to_send(call: &Call<'_>, request: &TransactionRequest) -> Result<u64> {
+    let mut stage = stage(call, At::Next, None, None)?;
+    stage.evm.surroundings().cfg.disable_balance_check = true;
     estimate(&mut stage, request)
+}
+
+/// The most gas that a transaction in the next block may ask for.
+pub(super) fn gas_max(call: &Call<'_>) -> u64 {
+    let header = pending::header(call.head);
+    let spec = Spec::load();
+    header.gas_limit.min(spec.tx_gas_max(spec.fork(header.timestamp)))
 }
 
 fn estimate(stage: &mut Stage, request: &TransactionRequest) -> Result<u64> {
     let spec = Spec::load();
+    // A developer's account may be given the funds later.
+    let is_free = spec.dev || stage.evm.surroundings().cfg.disable_balance_check;
+    stage.evm.surroundings().cfg.disable_balance_check = is_free;
     let block_gas = stage.header.gas_limit.min(spec.tx_gas_max(spec.fork(stage.header.timestamp)));
     let mut high = request.gas.filter(|gas| *gas >= TRANSFER_GAS).unwrap_or(block_gas).min(GAS_MAX.max(block_gas));
     let price = request.gas_price.or(request.max_fee_per_gas).unwrap_or_default();
-    if price > 0 {
+    if price > 0 && !is_free {
         let from = request.from.unwrap_or_default();
         let balance = stage.evm.state().account(from).unwrap_or_default().balance;
         let value = request.value.unwrap_or_default();
@@ -270,7 +332,7 @@ pub(super) fn create_access_list(call: &mut Call<'_>) -> Result {
     let mut request: TransactionRequest = call.params.required()?;
     let block = call.params.block()?;
     let overrides = call.params.optional()?;
-    let mut stage = stage(call, block, overrides, None)?;
+    let mut stage = stage(call, At::Block(block), overrides, None)?;
     let from = request.from.unwrap_or_default();
     let gas = request.gas.unwrap_or(stage.header.gas_limit);
     let nonce = stage.evm.state().account(from).unwrap_or_default().nonce;
@@ -281,7 +343,7 @@ pub(super) fn create_access_list(call: &mut Call<'_>) -> Result {
     // The list itself changes what is reached (gas), so it is run until it stays the same; two rounds are the rule.
     for _ in 0..8 {
         let env = environment(&mut stage, &request, gas)?;
-        let precompiles = stage.evm.precompiles().warm_addresses().clone();
+        let precompiles = stage.evm.precompiles().addresses().clone();
         let (result, touched) = run(&mut stage, env, supplied(gas))?;
         let coinbase = stage.header.beneficiary;
         let mut list: Vec<AccessListItem> = touched

@@ -14,9 +14,12 @@ pub fn rejected(message: &str) -> RpcError {
     new(-32000, message)
 }
 
+/// JSON-RPC's code for them.
+pub const INVALID_PARAMS: i32 = -32602;
+
 /// JSON-RPC: invalid params.
 pub fn invalid_params(message: impl Into<String>) -> RpcError {
-    new(-32602, message)
+    new(INVALID_PARAMS, message)
 }
 
 pub fn method_not_found(method: &str) -> RpcError {

@@ -1,7 +1,7 @@
 //! What gas costs, now and lately.
 
 use alloy_consensus::Transaction as _;
-use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_eips::BlockId;
 use alloy_primitives::U256;
 use alloy_rlp::Decodable;
 use alloy_rpc_types_eth::FeeHistory;
@@ -60,7 +60,7 @@ pub(super) fn blob_base_fee(call: &mut Call<'_>) -> Result {
 
 pub(super) fn history(call: &mut Call<'_>) -> Result {
     let count = call.params.number()?.min(HISTORY_MAX);
-    let newest: BlockNumberOrTag = call.params.required()?;
+    let newest = call.params.block_number()?;
     let percentiles: Vec<f64> = call.params.optional()?.unwrap_or_default();
     if percentiles.len() > PERCENTILES_MAX {
         return Err(error::invalid_params(format!("over the query limit {PERCENTILES_MAX} of percentiles")));

@@ -46,18 +46,40 @@ impl Params {
         }
     }
 
-    /// The block a client names: a number, a tag, a hash, or EIP-1898's object.
+    /// The block a client names: a number, a tag, a hash, or EIP-1898's object. Without one, the latest.
     pub fn block(&mut self) -> Result<BlockId, RpcError> {
+        Ok(self.optional_block()?.unwrap_or(BlockId::Number(BlockNumberOrTag::Latest)))
+    }
+
+    /// The same, or none where it is absent or null.
+    pub fn optional_block(&mut self) -> Result<Option<BlockId>, RpcError> {
         let position = self.taken;
         let value: Option<Value> = self.optional()?;
         let invalid = |reason: String| error::invalid_params(format!("invalid argument {position}: {reason}"));
-        match value {
-            None => Ok(BlockId::Number(BlockNumberOrTag::Latest)),
+        let block = match value {
+            None => return Ok(None),
             // A bare 32-byte hash is not in the specification, and every node takes it.
             Some(Value::String(text)) if text.len() == 66 => {
                 text.parse::<B256>().map(BlockId::from).map_err(|reason| invalid(reason.to_string()))
             }
+            // Nor is a JSON number, which older libraries send.
+            Some(Value::Number(number)) => {
+                number.as_u64().map(BlockId::from).ok_or_else(|| invalid(format!("{number} is no number of 64 bits")))
+            }
             Some(value) => serde_json::from_value(value).map_err(|reason| invalid(reason.to_string())),
+        };
+        block.map(Some)
+    }
+
+    /// A block's number or tag, which must be there.
+    pub fn block_number(&mut self) -> Result<BlockNumberOrTag, RpcError> {
+        let position = self.taken;
+        match self.optional_block()? {
+            Some(BlockId::Number(number)) => Ok(number),
+            Some(BlockId::Hash(_)) => {
+                Err(error::invalid_params(format!("invalid argument {position}: a hash in place of a block's number")))
+            }
+            None => Err(error::invalid_params(format!("missing value for required argument {position}"))),
         }
     }
 

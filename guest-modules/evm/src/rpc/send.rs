@@ -11,7 +11,7 @@ use serde_json::{Value, json as value};
 
 use super::{
     Call, Result, act, blocks,
-    call::{estimate_on_head, next_nonce},
+    call::{estimate_to_send, gas_max, input_of, next_nonce},
     error,
     fees::suggested,
     json,
@@ -24,7 +24,9 @@ use crate::{
     dev::Overrides,
     host::{from_word, to_word},
     spec::Spec,
+    state::Rows,
     transaction::{self, Transaction, impersonated_signature},
+    transfer::GAS as TRANSFER_GAS,
 };
 
 fn sign_digest(account: Address, digest: B256) -> Result<Signature> {
@@ -32,10 +34,16 @@ fn sign_digest(account: Address, digest: B256) -> Result<Signature> {
     Ok(Signature::new(from_word(signature.r).into(), from_word(signature.s).into(), signature.odd))
 }
 
+/// The first of the host's accounts, which sends where a client names nobody.
+fn default_sender() -> Option<Address> {
+    keys::accounts().first().and_then(|name| Address::try_from(name.as_slice()).ok())
+}
+
 /// The request with everything filled in that its sender left open.
 fn fill(call: &Call<'_>, mut request: TransactionRequest) -> Result<(Address, TypedTransaction)> {
     let spec = Spec::load();
-    let from = request.from.ok_or_else(|| error::rejected("missing \"from\""))?;
+    let from = request.from.or_else(default_sender).ok_or_else(|| error::rejected("missing \"from\""))?;
+    request.from = Some(from);
     if let Some(id) = request.chain_id
         && id != spec.chain_id
     {
@@ -44,8 +52,7 @@ fn fill(call: &Call<'_>, mut request: TransactionRequest) -> Result<(Address, Ty
     request.chain_id = Some(spec.chain_id);
     request.to = Some(request.to.unwrap_or(TxKind::Create));
     request.nonce = Some(request.nonce.unwrap_or_else(|| next_nonce(from)));
-    let input = request.input.input().cloned().unwrap_or_default();
-    request.input = input.into();
+    request.input = input_of(&request)?.into();
     if request.gas_price.is_none() {
         let (tip, cap) = suggested(call);
         let tip = request.max_priority_fee_per_gas.unwrap_or_else(|| request.max_fee_per_gas.map_or(tip, |cap| tip.min(cap)));
@@ -53,13 +60,28 @@ fn fill(call: &Call<'_>, mut request: TransactionRequest) -> Result<(Address, Ty
         request.max_fee_per_gas = Some(request.max_fee_per_gas.unwrap_or_else(|| cap.max(tip)));
     }
     if request.gas.is_none() {
-        // Fees are left out: whether the account can pay them is admission's to say, in its words.
-        let priceless = TransactionRequest { gas_price: None, max_fee_per_gas: None, max_priority_fee_per_gas: None, ..request.clone() };
-        request.gas = Some(estimate_on_head(call, &priceless)?);
+        let estimated = estimate_to_send(call, &request);
+        request.gas = Some(if call.method == "eth_sendTransaction" { gas_to_fail_with(call, &request, estimated)? } else { estimated? });
     }
     request.transaction_type = None;
     let typed = request.build_typed_tx().map_err(|_| error::invalid_params("the fields given are of no one transaction type"))?;
     Ok((from, typed))
+}
+
+/// The estimate, or where that fails because the transaction will, what it fails with: as much gas as a block has room for and its sender can
+/// pay. A developer wants to see it fail in a block.
+fn gas_to_fail_with(call: &Call<'_>, request: &TransactionRequest, estimated: Result<u64>) -> Result<u64> {
+    match estimated {
+        Err(RpcError { code: error::INVALID_PARAMS, .. }) | Ok(_) => return estimated,
+        Err(_) => {}
+    }
+    let most = gas_max(call);
+    let balance = Rows::default().account(request.from.unwrap_or_default()).unwrap_or_default().balance;
+    let price = U256::from(request.gas_price.or(request.max_fee_per_gas).unwrap_or_default());
+    let payable = balance.saturating_sub(request.value.unwrap_or_default()).checked_div(price).unwrap_or(U256::MAX);
+    let payable = u64::try_from(payable).unwrap_or(u64::MAX);
+    // Who can pay nothing is told so by admission.
+    Ok(if payable < TRANSFER_GAS { most } else { most.min(payable) })
 }
 
 fn signed(typed: TypedTransaction, signature: Signature) -> Result<Transaction> {
@@ -85,14 +107,15 @@ fn digest(typed: &TypedTransaction) -> B256 {
 
 fn prepare(call: &mut Call<'_>) -> Result<Transaction> {
     let request: TransactionRequest = call.params.required()?;
-    let from = request.from.ok_or_else(|| error::rejected("missing \"from\""))?;
+    let from = request.from.or_else(default_sender).ok_or_else(|| error::rejected("missing \"from\""))?;
     let known = keys::accounts().iter().any(|name| name == from.as_slice());
     let impersonated = !known && Spec::load().dev && Overrides::load().impersonates(from);
     if !known && !impersonated {
         return Err(error::rejected("unknown account"));
     }
     let (from, typed) = fill(call, request)?;
-    let signature = if impersonated { impersonated_signature(from) } else { sign_digest(from, digest(&typed))? };
+    let digest = digest(&typed);
+    let signature = if impersonated { impersonated_signature(from, digest) } else { sign_digest(from, digest)? };
     signed(typed, signature)
 }
 
@@ -102,7 +125,7 @@ pub(super) fn send_transaction(call: &mut Call<'_>) -> Result {
 
 pub(super) fn sign_transaction(call: &mut Call<'_>) -> Result {
     let transaction = prepare(call)?;
-    json(&value!({ "raw": Bytes::from(transaction.encoded_2718()), "tx": transaction }))
+    json(&Bytes::from(transaction.encoded_2718()))
 }
 
 pub(super) fn fill_transaction(call: &mut Call<'_>) -> Result {

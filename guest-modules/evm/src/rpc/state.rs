@@ -1,6 +1,6 @@
 //! Accounts, storage, proofs.
 
-use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof};
 use alloy_serde::storage::JsonStorageKey;
@@ -9,34 +9,48 @@ use alloy_trie::EMPTY_ROOT_HASH;
 use super::{Call, Result, error, json, params::parse_slot, seek};
 use crate::{
     bindings::subnode::chain::{keys, pool},
-    state::{account_proof, committed_account, committed_code, read_word, storage_proof},
+    pending,
+    state::Rows,
 };
+
+/// The state after a block.
+fn rows(call: &Call<'_>, block: BlockId) -> Result<Rows> {
+    if block.is_pending() {
+        return pending::block(call.head).map(|pending| pending.rows).map_err(|reason| error::rejected(&reason));
+    }
+    seek(call.head, block)?;
+    Ok(Rows::default())
+}
 
 pub(super) fn balance(call: &mut Call<'_>) -> Result {
     let address: Address = call.params.required()?;
-    seek(call.head, call.params.block()?)?;
-    json(&committed_account(address).unwrap_or_default().balance)
+    let block = call.params.block()?;
+    json(&rows(call, block)?.account(address).unwrap_or_default().balance)
 }
 
 pub(super) fn code(call: &mut Call<'_>) -> Result {
     let address: Address = call.params.required()?;
-    seek(call.head, call.params.block()?)?;
-    json(&committed_account(address).map_or_else(Bytes::new, |account| committed_code(&account)))
+    let block = call.params.block()?;
+    let rows = rows(call, block)?;
+    json(&rows.account(address).map_or_else(Bytes::new, |account| rows.code(&account)))
 }
 
 pub(super) fn storage_at(call: &mut Call<'_>) -> Result {
     let address: Address = call.params.required()?;
     let slot = call.params.slot()?;
-    seek(call.head, call.params.block()?)?;
-    json(&B256::from(read_word(address, slot.into())))
+    let block = call.params.block()?;
+    json(&B256::from(rows(call, block)?.word(address, slot.into())))
 }
 
 pub(super) fn transaction_count(call: &mut Call<'_>) -> Result {
     let address: Address = call.params.required()?;
     let block = call.params.block()?;
-    seek(call.head, block)?;
-    let mut nonce = committed_account(address).unwrap_or_default().nonce;
-    if block == BlockId::Number(BlockNumberOrTag::Pending) {
+    if !block.is_pending() {
+        seek(call.head, block)?;
+    }
+    let mut nonce = Rows::default().account(address).unwrap_or_default().nonce;
+    if block.is_pending() {
+        // All that are ready count, whether or not one block has room for them.
         nonce = pool::next_sequence(address.as_slice()).map_or(nonce, |pending| pending.max(nonce));
     }
     json(&format!("{nonce:#x}"))
@@ -54,15 +68,16 @@ pub(super) fn proof(call: &mut Call<'_>) -> Result {
     let parsed = |key: &String| parse_slot(key).map(|slot| (named(key, slot), slot));
     let keys: Vec<(JsonStorageKey, B256)> =
         keys.iter().map(parsed).collect::<core::result::Result<_, _>>().map_err(error::invalid_params)?;
-    seek(call.head, call.params.block()?)?;
-    let account = committed_account(address);
+    let block = call.params.block()?;
+    let rows = rows(call, block)?;
+    let account = rows.account(address);
     let storage_root = account.map_or(EMPTY_ROOT_HASH, |account| account.storage_root);
     let storage_proof = keys
         .into_iter()
         .map(|(key, slot)| EIP1186StorageProof {
             key,
-            value: read_word(address, slot.into()),
-            proof: storage_proof(address, storage_root, slot),
+            value: rows.word(address, slot.into()),
+            proof: rows.storage_proof(address, storage_root, slot),
         })
         .collect();
     json(&EIP1186AccountProofResponse {
@@ -71,7 +86,7 @@ pub(super) fn proof(call: &mut Call<'_>) -> Result {
         code_hash: account.map_or(KECCAK256_EMPTY, |account| account.code_hash),
         nonce: account.map_or(0, |account| account.nonce),
         storage_hash: storage_root,
-        account_proof: account_proof(address),
+        account_proof: rows.account_proof(address),
         storage_proof,
     })
 }
@@ -83,8 +98,8 @@ fn named(key: &str, slot: B256) -> JsonStorageKey {
 
 pub(super) fn account(call: &mut Call<'_>) -> Result {
     let address: Address = call.params.required()?;
-    seek(call.head, call.params.block()?)?;
-    json(&committed_account(address).map(|account| alloy_rpc_types_eth::Account {
+    let block = call.params.block()?;
+    json(&rows(call, block)?.account(address).map(|account| alloy_rpc_types_eth::Account {
         balance: account.balance,
         nonce: account.nonce,
         code_hash: account.code_hash,
