@@ -1,7 +1,11 @@
 //! Requests that no client should send, over real sockets: each gets an error that says what is wrong, and the chain goes on.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod answer;
 mod answers;
+mod calls;
+mod pending;
+mod sending;
 
 use std::{
     io::{Read, Write},
