@@ -1,4 +1,4 @@
-//! One chain's tables: commits, reverts, pruning.
+//! One chain's tables: commits and reverts.
 
 use std::{
     collections::BTreeMap,
@@ -14,31 +14,20 @@ use crate::{
     changes::Changes,
     history::{Before, Undo},
     key::{self, KEY_BYTES_MAX},
+    past::{PRUNED_PER_COMMIT, Past, Retention},
     position::{HEAD_KEY, Position, decode_number, height_key},
     rows::Rows,
 };
 
-/// How many versions one commit prunes at most: two, so that a shortened retention catches up and a commit stays small.
-const PRUNED_PER_COMMIT: u64 = 2;
-
-/// How much of the past a chain keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retention {
-    /// State at every height.
-    Archive,
-    /// State at this many versions before the head.
-    Last(u64),
-}
-
 /// One chain's tables. Reads at any version that is kept; one writer.
 pub struct ChainStore {
-    rows: Arc<dyn Rows>,
-    retention: RwLock<Retention>,
+    pub(crate) rows: Arc<dyn Rows>,
+    pub(crate) past: Past,
     /// Live bytes that no commit may pass.
     limit_bytes: AtomicU64,
     /// What would have been live after the last commit that was refused for it.
-    wanted_bytes: AtomicU64,
-    position: RwLock<Position>,
+    pub(crate) wanted_bytes: AtomicU64,
+    pub(crate) position: RwLock<Position>,
     /// The newest version whose write has begun: nothing newer can be visible.
     begun: AtomicU64,
     /// Counts reverts, after which open views are void.
@@ -55,14 +44,14 @@ impl ChainStore {
             begun: AtomicU64::new(position.version),
             epoch: AtomicU64::new(0),
             position: RwLock::new(position),
+            past: Past::open(retention, &*rows)?,
             rows,
-            retention: RwLock::new(retention),
             limit_bytes: AtomicU64::new(u64::MAX),
             wanted_bytes: AtomicU64::new(0),
         }))
     }
 
-    fn position(&self) -> Position {
+    pub(crate) fn position(&self) -> Position {
         self.position.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -101,16 +90,6 @@ impl ChainStore {
     pub fn full(&self) -> Option<(u64, u64)> {
         let (wanted, limit) = (self.wanted_bytes.load(Ordering::Relaxed), self.limit_bytes());
         (wanted > limit).then_some((wanted, limit))
-    }
-
-    /// How much of the past is kept.
-    pub fn retention(&self) -> Retention {
-        *self.retention.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes how much of the past is kept. Commits catch up with it, and [`Self::prune`] at once.
-    pub fn set_retention(&self, retention: Retention) {
-        *self.retention.write().unwrap_or_else(PoisonError::into_inner) = retention;
     }
 
     /// The version that ended a height.
@@ -197,8 +176,6 @@ impl ChainStore {
             "batch for height {} on head {expected:?}",
             batch.head.height
         );
-        let oldest = self.oldest_to_keep(version, before.oldest, PRUNED_PER_COMMIT);
-        let mut after = Position { version, oldest, live_bytes: before.live_bytes, head: Some(batch.head.clone()) };
 
         let mut writes = batch.writes;
         writes.push(Write { table: Table::Meta, key: height_key(batch.head.height), value: Some(version.to_be_bytes().to_vec()) });
@@ -210,6 +187,7 @@ impl ChainStore {
 
         let mut changes = Changes::default();
         let mut undo = Undo::default();
+        let mut written = self.past.written();
         for ((table, table_key), value) in last {
             let row = key::latest(table, &table_key);
             let before = self.rows.get(&row)?;
@@ -224,6 +202,7 @@ impl ChainStore {
                 changes.put(key::history(&table_key, version), history, None);
             } else {
                 undo.push(table, &table_key, before.as_deref());
+                written.push(table, &table_key);
             }
             changes.set(row, value, before.map(|before| before.len()));
         }
@@ -231,24 +210,27 @@ impl ChainStore {
         let head_before = self.rows.get(&head_row)?;
         undo.push(Table::Meta, HEAD_KEY, head_before.as_deref());
         changes.put(key::undo(version), undo.finish(), None);
-        // Version v is readable as long as the undo records after it are there.
-        for pruned in before.oldest + 1..=oldest {
-            self.prune_version(pruned, &mut changes)?;
-        }
+        written.finish(version, &mut changes);
+        let kept = self.prune_into(&mut changes, version, before.oldest, PRUNED_PER_COMMIT)?;
+        let mut after = Position { version, oldest: kept.oldest, live_bytes: before.live_bytes, head: Some(batch.head.clone()) };
         // Its size does not depend on the numbers in it.
         changes.put(head_row.clone(), after.encode(), head_before.map(|row| row.len()));
         after.live_bytes = changes.live_after(before.live_bytes);
         self.check_room(before.live_bytes, after.live_bytes)?;
+        let past_bytes = changes.past_after(self.past.bytes());
         let mut ops = changes.into_ops();
         ops.push((head_row, Some(after.encode())));
         self.begun.store(version, Ordering::Release);
-        let written = self.rows.write_within(ops, patience).await;
+        let done = self.rows.write_within(ops, patience).await;
         let mut position = self.position.write().unwrap_or_else(PoisonError::into_inner);
-        match &written {
-            Ok(()) => *position = after,
+        match &done {
+            Ok(()) => {
+                *position = after;
+                self.past.move_to(kept, past_bytes);
+            }
             Err(_) => self.begun.store(before.version, Ordering::Release),
         }
-        written
+        done
     }
 
     /// Writes to [`Table::Log`] alone. When it resolves, they are durable and visible.
@@ -285,32 +267,12 @@ impl ChainStore {
         Ok(())
     }
 
-    /// The oldest version to keep at `version`, at most `step` after the oldest there is.
-    fn oldest_to_keep(&self, version: u64, oldest: u64, step: u64) -> u64 {
-        match self.retention() {
-            Retention::Archive => oldest.max(1),
-            Retention::Last(kept) => oldest.max(1).max(version.saturating_sub(kept).min(oldest + step)),
-        }
-    }
-
     /// Refuses what would pass the limit, unless it frees bytes.
     fn check_room(&self, before: u64, after: u64) -> Result<(), StoreError> {
         let limit = self.limit_bytes();
         let room = after <= limit || after < before;
         self.wanted_bytes.store(if room { 0 } else { after }, Ordering::Relaxed);
         if room { Ok(()) } else { Err(StoreError::SliceFull { live: before, wanted: after, limit }) }
-    }
-
-    fn prune_version(&self, version: u64, changes: &mut Changes) -> Result<(), StoreError> {
-        let row = key::undo(version);
-        let Some(record) = self.rows.get(&row)? else { return Ok(()) };
-        Undo::for_each(&record, |_, table_key, before| {
-            if let Before::History(bytes) = before {
-                changes.delete(key::history(table_key, version), Some(bytes));
-            }
-        })?;
-        changes.delete(row, Some(record.len()));
-        Ok(())
     }
 
     /// Begins to gather the state that `of` stands for, to take this chain's place, or goes on with it. The chain goes on meanwhile.
@@ -365,33 +327,6 @@ impl ChainStore {
         self.rows.give_way()
     }
 
-    /// Drops up to `versions` of the past that the retention does not keep. Whether there is more to drop.
-    ///
-    /// # Errors
-    /// Where disk or database fail: nothing was dropped.
-    ///
-    /// # Cancel safety
-    /// Not cancel safe, as [`Self::commit`].
-    pub async fn prune(&self, versions: u64) -> Result<bool, StoreError> {
-        let before = self.position();
-        let oldest = self.oldest_to_keep(before.version, before.oldest, versions);
-        if before.head.is_none() || oldest == before.oldest {
-            return Ok(false);
-        }
-        let mut changes = Changes::default();
-        for pruned in before.oldest + 1..=oldest {
-            self.prune_version(pruned, &mut changes)?;
-        }
-        let after = Position { oldest, live_bytes: changes.live_after(before.live_bytes), ..before };
-        let mut ops = changes.into_ops();
-        ops.push((key::latest(Table::Meta, HEAD_KEY), Some(after.encode())));
-        self.rows.write(ops).await?;
-        self.wanted_bytes.store(0, Ordering::Relaxed);
-        let more = self.oldest_to_keep(after.version, oldest, 1) > oldest;
-        *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
-        Ok(more)
-    }
-
     /// Undoes every version after `version`. Views opened before are void.
     ///
     /// # Errors
@@ -423,6 +358,7 @@ impl ChainStore {
                 restored.insert(history, None);
             }
             restored.insert(row, None);
+            restored.insert(key::written(undone), None);
         }
         // What pruning has removed since stays removed, whatever the head row of that version says.
         let head_row = key::latest(Table::Meta, HEAD_KEY);
@@ -441,6 +377,7 @@ impl ChainStore {
             changes.set(row, value, before);
         }
         after.live_bytes = changes.live_after(position.live_bytes);
+        let past_bytes = changes.past_after(self.past.bytes());
         let mut ops = changes.into_ops();
         if after.head.is_some() {
             ops.push((head_row, Some(after.encode())));
@@ -449,6 +386,7 @@ impl ChainStore {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.rows.write(ops).await?;
         self.begun.store(after.version, Ordering::Release);
+        self.past.set_bytes(past_bytes);
         *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
         self.epoch.fetch_add(1, Ordering::AcqRel);
         Ok(())

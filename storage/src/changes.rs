@@ -1,4 +1,7 @@
-use crate::rows::Op;
+use crate::{key, rows::Op};
+
+/// What a row of the past takes in memory beside its bytes: the map's entry and two allocations.
+const ROW_OVERHEAD_BYTES: u64 = 96;
 
 /// Rows to write as one, and by how much they change what is live.
 #[derive(Default)]
@@ -6,6 +9,8 @@ pub(crate) struct Changes {
     ops: Vec<Op>,
     added: u64,
     removed: u64,
+    past_added: u64,
+    past_removed: u64,
 }
 
 fn bytes(row: &[u8], value_bytes: usize) -> u64 {
@@ -15,15 +20,24 @@ fn bytes(row: &[u8], value_bytes: usize) -> u64 {
 impl Changes {
     /// Writes a row, of which `before` value bytes were there, if it was.
     pub(crate) fn put(&mut self, row: Vec<u8>, value: Vec<u8>, before: Option<usize>) {
-        self.added += bytes(&row, value.len());
-        self.removed += before.map_or(0, |before| bytes(&row, before));
+        self.count(&row, Some(value.len()), before);
         self.ops.push((row, Some(value)));
     }
 
     /// Deletes a row of which `before` value bytes were there, if it was.
     pub(crate) fn delete(&mut self, row: Vec<u8>, before: Option<usize>) {
-        self.removed += before.map_or(0, |before| bytes(&row, before));
+        self.count(&row, None, before);
         self.ops.push((row, None));
+    }
+
+    fn count(&mut self, row: &[u8], after: Option<usize>, before: Option<usize>) {
+        let [added, removed] = [after, before].map(|value_bytes| value_bytes.map(|value_bytes| bytes(row, value_bytes)));
+        self.added += added.unwrap_or_default();
+        self.removed += removed.unwrap_or_default();
+        if key::is_past(row) {
+            self.past_added += added.map_or(0, |added| added + ROW_OVERHEAD_BYTES);
+            self.past_removed += removed.map_or(0, |removed| removed + ROW_OVERHEAD_BYTES);
+        }
     }
 
     /// Writes or deletes.
@@ -37,6 +51,11 @@ impl Changes {
     /// What is live after them, where `live` bytes were.
     pub(crate) fn live_after(&self, live: u64) -> u64 {
         live.saturating_add(self.added).saturating_sub(self.removed)
+    }
+
+    /// What blocks, look-ups and old values take in memory after them, where it was `past` bytes.
+    pub(crate) fn past_after(&self, past: u64) -> u64 {
+        past.saturating_add(self.past_added).saturating_sub(self.past_removed)
     }
 
     pub(crate) fn into_ops(self) -> Vec<Op> {

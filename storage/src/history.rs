@@ -93,7 +93,8 @@ fn take_len(record: &mut &[u8]) -> Option<usize> {
     Some(u32::from_be_bytes(*len) as usize)
 }
 
-fn take_bytes<'a>(record: &mut &'a [u8]) -> Option<&'a [u8]> {
+/// Takes bytes behind their length (4 bytes, big-endian) off the front of a record.
+pub(crate) fn take_bytes<'a>(record: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = take_len(record)?;
     let (bytes, rest) = record.split_at_checked(len)?;
     *record = rest;

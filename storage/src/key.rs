@@ -27,6 +27,7 @@ pub(crate) const ROW_KEY_BYTES_MAX: usize = KEY_BYTES_MAX * 2 + 16;
 const LATEST: u8 = 0x10;
 const HISTORY: u8 = 0x20;
 const UNDO: u8 = 0x30;
+const WRITTEN: u8 = 0x40;
 
 impl Table {
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
@@ -42,7 +43,13 @@ impl Table {
 /// Whether a row of this key can be in a chain's keyspace.
 pub(crate) fn is_row(row: &[u8]) -> bool {
     let tables = LATEST..=LATEST + Table::Log as u8;
-    row.len() <= ROW_KEY_BYTES_MAX && row.first().is_some_and(|first| tables.contains(first) || [HISTORY, UNDO].contains(first))
+    row.len() <= ROW_KEY_BYTES_MAX && row.first().is_some_and(|first| tables.contains(first) || [HISTORY, UNDO, WRITTEN].contains(first))
+}
+
+/// Whether a row is of the past: a block, a look-up, an old value, or what it takes to undo and to drop them.
+pub(crate) fn is_past(row: &[u8]) -> bool {
+    let tables = [Table::Index, Table::Block].map(|table| LATEST + table as u8);
+    row.first().is_some_and(|first| tables.contains(first) || [HISTORY, UNDO, WRITTEN].contains(first))
 }
 
 /// Where the latest value of a key is.
@@ -105,6 +112,18 @@ pub(crate) fn undo(version: u64) -> Vec<u8> {
     let mut row = vec![UNDO];
     row.extend_from_slice(&version.to_be_bytes());
     row
+}
+
+/// Where the keys of the rows are that go with a version's block.
+pub(crate) fn written(version: u64) -> Vec<u8> {
+    let mut row = vec![WRITTEN];
+    row.extend_from_slice(&version.to_be_bytes());
+    row
+}
+
+/// The version of such a row.
+pub(crate) fn parse_written(row: &[u8]) -> Option<u64> {
+    row.strip_prefix(&[WRITTEN])?.try_into().ok().map(u64::from_be_bytes)
 }
 
 #[cfg(test)]

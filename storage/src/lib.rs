@@ -8,6 +8,7 @@
 //! | `0x10 + table` | key | the latest value |
 //! | `0x20` | escaped key of `Table::State`, version | the value before that version |
 //! | `0x30` | version | what to put back to undo that version |
+//! | `0x40` | version | keys of the rows that are dropped with that version's block |
 //!
 //! Every commit is one *version*: usually a block, sometimes an amendment of the head by a developer. A height maps to the
 //! version that ended it. Reading at a past version takes the latest value, unless history has one from after that version.
@@ -32,6 +33,7 @@ mod error;
 mod history;
 mod key;
 mod memory;
+mod past;
 mod position;
 mod rocks;
 mod rows;
@@ -42,10 +44,11 @@ mod view;
 
 pub use archive::{ArchiveError, ArchiveReader, Export, Frame, FrameKind, Import};
 pub use batch::{Batch, Write};
-pub use chain_store::{ChainStore, Retention};
+pub use chain_store::ChainStore;
 pub use error::{OpenError, StoreError};
 pub use key::{KEY_BYTES_MAX, Table};
 pub use memory::MemoryStore;
+pub use past::Retention;
 pub use position::Head;
 pub use rocks::{RocksOptions, RocksStore};
 pub use stage::Stage;

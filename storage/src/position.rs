@@ -56,6 +56,11 @@ pub(crate) fn height_key(height: u64) -> Vec<u8> {
     key
 }
 
+/// Whether a row of [`crate::Table::Meta`] is such a one.
+pub(crate) fn is_height_key(key: &[u8]) -> bool {
+    key.len() == 9 && key.first() == Some(&b'v')
+}
+
 pub(crate) fn decode_number(row: &[u8]) -> Result<u64, StoreError> {
     row.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Corrupt("number of the wrong length".into()))
 }

@@ -1,6 +1,7 @@
 //! One suite for both backends.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod past;
 mod stage;
 
 use std::{collections::BTreeMap, sync::Arc};

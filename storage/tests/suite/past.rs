@@ -1,0 +1,98 @@
+//! What is dropped of the past, and what is not.
+
+use subnode_storage::{Retention, Table, Write};
+
+use crate::{commit, each, open, state, wait};
+
+fn put(table: Table, key: &[u8], value: &[u8]) -> Write {
+    Write { table, key: key.to_vec(), value: Some(value.to_vec()) }
+}
+
+/// A block of some bytes, and a look-up.
+fn block(height: u8) -> Vec<Write> {
+    let key = u64::from(height).to_be_bytes();
+    vec![put(Table::Block, &key, &[height; 1000]), put(Table::Index, &key, &[height]), state(b"x", Some(&[height]))]
+}
+
+#[test]
+fn what_is_held_outlives_the_retention() {
+    each(|store| {
+        let chain = open(store, "a", Retention::Last(3));
+        for height in 0..=10 {
+            commit(&chain, height.into(), block(height));
+            if height == 4 {
+                chain.hold(Some(chain.version()));
+            }
+        }
+        assert_eq!(chain.oldest_version(), 5);
+        wait(chain.prune(100)).unwrap();
+        let mut sought = chain.view();
+        sought.seek(4).unwrap();
+        assert_eq!(sought.get(Table::State, b"x").unwrap(), Some(vec![4]));
+        wait(chain.revert_to(5)).unwrap();
+        assert_eq!(chain.view().get(Table::State, b"x").unwrap(), Some(vec![4]));
+        for height in 5..=20 {
+            commit(&chain, height.into(), block(height));
+        }
+        chain.hold(None);
+        while wait(chain.prune(100)).unwrap() {}
+        assert_eq!(chain.oldest_version(), chain.version() - 3);
+    });
+}
+
+#[test]
+fn the_past_stays_within_its_limit_and_genesis_stays() {
+    const LIMIT: u64 = 200_000;
+    each(|store| {
+        let chain = open(store, "a", Retention::Last(80));
+        chain.set_past_limit(LIMIT);
+        let mut most = 0;
+        for height in 0..=255 {
+            commit(&chain, height.into(), block(height));
+            // An amendment: the height is of two versions.
+            commit(&chain, height.into(), vec![state(b"amended", Some(&[height]))]);
+            most = most.max(chain.past_bytes());
+        }
+        assert!((LIMIT / 2..=LIMIT).contains(&most), "{most} bytes");
+        let view = chain.view();
+        let blocks = view.scan(Table::Block, b"", None, 1000).unwrap();
+        let look_ups = view.scan(Table::Index, b"", None, 1000).unwrap();
+        assert_eq!(blocks.iter().map(|row| &row.key).collect::<Vec<_>>(), look_ups.iter().map(|row| &row.key).collect::<Vec<_>>());
+        assert_eq!(blocks[0].key, 0_u64.to_be_bytes(), "genesis stays");
+        let oldest = u64::from_be_bytes(blocks[1].key.clone().try_into().unwrap());
+        assert!((60..200).contains(&oldest), "the oldest block kept is {oldest}");
+        // Of the height before, the amendment may still be there.
+        assert_eq!(chain.version_at(oldest - 2).unwrap(), None);
+        for height in oldest..=255 {
+            assert!(chain.version_at(height).unwrap().is_some(), "{height}");
+        }
+        // The state of the last 80 versions is there, and can be returned to.
+        let mut sought = chain.view();
+        sought.seek(220).unwrap();
+        assert_eq!(sought.get(Table::State, b"x").unwrap(), Some(vec![220]));
+        wait(chain.revert_to(chain.version() - 20)).unwrap();
+        assert_eq!(chain.view().get(Table::State, b"x").unwrap(), Some(vec![245]));
+        let expected: u64 = blocks.len() as u64 - 10;
+        assert_eq!(chain.view().scan(Table::Block, b"", None, 1000).unwrap().len() as u64, expected);
+    });
+}
+
+#[test]
+fn old_states_go_too_where_they_alone_pass_the_limit() {
+    each(|store| {
+        let chain = open(store, "a", Retention::Archive);
+        chain.set_past_limit(50_000);
+        for height in 0..=250_u8 {
+            commit(&chain, height.into(), block(height));
+        }
+        assert!(chain.oldest_version() > 100, "{}", chain.oldest_version());
+        assert!(chain.version() - chain.oldest_version() >= 64, "the last versions stay whatever they take");
+        chain.hold(Some(chain.version()));
+        let held = chain.version();
+        for height in 251..=255_u8 {
+            commit(&chain, height.into(), block(height));
+        }
+        wait(chain.revert_to(held)).unwrap();
+        assert_eq!(chain.view().get(Table::Block, &250_u64.to_be_bytes()).unwrap(), Some(vec![250; 1000]));
+    });
+}
