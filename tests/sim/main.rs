@@ -4,6 +4,7 @@
 //! happens is printed: run a single seed then.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod absence;
 mod actor;
 mod countermeasures;
 

@@ -15,12 +15,16 @@ use subnode_sdk::{
 
 use crate::{
     context::{Bft, BlockId, Committee, Key, Proposal, Signature},
-    message::{Certificate, Entry, Message, timer},
+    message::{Certificate, Entry, Message, timeout, timer},
     signing::Host,
 };
 
 /// How far ahead of its own round a member takes votes: each round of each member takes memory.
 const ROUNDS_AHEAD: u32 = 1_000;
+/// Of what a proposal is waited for, the part that one of a member is who missed its last turn and was not heard since.
+const ABSENT_PART: u64 = 12;
+/// Members that are known to be absent: no committee has more.
+const ABSENT_MAX: usize = 128;
 
 /// What the core asked for while it worked on an input.
 pub struct Desk {
@@ -34,6 +38,9 @@ pub struct Desk {
     /// The round that a block is to be built for.
     pub wanted: Option<u32>,
     round: u32,
+    /// Whose turn it is in this round.
+    proposer: Key,
+    absent: BTreeSet<Key>,
     timers: BTreeSet<u64>,
     /// Whose votes are ours.
     key: Key,
@@ -51,6 +58,8 @@ impl Desk {
             genuine: Vec::new(),
             wanted: None,
             round: 0,
+            proposer: key,
+            absent: BTreeSet::new(),
             timers: BTreeSet::new(),
             signed: BTreeMap::new(),
         }
@@ -75,6 +84,7 @@ impl Desk {
         // Rounds get longer until they are as long as the network is slow (Tendermint, section III-A).
         let longer = round.saturating_mul(self.timeout_ms / 6);
         let after_ms = match timeout.kind {
+            TimeoutKind::Propose if self.absent.contains(&self.proposer) => (self.timeout_ms / ABSENT_PART).saturating_add(longer),
             TimeoutKind::Propose => self.timeout_ms.saturating_add(longer),
             TimeoutKind::Prevote | TimeoutKind::Precommit => third.saturating_add(longer),
             TimeoutKind::Rebroadcast => third.max(1),
@@ -106,9 +116,17 @@ impl Desk {
         again.iter().for_each(|message| self.broadcast(message));
     }
 
-    /// Notes that a timer has run out.
+    /// Notes that a timer has run out. A proposer that nothing was heard of at this height is absent until something is: its next turns cost less.
     pub fn ran_out(&mut self, number: u64) {
         self.timers.remove(&number);
+        let missed =
+            timeout(number).is_some_and(|timeout| timeout.kind == TimeoutKind::Propose && timeout.round.as_u32() == Some(self.round));
+        if missed && self.proposer != self.key && !self.signed.keys().any(|(key, ..)| *key == self.proposer) {
+            if self.absent.len() >= ABSENT_MAX {
+                self.absent.clear();
+            }
+            self.absent.insert(self.proposer);
+        }
     }
 
     /// Whether a message is genuine and worth having.
@@ -127,6 +145,7 @@ impl Desk {
         if !genuine || round > self.round.saturating_add(ROUNDS_AHEAD) {
             return false;
         }
+        self.absent.remove(key);
         let signed = self.signed.entry((*key, round, step)).or_default();
         if !signed.contains(&said) {
             match signed.as_slice() {
@@ -165,8 +184,9 @@ impl Desk {
             }
             // It is known of the height that is worked on alone; messages of others wait for theirs.
             Effect::GetValidatorSet(_, resume) => resume.resume_with(None),
-            Effect::StartRound(_, round, _, _, resume) => {
+            Effect::StartRound(_, round, proposer, _, resume) => {
                 self.round = round.as_u32().unwrap_or(0);
+                self.proposer = proposer;
                 resume.resume_with(())
             }
             Effect::PublishConsensusMsg(message, resume) => {

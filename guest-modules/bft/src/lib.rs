@@ -3,6 +3,10 @@
 //! Configuration: `instant` (a block as soon as a transaction is ready; also where it is empty) or `interval MILLISECONDS`, then perhaps
 //! `timeout MILLISECONDS`: how long a proposal is waited for in the first round (3000). Votes are waited for a third of it.
 //!
+//! Whose turn it is depends on committee, height and round alone, as Malachite's core asks: members that disagreed on who is absent would wait for
+//! different proposers, so nobody is passed over. How long a member waits is its own affair. One that missed its turn and was not heard since is
+//! waited for a twelfth as long at its next turns; its first message ends that.
+//!
 //! The host signs, checks, logs and fetches blocks; the core decides. All that the core logs is gone through again after a restart.
 
 pub mod context;
