@@ -1,10 +1,10 @@
-//! What a developer changes about a chain besides its accounts: a row of the state table, so that it survives a restart
-//! and is undone by a revert like everything else.
+//! What a developer changes about a chain besides its accounts: rows of the state table, so that they survive a restart. [`Overrides`] are undone by
+//! a revert like everything else, [`Impersonation`] is not.
 
 use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, B256};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     bindings::subnode::chain::types::Change,
@@ -12,13 +12,24 @@ use crate::{
 };
 
 const OVERRIDES_KEY: &[u8] = b"D";
+/// The host leaves rows that begin with 0xff as they are when it reverts.
+const IMPERSONATION_KEY: &[u8] = b"\xffI";
+
+fn load<T: Default + DeserializeOwned>(key: &[u8]) -> T {
+    let Some(row) = host::get(Table::State, key) else { return T::default() };
+    serde_json::from_slice(&row).unwrap_or_else(|error| panic!("malformed row of a developer's: {error}"))
+}
+
+/// The row of a value; none of what is nothing special.
+fn change<T: Default + PartialEq + Serialize>(key: &[u8], value: &T) -> Change {
+    let row = || serde_json::to_vec(value).unwrap_or_else(|error| panic!("a developer's row does not serialize: {error}"));
+    Change { key: key.to_vec(), value: (*value != T::default()).then(row) }
+}
 
 /// Only on chains whose spec says `dev`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Overrides {
-    impersonated: BTreeSet<Address>,
-    pub auto_impersonate: bool,
     /// Base fee of the next block, and of that one only.
     pub next_base_fee: Option<u64>,
     /// Randomness of the next block, and of that one only.
@@ -29,31 +40,38 @@ pub struct Overrides {
 
 impl Overrides {
     pub fn load() -> Self {
-        let Some(row) = host::get(Table::State, OVERRIDES_KEY) else { return Self::default() };
-        serde_json::from_slice(&row).unwrap_or_else(|error| panic!("malformed overrides row: {error}"))
-    }
-
-    pub fn impersonates(&self, address: Address) -> bool {
-        self.auto_impersonate || self.impersonated.contains(&address)
-    }
-
-    pub fn impersonate(&mut self, address: Address) {
-        self.impersonated.insert(address);
-    }
-
-    pub fn stop_impersonating(&mut self, address: Address) {
-        self.impersonated.remove(&address);
+        load(OVERRIDES_KEY)
     }
 
     pub fn change(&self) -> Change {
-        let value = (*self != Self::default())
-            .then(|| serde_json::to_vec(self).unwrap_or_else(|error| panic!("overrides do not serialize: {error}")));
-        Change { key: OVERRIDES_KEY.to_vec(), value }
+        change(OVERRIDES_KEY, self)
     }
 
     /// What is left of the overrides once a block used them; none where nothing changed.
     pub fn after_block(&self) -> Option<Self> {
         let after = Self { next_base_fee: None, next_prev_randao: None, ..self.clone() };
         (after != *self).then_some(after)
+    }
+}
+
+/// Whose transactions are taken without a signature. Only on chains whose spec says `dev`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Impersonation {
+    pub accounts: BTreeSet<Address>,
+    /// Everyone's.
+    pub all: bool,
+}
+
+impl Impersonation {
+    pub fn load() -> Self {
+        load(IMPERSONATION_KEY)
+    }
+
+    pub fn includes(&self, address: Address) -> bool {
+        self.all || self.accounts.contains(&address)
+    }
+
+    pub fn change(&self) -> Change {
+        change(IMPERSONATION_KEY, self)
     }
 }

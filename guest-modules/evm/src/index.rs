@@ -117,6 +117,13 @@ pub fn header(number: u64) -> Option<(B256, Header)> {
     }
 }
 
+/// The first block from a number on that is kept; the number itself where none is.
+pub fn first_kept(number: u64) -> u64 {
+    let found = state::scan(Table::Index, &header_key(number), Some(&header_key(u64::MAX)), 1);
+    let first = found.first().and_then(|row| row.key.strip_prefix(b"h")?.try_into().ok());
+    first.map_or(number, u64::from_be_bytes)
+}
+
 fn decode_header(row: &[u8]) -> Option<(B256, Header)> {
     let (hash, mut rlp) = row.split_at_checked(32)?;
     Some((B256::from_slice(hash), Header::decode(&mut rlp).ok()?))

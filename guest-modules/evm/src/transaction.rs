@@ -13,7 +13,7 @@ use crate::{
         exports::{Admission, RpcError},
         subnode::chain::{pool, types::BlockRef},
     },
-    dev::Overrides,
+    dev::{Impersonation, Overrides},
     host::{self, Recovery, from_word, to_word},
     index,
     rpc::error,
@@ -175,6 +175,7 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
     let (_, head) = index::expect_header(head.height);
     let fork = spec.fork(head.timestamp + 1);
     let overrides = if spec.dev { Overrides::load() } else { Overrides::default() };
+    let impersonation = if spec.dev { Impersonation::load() } else { Impersonation::default() };
     let base_fee = overrides.next_base_fee.unwrap_or_else(|| crate::fee::next_base_fee(&head));
     let gas_limit = overrides.gas_limit.unwrap_or(head.gas_limit);
 
@@ -191,7 +192,7 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
             let transaction = transaction.as_ref().map_err(Clone::clone)?;
             let sender = senders.next().flatten().ok_or_else(|| error::rejected("invalid sender"))?;
             if let Some(named) = impersonated_sender(transaction.signature())
-                && !overrides.impersonates(named)
+                && !impersonation.includes(named)
             {
                 return Err(error::rejected("invalid sender"));
             }
@@ -208,7 +209,7 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
                 return Err(error::rejected(&format!("nonce too low: next nonce {}, tx nonce {}", account.nonce, transaction.nonce(),)));
             }
             let code = state.code(account.code_hash);
-            if !code.is_empty() && !code.is_eip7702() && !overrides.impersonates(sender) {
+            if !code.is_empty() && !code.is_eip7702() && !impersonation.includes(sender) {
                 return Err(error::rejected(&format!("sender not an eoa: address {sender}, len(code): {}", code.len())));
             }
             let cost = U256::from(transaction.max_fee_per_gas())

@@ -19,6 +19,6 @@ pub use checkpoint::{CHECKPOINT_EVERY, Checkpoints};
 pub use clock::ChainClock;
 pub use committee::{CommitteeError, Committees};
 pub use manifest::{BLOCK_BYTES_MAX, BlockTooLong, Manifest, PART_BYTES};
-pub use pool::{Draw, OVERHEAD_BYTES, Pool, PoolError, PoolLimits, Transaction};
+pub use pool::{Draw, OVERHEAD_BYTES, Pool, PoolCopy, PoolError, PoolLimits, Transaction};
 pub use summary::{Link, Summary, Turn};
 pub use timers::Timers;

@@ -14,8 +14,11 @@ use std::{
 
 use crate::Amount;
 
+mod copy;
 #[cfg(test)]
 mod tests;
+
+pub use copy::PoolCopy;
 
 /// Bounds of a pool.
 #[derive(Clone, Copy, Debug)]

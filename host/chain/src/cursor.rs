@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -12,11 +12,13 @@ use subnode_sandbox::{Lease, Tenant};
 const CURSORS_MAX: usize = 1024;
 /// A longer one is refused.
 const CURSOR_BYTES_MAX: usize = 64 << 10;
+/// What one may grow to when it is told what was undone; a longer one is closed.
+const TOLD_BYTES_MAX: usize = 1 << 20;
 /// A client that does not poll for so long has gone (geth's value).
 const IDLE_MAX: Duration = Duration::from_secs(300);
 
-/// What a cursor is charged: few are longer than some hundred bytes.
-const CURSOR_BYTES: u64 = 1 << 10;
+/// What a cursor is charged beside its bytes.
+const OVERHEAD_BYTES: u64 = 256;
 
 /// Bytes kept for clients that poll, by id.
 pub(crate) struct Cursors {
@@ -27,7 +29,25 @@ pub(crate) struct Cursors {
 #[derive(Default)]
 struct Inner {
     next: u64,
-    kept: BTreeMap<u64, (Instant, Vec<u8>, Lease)>,
+    kept: BTreeMap<u64, Cursor>,
+    /// How often blocks were undone.
+    reverts: u64,
+}
+
+struct Cursor {
+    used: Instant,
+    bytes: Vec<u8>,
+    /// Dropped with the bytes it is for.
+    _memory: Lease,
+}
+
+/// Why bytes are not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotKept {
+    /// They were computed on blocks that were undone meanwhile.
+    Reverted,
+    /// They are too long, or the chain's memory is used up.
+    TooLarge,
 }
 
 impl Cursors {
@@ -35,46 +55,87 @@ impl Cursors {
         Self { inner: Mutex::default(), tenant }
     }
 
-    /// Keeps bytes; none where they are too long, or the chain's memory is used up.
-    pub(crate) fn open(&self, bytes: Vec<u8>) -> Option<u64> {
-        if bytes.len() > CURSOR_BYTES_MAX {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cursor(&self, bytes: Vec<u8>, bytes_max: usize) -> Option<Cursor> {
+        if bytes.len() > bytes_max {
             return None;
         }
-        let lease = self.tenant.lease(CURSOR_BYTES).ok()?;
-        let now = Instant::now();
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.kept.retain(|_, (used, ..)| now.duration_since(*used) < IDLE_MAX);
+        let memory = self.tenant.lease(bytes.len() as u64 + OVERHEAD_BYTES).ok()?;
+        Some(Cursor { used: Instant::now(), bytes, _memory: memory })
+    }
+
+    /// How often blocks were undone: to be asked before a view is taken that bytes are computed on.
+    pub(crate) fn reverts(&self) -> u64 {
+        self.lock().reverts
+    }
+
+    /// Keeps bytes that were computed after so many reverts.
+    pub(crate) fn open(&self, bytes: Vec<u8>, reverts: u64) -> Result<u64, NotKept> {
+        let cursor = self.cursor(bytes, CURSOR_BYTES_MAX).ok_or(NotKept::TooLarge)?;
+        let mut inner = self.lock();
+        if inner.reverts != reverts {
+            return Err(NotKept::Reverted);
+        }
+        inner.kept.retain(|_, other| cursor.used.duration_since(other.used) < IDLE_MAX);
         if inner.kept.len() >= CURSORS_MAX
-            && let Some(oldest) = inner.kept.iter().min_by_key(|(_, (used, ..))| *used).map(|(id, _)| *id)
+            && let Some(oldest) = inner.kept.iter().min_by_key(|(_, other)| other.used).map(|(id, _)| *id)
         {
             inner.kept.remove(&oldest);
         }
         inner.next += 1;
         let id = inner.next;
-        inner.kept.insert(id, (now, bytes, lease));
-        Some(id)
+        inner.kept.insert(id, cursor);
+        Ok(id)
     }
 
     pub(crate) fn get(&self, id: u64) -> Option<Vec<u8>> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let (used, bytes, _) = inner.kept.get_mut(&id)?;
-        if used.elapsed() >= IDLE_MAX {
+        let mut inner = self.lock();
+        let cursor = inner.kept.get_mut(&id)?;
+        if cursor.used.elapsed() >= IDLE_MAX {
             return None;
         }
-        *used = Instant::now();
-        Some(bytes.clone())
+        cursor.used = Instant::now();
+        Some(cursor.bytes.clone())
     }
 
-    pub(crate) fn update(&self, id: u64, bytes: Vec<u8>) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, kept, _)) = inner.kept.get_mut(&id)
-            && bytes.len() <= CURSOR_BYTES_MAX
-        {
-            *kept = bytes;
+    /// Puts bytes that were computed after so many reverts in the place of a cursor's.
+    pub(crate) fn update(&self, id: u64, bytes: Vec<u8>, reverts: u64) -> Result<(), NotKept> {
+        let cursor = self.cursor(bytes, CURSOR_BYTES_MAX).ok_or(NotKept::TooLarge)?;
+        let mut inner = self.lock();
+        if inner.reverts != reverts {
+            return Err(NotKept::Reverted);
         }
+        if let Some(kept) = inner.kept.get_mut(&id) {
+            *kept = cursor;
+        }
+        Ok(())
     }
 
     pub(crate) fn close(&self, id: u64) -> bool {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).kept.remove(&id).is_some()
+        self.lock().kept.remove(&id).is_some()
+    }
+
+    /// All that are open.
+    pub(crate) fn all(&self) -> Vec<(u64, Vec<u8>)> {
+        let mut inner = self.lock();
+        inner.kept.retain(|_, cursor| cursor.used.elapsed() < IDLE_MAX);
+        inner.kept.iter().map(|(id, cursor)| (*id, cursor.bytes.clone())).collect()
+    }
+
+    /// Blocks were undone, and these cursors were told: what each has become, or none where it is to be closed. A poll that was answered since they
+    /// were told is taken back, and its client hears of what it had heard then once more, but not of what was undone.
+    pub(crate) fn reverted(&self, told: Vec<(u64, Option<Vec<u8>>)>) {
+        let mut inner = self.lock();
+        inner.reverts += 1;
+        for (id, bytes) in told {
+            let Some(used) = inner.kept.get(&id).map(|cursor| cursor.used) else { continue };
+            match bytes.and_then(|bytes| self.cursor(bytes, TOLD_BYTES_MAX)) {
+                Some(cursor) => drop(inner.kept.insert(id, Cursor { used, ..cursor })),
+                None => drop(inner.kept.remove(&id)),
+            }
+        }
     }
 }

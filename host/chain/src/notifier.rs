@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use subnode_sandbox::{Lent, Occurrence, RuntimeGuest, Topic};
+use subnode_sandbox::{CallError, Lent, Occurrence, RuntimeGuest, Topic};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{lend::ViewReader, shared::Shared, subscription::Subscriber};
@@ -51,24 +51,28 @@ pub(crate) async fn run(shared: Arc<Shared>, mut events: mpsc::Receiver<Event>) 
     }
 }
 
+/// What the runtime makes of an occurrence, on an instance that is kept for the next.
+async fn notify(
+    shared: &Shared,
+    guest: &mut Option<RuntimeGuest>,
+    filter: &[u8],
+    occurrence: &Occurrence,
+) -> Result<Vec<Vec<u8>>, CallError> {
+    let mut instance = match guest.take() {
+        Some(instance) => instance,
+        None => shared.query_guest().await?,
+    };
+    let (view, head) = shared.view();
+    let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(shared.pool.for_query()), query: Some(shared.query_lent()) };
+    let texts = instance.notify(&head, filter, occurrence, lent).await;
+    if !instance.faulted() {
+        *guest = Some(instance);
+    }
+    texts
+}
+
 async fn tell(shared: &Shared, guest: &mut Option<RuntimeGuest>, subscriber: &Subscriber, occurrence: &Occurrence) {
-    let instance = match guest.take() {
-        Some(instance) => Ok(instance),
-        None => shared.query_guest().await,
-    };
-    let texts = match instance {
-        Err(error) => Err(error),
-        Ok(mut instance) => {
-            let (view, head) = shared.view();
-            let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(shared.pool.for_query()), query: Some(shared.query_lent()) };
-            let texts = instance.notify(&head, &subscriber.filter, occurrence, lent).await;
-            if !instance.faulted() {
-                *guest = Some(instance);
-            }
-            texts
-        }
-    };
-    match texts {
+    match notify(shared, guest, &subscriber.filter, occurrence).await {
         Ok(texts) => {
             if !texts.into_iter().all(|text| subscriber.send(text)) {
                 shared.subscriptions.remove_any(subscriber.id);
@@ -76,4 +80,21 @@ async fn tell(shared: &Shared, guest: &mut Option<RuntimeGuest>, subscriber: &Su
         }
         Err(error) => tracing::warn!(chain = %shared.name, %error, "a subscriber could not be told"),
     }
+}
+
+/// What the cursors become that change when this block and all after it are undone: none of one that cannot be told, whose client has to open
+/// another.
+pub(crate) async fn undo_cursors(shared: &Shared, lowest: u64) -> Vec<(u64, Option<Vec<u8>>)> {
+    let mut guest = None;
+    let mut changed = Vec::new();
+    for (id, bytes) in shared.cursors.all() {
+        match notify(shared, &mut guest, &bytes, &Occurrence::Undone(lowest)).await {
+            Ok(texts) => changed.extend(texts.into_iter().next().map(|text| (id, Some(text)))),
+            Err(error) => {
+                tracing::warn!(chain = %shared.name, %error, "a cursor could not be told what is undone, and is closed");
+                changed.push((id, None));
+            }
+        }
+    }
+    changed
 }

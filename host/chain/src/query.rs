@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     Chain, RpcError,
     admission::{Origin, Submission},
+    cursor::NotKept,
     lend::ViewReader,
     message::Message,
     shared::Shared,
@@ -88,7 +89,7 @@ impl Chain {
         let mut turn = None;
         for _ in 0..TRIES {
             let mark = self.shared().pool.lock().mark();
-            let (answer, version) = ask(self.shared(), method, params).await?;
+            let (answer, basis) = ask(self.shared(), method, params).await?;
             let Answer { json, action } = answer;
             let outcome = match action {
                 None => Some(Reply::Null),
@@ -109,7 +110,7 @@ impl Chain {
                     turn = None;
                     Some(Reply::Id(admitted.mined().await?))
                 }
-                Some(action) => perform(self.shared(), action, version, session).await?,
+                Some(action) => perform(self.shared(), action, basis, session).await?,
             };
             if let Some(outcome) = outcome {
                 return Ok(Begun { reply: Some(json.map_or(outcome, Reply::Json)), submitted: None });
@@ -140,8 +141,16 @@ impl Begun {
     }
 }
 
-/// The runtime's answer, and the version it was made on.
-async fn ask(shared: &Shared, method: &str, params: &[u8]) -> Result<(Answer, u64), RpcError> {
+/// What an answer was made on.
+#[derive(Clone, Copy)]
+struct Basis {
+    version: u64,
+    /// How often blocks had been undone.
+    reverts: u64,
+}
+
+/// The runtime's answer, and what it was made on.
+async fn ask(shared: &Shared, method: &str, params: &[u8]) -> Result<(Answer, Basis), RpcError> {
     let _place = Place::take(shared)?;
     let _permit = shared.query_permits.acquire().await.map_err(|_| RpcError::closing())?;
     shared.counters.queries.fetch_add(1, Ordering::Relaxed);
@@ -149,13 +158,14 @@ async fn ask(shared: &Shared, method: &str, params: &[u8]) -> Result<(Answer, u6
     loop {
         tries += 1;
         let mut guest = shared.query_guest().await.map_err(|error| RpcError::from_call(&error))?;
+        let reverts = shared.cursors.reverts();
         let (view, head) = shared.view();
-        let version = view.version();
+        let basis = Basis { version: view.version(), reverts };
         let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(shared.pool.for_query()), query: Some(shared.query_lent()) };
         let answer = guest.query(&head, method, params, lent).await;
         shared.return_query_guest(guest);
         match answer {
-            Ok(answer) => return answer.map(|answer| (answer, version)).map_err(RpcError::from),
+            Ok(answer) => return answer.map(|answer| (answer, basis)).map_err(RpcError::from),
             Err(CallError::Host(HostFault::Reverted)) if tries < TRIES => tokio::task::yield_now().await,
             Err(fault) => {
                 shared.counters.fault(&fault);
@@ -188,7 +198,7 @@ impl Drop for Place<'_> {
 }
 
 /// Carries out an action. None where it was computed on a state that is not the chain's any more.
-async fn perform(shared: &Arc<Shared>, action: Action, version: u64, session: Option<&Session>) -> Result<Option<Reply>, RpcError> {
+async fn perform(shared: &Arc<Shared>, action: Action, basis: Basis, session: Option<&Session>) -> Result<Option<Reply>, RpcError> {
     let open_to_all = matches!(
         action,
         Action::Submit(_)
@@ -206,11 +216,16 @@ async fn perform(shared: &Arc<Shared>, action: Action, version: u64, session: Op
         Action::Submit(data) | Action::SubmitCompleted(data) => {
             Reply::Id(Submitted::send(shared.clone(), data).await?.admitted().await?.mined().await?)
         }
-        Action::OpenCursor(bytes) => Reply::Number(shared.cursors.open(bytes).ok_or_else(|| RpcError::limit("filter too large"))?),
-        Action::UpdateCursor((id, bytes)) => {
-            shared.cursors.update(id, bytes);
-            Reply::Null
-        }
+        Action::OpenCursor(bytes) => match shared.cursors.open(bytes, basis.reverts) {
+            Ok(id) => Reply::Number(id),
+            Err(NotKept::Reverted) => return Ok(None),
+            Err(NotKept::TooLarge) => return Err(RpcError::limit("filter too large")),
+        },
+        Action::UpdateCursor((id, bytes)) => match shared.cursors.update(id, bytes, basis.reverts) {
+            Ok(()) => Reply::Null,
+            Err(NotKept::Reverted) => return Ok(None),
+            Err(NotKept::TooLarge) => return Err(RpcError::limit("filter too large")),
+        },
         Action::CloseCursor(id) => Reply::Truth(shared.cursors.close(id)),
         Action::Subscribe(wanted) => {
             let session = session.ok_or_else(RpcError::no_session)?;
@@ -245,7 +260,7 @@ async fn perform(shared: &Arc<Shared>, action: Action, version: u64, session: Op
         Action::Snapshot => Reply::Number(call(shared, |done| Message::Snapshot { done }).await?),
         Action::Revert(id) => Reply::Truth(call(shared, |done| Message::Revert { id, done }).await?),
         Action::Amend(changes) => {
-            let amended = call(shared, |done| Message::Amend { version, changes, done }).await?;
+            let amended = call(shared, |done| Message::Amend { version: basis.version, changes, done }).await?;
             return Ok(amended.then_some(Reply::Null));
         }
         Action::DropTransaction(id) => Reply::Truth(shared.pool.lock().remove(&id)),

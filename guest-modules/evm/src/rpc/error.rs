@@ -36,6 +36,11 @@ pub fn pruned(number: u64, oldest: u64) -> RpcError {
     new(-32000, format!("missing trie node: state of block {number} is not available, the oldest kept is {oldest}"))
 }
 
+/// A block that was dropped, or never was here (geth's code and first words).
+pub fn history_pruned(number: u64) -> RpcError {
+    new(4444, format!("pruned history unavailable: block {number} is not kept here"))
+}
+
 /// Execution reverted: code 3, the data as it is, and its reason in words where it has one.
 pub fn reverted(output: &Bytes) -> RpcError {
     let message = match reason::reverted(output) {

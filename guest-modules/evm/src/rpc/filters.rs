@@ -1,17 +1,18 @@
 //! Filters that clients poll, and subscriptions. Their state is the host's to keep, as a cursor or a filter of bytes.
 
 use alloy_primitives::B256;
-use alloy_rpc_types_eth::{Filter, Header};
+use alloy_rpc_types_eth::{Filter, Header, Log};
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
-    Call, Result, act, act_then, error, json,
-    logs::{matching, range},
+    Call, Result, act, error, json,
+    logs::{all_matching, ends, matching},
     to_json,
 };
 use crate::{
     bindings::{
-        exports::{Action, Occurrence, Subscription, Topic},
+        exports::{Action, Answer, Occurrence, Subscription, Topic},
         subnode::chain::{host, pool, types::BlockRef},
     },
     index,
@@ -19,16 +20,19 @@ use crate::{
     transaction,
 };
 
-/// What is kept under a cursor.
+/// What is kept under a cursor. Its names are not those of [`Wanted`]: [`notify`] is told of either.
 #[derive(Serialize, Deserialize)]
 enum Cursor {
-    /// Logs of blocks from `next` on.
-    Logs { filter: Box<Filter>, next: u64 },
+    /// Logs of blocks from `next` on; those from `first` on were told before. What was told and then undone is told once more, as removed.
+    LogsFrom { filter: Box<Filter>, first: u64, next: u64, removed: Vec<Box<RawValue>> },
     /// Blocks from `next` on.
-    Blocks { next: u64 },
+    BlocksFrom { next: u64 },
     /// Pooled transactions from a mark on.
-    Transactions { mark: u64 },
+    TransactionsFrom { mark: u64 },
 }
+
+/// Bytes of removed logs that wait for a client; it hears of no more.
+const REMOVED_BYTES_MAX: usize = 512 << 10;
 
 /// What a subscriber wants.
 #[derive(Serialize, Deserialize)]
@@ -45,21 +49,23 @@ fn open(cursor: &Cursor) -> Result {
 
 pub(super) fn new_logs(call: &mut Call<'_>) -> Result {
     let filter: Filter = call.params.required()?;
-    let next = match filter.get_from_block() {
-        Some(number) => number.max(call.head.height + 1),
-        None => call.head.height + 1,
-    };
-    open(&Cursor::Logs { filter: Box::new(filter), next })
+    // Without a last block it is about all that come.
+    let (first, last) = ends(call.head, &filter)?;
+    if filter.get_to_block().is_some() && first > last {
+        return Err(error::invalid_params("invalid block range params"));
+    }
+    let next = filter.get_from_block().unwrap_or_default().max(call.head.height + 1);
+    open(&Cursor::LogsFrom { filter: Box::new(filter), first: next, next, removed: Vec::new() })
 }
 
 pub(super) fn new_blocks(call: &mut Call<'_>) -> Result {
-    open(&Cursor::Blocks { next: call.head.height + 1 })
+    open(&Cursor::BlocksFrom { next: call.head.height + 1 })
 }
 
 pub(super) fn new_transactions(_call: &mut Call<'_>) -> Result {
     // The mark after all there are: a mark beyond the end is moved to it.
     let (_, mark) = pool::since(u64::MAX);
-    open(&Cursor::Transactions { mark })
+    open(&Cursor::TransactionsFrom { mark })
 }
 
 fn load(id: u64) -> Result<Cursor> {
@@ -71,31 +77,62 @@ pub(super) fn changes(call: &mut Call<'_>) -> Result {
     let id = call.params.number()?;
     let head = call.head.height;
     let (found, cursor) = match load(id)? {
-        Cursor::Logs { filter, next } => {
+        Cursor::LogsFrom { filter, first, next, removed } => {
             let last = filter.get_to_block().unwrap_or(head).min(head);
-            let found = if next <= last { matching(&filter, next, last)? } else { Vec::new() };
-            (to_json(&found), Cursor::Logs { filter, next: next.max(last + 1) })
+            // Of a client that polls seldom, some may have been dropped.
+            let kept = index::first_kept(next);
+            let (found, next) = if kept <= last { matching(&filter, kept, last)? } else { (Vec::new(), next) };
+            let told: Vec<_> = removed.into_iter().chain(found.iter().map(raw)).collect();
+            (to_json(&told), Cursor::LogsFrom { filter, first, next, removed: Vec::new() })
         }
-        Cursor::Blocks { next } => {
-            let hashes: Vec<B256> = (next..=head).filter_map(index::block_hash).collect();
-            (to_json(&hashes), Cursor::Blocks { next: next.max(head + 1) })
+        Cursor::BlocksFrom { next } => {
+            let hashes: Vec<B256> = (index::first_kept(next)..=head).filter_map(index::block_hash).collect();
+            (to_json(&hashes), Cursor::BlocksFrom { next: next.max(head + 1) })
         }
-        Cursor::Transactions { mark } => {
+        Cursor::TransactionsFrom { mark } => {
             let (ids, mark) = pool::since(mark);
             let hashes: Vec<B256> = ids.iter().filter_map(|id| B256::try_from(id.as_slice()).ok()).collect();
-            (to_json(&hashes), Cursor::Transactions { mark })
+            (to_json(&hashes), Cursor::TransactionsFrom { mark })
         }
     };
-    let found: Box<serde_json::value::RawValue> =
-        serde_json::from_slice(&found).unwrap_or_else(|error| panic!("an answer does not parse: {error}"));
-    act_then(Action::UpdateCursor((id, to_json(&cursor))), &found)
+    Ok(Answer { json: Some(found), action: Some(Action::UpdateCursor((id, to_json(&cursor)))) })
+}
+
+fn raw(log: &Log) -> Box<RawValue> {
+    to_raw_value(log).unwrap_or_else(|error| panic!("a log does not serialize: {error}"))
+}
+
+/// What a cursor becomes as this block and all after it are undone; none where that changes nothing.
+fn undone(head: &BlockRef, cursor: Cursor, lowest: u64) -> Option<Cursor> {
+    match cursor {
+        Cursor::LogsFrom { filter, first, next, mut removed } if lowest < next => {
+            let last = filter.get_to_block().unwrap_or(head.height).min(next - 1).min(head.height);
+            let mut bytes: usize = removed.iter().map(|log| log.get().len()).sum();
+            for number in (lowest.max(first)..=last).rev() {
+                let Ok((found, _)) = matching(&filter, number, number) else { break };
+                let texts = found.into_iter().map(|log| raw(&Log { removed: true, ..log })).take_while(|text| {
+                    bytes += text.get().len();
+                    bytes <= REMOVED_BYTES_MAX
+                });
+                removed.extend(texts);
+            }
+            let next = filter.get_from_block().unwrap_or_default().max(lowest);
+            Some(Cursor::LogsFrom { filter, first: first.min(next), next, removed })
+        }
+        Cursor::BlocksFrom { next } if lowest < next => Some(Cursor::BlocksFrom { next: lowest }),
+        Cursor::LogsFrom { .. } | Cursor::BlocksFrom { .. } | Cursor::TransactionsFrom { .. } => None,
+    }
 }
 
 pub(super) fn logs(call: &mut Call<'_>) -> Result {
     let id = call.params.number()?;
-    let Cursor::Logs { filter, .. } = load(id)? else { return Err(error::rejected("filter not found")) };
-    let (first, last) = range(call.head, &filter)?;
-    json(&matching(&filter, first, last)?)
+    let Cursor::LogsFrom { filter, .. } = load(id)? else { return Err(error::rejected("filter not found")) };
+    let (first, last) = ends(call.head, &filter)?;
+    let last = last.min(call.head.height);
+    if first > last {
+        return json(&[(); 0]);
+    }
+    json(&all_matching(&filter, first, last)?)
 }
 
 pub(super) fn subscribe(call: &mut Call<'_>) -> Result {
@@ -113,6 +150,9 @@ pub(super) fn subscribe(call: &mut Call<'_>) -> Result {
 }
 
 pub(super) fn notify(head: &BlockRef, filter: &[u8], occurrence: &Occurrence) -> Vec<Vec<u8>> {
+    if let (Ok(cursor), Occurrence::Undone(lowest)) = (serde_json::from_slice(filter), occurrence) {
+        return undone(head, cursor, *lowest).iter().map(to_json).collect();
+    }
     let Ok(wanted) = serde_json::from_slice(filter) else { return Vec::new() };
     match (wanted, occurrence) {
         (Wanted::Heads, Occurrence::Block(number)) => index::header(*number)
@@ -120,7 +160,7 @@ pub(super) fn notify(head: &BlockRef, filter: &[u8], occurrence: &Occurrence) ->
             .into_iter()
             .collect(),
         (Wanted::Logs(filter), Occurrence::Block(number) | Occurrence::Undone(number)) if *number <= head.height => {
-            let mut found = matching(&filter, *number, *number).unwrap_or_default();
+            let (mut found, _) = matching(&filter, *number, *number).unwrap_or_default();
             for log in &mut found {
                 log.removed = matches!(occurrence, Occurrence::Undone(_));
             }

@@ -1,4 +1,4 @@
-//! Logs of a range of blocks.
+//! Logs of ranges of blocks.
 
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::B256;
@@ -7,8 +7,9 @@ use alloy_rpc_types_eth::{Filter, FilterBlockOption, Log};
 
 use super::{Call, Result, error, json, number_of};
 use crate::{
-    bindings::{exports::RpcError, subnode::chain::types::BlockRef},
+    bindings::subnode::chain::types::BlockRef,
     index::{self, ReceiptRow},
+    spec::Spec,
     transaction::Transaction,
 };
 
@@ -18,12 +19,19 @@ const LOGS_MAX: usize = 20_000;
 
 pub(super) fn get_logs(call: &mut Call<'_>) -> Result {
     let filter: Filter = call.params.required()?;
-    let (first, last) = range(call.head, &filter)?;
-    json(&matching(&filter, first, last)?)
+    let (first, last) = ends(call.head, &filter)?;
+    let head = call.head.height;
+    if first > last {
+        return Err(error::invalid_params("invalid block range params"));
+    }
+    if last > head {
+        return Err(error::invalid_params(format!("block range extends beyond current head block: {first} to {last}, head {head}")));
+    }
+    json(&all_matching(&filter, first, last)?)
 }
 
-/// The blocks a filter is about.
-pub(super) fn range(head: &BlockRef, filter: &Filter) -> Result<(u64, u64)> {
+/// The first and the last block that a filter is about, in this order or not. They may not be there yet.
+pub(super) fn ends(head: &BlockRef, filter: &Filter) -> Result<(u64, u64)> {
     match filter.block_option {
         FilterBlockOption::AtBlockHash(hash) => {
             let number = index::block_number(hash).ok_or_else(|| error::rejected("unknown block"))?;
@@ -34,31 +42,40 @@ pub(super) fn range(head: &BlockRef, filter: &Filter) -> Result<(u64, u64)> {
                 Some(BlockNumberOrTag::Number(number)) => number,
                 tag => number_of(head, tag.unwrap_or_default().into()).unwrap_or(head.height),
             };
-            let (first, last) = (number(from_block), number(to_block));
-            if first > last {
-                return Err(error::invalid_params("invalid block range params"));
-            }
-            Ok((first, last.min(head.height)))
+            Ok((number(from_block), number(to_block)))
         }
     }
 }
 
-pub(super) fn matching(filter: &Filter, first: u64, last: u64) -> core::result::Result<Vec<Log>, RpcError> {
+/// The logs of a range, all of them.
+pub(super) fn all_matching(filter: &Filter, first: u64, last: u64) -> Result<Vec<Log>> {
     if last.saturating_sub(first) >= BLOCKS_MAX {
         return Err(error::rejected(&format!("block range of {} blocks is too large, at most {BLOCKS_MAX}", last - first + 1)));
     }
+    let (found, next) = matching(filter, first, last)?;
+    // One block is answered whatever it has: there is no smaller range.
+    if found.len() > LOGS_MAX && first < last || next <= last {
+        return Err(error::rejected(&format!("query returned more than {LOGS_MAX} results; use a smaller block range")));
+    }
+    Ok(found)
+}
+
+/// The logs of a range up to the block with which they are more than an answer has, and the block to go on from.
+pub(super) fn matching(filter: &Filter, first: u64, last: u64) -> Result<(Vec<Log>, u64)> {
+    let last = last.min(first.saturating_add(BLOCKS_MAX - 1));
+    let genesis = Spec::load().genesis_number;
     let mut found = Vec::new();
-    for number in first..=last {
-        let Some((hash, header)) = index::header(number) else { break };
+    for number in first.max(genesis)..=last {
+        let (hash, header) = index::header(number).ok_or_else(|| error::history_pruned(number))?;
         if header.logs_bloom.is_zero() || !filter.matches_bloom(header.logs_bloom) {
             continue;
         }
         block_logs(number, hash, header.timestamp, |log| filter.matches(&log.inner), &mut found);
         if found.len() > LOGS_MAX {
-            return Err(error::rejected(&format!("query returned more than {LOGS_MAX} results; use a smaller block range")));
+            return Ok((found, number + 1));
         }
     }
-    Ok(found)
+    Ok((found, first.max(last + 1)))
 }
 
 fn block_logs(number: u64, hash: B256, timestamp: u64, wanted: impl Fn(&Log) -> bool, found: &mut Vec<Log>) {

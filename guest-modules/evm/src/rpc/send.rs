@@ -21,7 +21,7 @@ use crate::{
         exports::{Action, RpcError},
         subnode::chain::{keys, pool},
     },
-    dev::Overrides,
+    dev::Impersonation,
     host::{from_word, to_word},
     spec::Spec,
     state::Rows,
@@ -109,7 +109,7 @@ fn prepare(call: &mut Call<'_>) -> Result<Transaction> {
     let request: TransactionRequest = call.params.required()?;
     let from = request.from.or_else(default_sender).ok_or_else(|| error::rejected("missing \"from\""))?;
     let known = keys::accounts().iter().any(|name| name == from.as_slice());
-    let impersonated = !known && Spec::load().dev && Overrides::load().impersonates(from);
+    let impersonated = !known && Spec::load().dev && Impersonation::load().includes(from);
     if !known && !impersonated {
         return Err(error::rejected("unknown account"));
     }

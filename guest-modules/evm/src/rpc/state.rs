@@ -9,7 +9,9 @@ use alloy_trie::EMPTY_ROOT_HASH;
 use super::{Call, Result, error, json, params::parse_slot, seek};
 use crate::{
     bindings::subnode::chain::{keys, pool},
+    dev::Impersonation,
     pending,
+    spec::Spec,
     state::Rows,
 };
 
@@ -108,6 +110,10 @@ pub(super) fn account(call: &mut Call<'_>) -> Result {
 }
 
 pub(super) fn accounts() -> Result {
-    let names: Vec<Address> = keys::accounts().iter().filter_map(|name| Address::try_from(name.as_slice()).ok()).collect();
+    let mut names: Vec<Address> = keys::accounts().iter().filter_map(|name| Address::try_from(name.as_slice()).ok()).collect();
+    if Spec::load().dev {
+        let impersonated = Impersonation::load().accounts;
+        names.extend(impersonated.into_iter().filter(|address| !names.contains(address)).collect::<Vec<_>>());
+    }
     json(&names)
 }
