@@ -4,6 +4,9 @@
 mod answer;
 mod answers;
 mod calls;
+mod clock;
+mod filters;
+mod history;
 mod pending;
 mod sending;
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use alloy_consensus::{Block, EMPTY_OMMER_ROOT_HASH, Header, Transaction as _};
-use alloy_eips::{eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS};
+use alloy_eips::{
+    eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, eip7685::EMPTY_REQUESTS_HASH,
+};
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use alloy_rlp::Decodable;
 use alloy_trie::EMPTY_ROOT_HASH;
@@ -113,7 +115,7 @@ pub fn genesis(json: &[u8]) -> Result<Built, String> {
         blob_gas_used: (fork >= Fork::Cancun).then(|| genesis.blob_gas_used.unwrap_or_default()),
         excess_blob_gas: (fork >= Fork::Cancun).then(|| genesis.excess_blob_gas.unwrap_or_default()),
         parent_beacon_block_root: (fork >= Fork::Cancun).then(|| extra.parent_beacon_block_root.unwrap_or_default()),
-        requests_hash: (fork >= Fork::Prague).then(|| extra.requests_hash.unwrap_or(alloy_eips::eip7685::EMPTY_REQUESTS_HASH)),
+        requests_hash: (fork >= Fork::Prague).then(|| extra.requests_hash.unwrap_or(EMPTY_REQUESTS_HASH)),
         ..Header::default()
     };
     let Built { block, outcome } = built(&header, Body::default(), changes, &[]);
@@ -149,7 +151,7 @@ fn outcome(hash: B256, header: &Header, places: &[Listed], mut state: Vec<Change
 
 /// The fields of the next header that parent and attributes determine.
 fn next_header(spec: &Spec, parent_hash: B256, parent: &Header, timestamp: u64, prev_randao: B256, overrides: &Overrides) -> Header {
-    let timestamp = timestamp.max(parent.timestamp + 1);
+    let timestamp = timestamp.max(spec.earliest_after(parent.timestamp));
     let fork = spec.fork(timestamp);
     Header {
         parent_hash,
@@ -164,6 +166,7 @@ fn next_header(spec: &Spec, parent_hash: B256, parent: &Header, timestamp: u64, 
         blob_gas_used: (fork >= Fork::Cancun).then_some(0),
         excess_blob_gas: (fork >= Fork::Cancun).then(|| excess_blob_gas(spec, parent, timestamp)),
         parent_beacon_block_root: (fork >= Fork::Cancun).then_some(B256::ZERO),
+        requests_hash: (fork >= Fork::Prague).then_some(EMPTY_REQUESTS_HASH),
         ..Header::default()
     }
 }

@@ -51,6 +51,9 @@ pub struct Spec {
     /// Whether EIP-7825 does not bound what a transaction may ask for.
     #[serde(default)]
     pub tx_gas_unbounded: bool,
+    /// Whether a block may have its parent's time: blocks of one second then share it, where Ethereum's rules give each a later one.
+    #[serde(default)]
+    pub shared_seconds: bool,
 }
 
 /// The forks this runtime knows.
@@ -111,6 +114,7 @@ pub struct Extension {
     code_size_limit: Option<usize>,
     /// Whether EIP-7825 bounds the gas of a transaction from Osaka on. It does, but for a developer's chain that does not ask for it.
     tx_gas_limit: Option<bool>,
+    shared_seconds: bool,
     /// Who decides blocks, where a committee does.
     pub committee: Option<Founders>,
 }
@@ -221,6 +225,7 @@ impl Spec {
             dev: extension.dev,
             code_bytes_max: extension.code_size_limit,
             tx_gas_unbounded: !extension.tx_gas_limit.unwrap_or(!extension.dev),
+            shared_seconds: extension.shared_seconds,
         })
     }
 
@@ -236,6 +241,11 @@ impl Spec {
 
     pub fn to_row(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_else(|error| panic!("spec does not serialize: {error}"))
+    }
+
+    /// The earliest time of a block whose parent has this one.
+    pub fn earliest_after(&self, parent: u64) -> u64 {
+        parent.saturating_add(u64::from(!self.shared_seconds))
     }
 
     pub fn fork(&self, timestamp: u64) -> Fork {

@@ -25,7 +25,9 @@ pub fn header(spec: &Spec, parent_hash: B256, parent: &Header, header: &Header) 
     let fork = spec.fork(header.timestamp);
     ensure(header.parent_hash == parent_hash, || format!("parent hash: header has {}, parent {parent_hash}", header.parent_hash))?;
     ensure(header.number == parent.number + 1, || format!("number: header has {}, parent {}", header.number, parent.number))?;
-    ensure(header.timestamp > parent.timestamp, || format!("timestamp: header has {}, parent {}", header.timestamp, parent.timestamp))?;
+    ensure(header.timestamp >= spec.earliest_after(parent.timestamp), || {
+        format!("timestamp: header has {}, parent {}", header.timestamp, parent.timestamp)
+    })?;
     ensure(header.difficulty.is_zero(), || "difficulty is not 0".into())?;
     ensure(header.nonce.is_zero(), || "nonce is not 0".into())?;
     ensure(header.ommers_hash == EMPTY_OMMER_ROOT_HASH, || "ommers hash is not that of an empty list".into())?;

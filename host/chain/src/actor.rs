@@ -23,11 +23,12 @@ use crate::{
     blocks::{Basis, BlockId, Candidate},
     checker::Checker,
     checkpoints::Roots,
-    controls::Snapshots,
     fetch::Fetched,
     lend::ViewReader,
     message::Message,
+    seals::Seals,
     shared::Shared,
+    snapshots::Snapshots,
 };
 
 /// Consensus messages that wait for the module; then the peers that send them wait.
@@ -56,6 +57,9 @@ pub(crate) struct Actor {
     /// makes the runtime fault is found and dropped.
     pub(crate) draw_max: usize,
     pub(crate) snapshots: Snapshots,
+    pub(crate) seals: Seals,
+    /// When a block is built that waits for the chain's clock.
+    pub(crate) waits_until: Option<Instant>,
     pub(crate) random: StdRng,
     /// When the block under way was due, where a timer asked for it.
     pub(crate) due: Option<Instant>,
@@ -125,6 +129,8 @@ impl Actor {
             roots: Roots::default(),
             draw_max: usize::MAX,
             snapshots: Snapshots::default(),
+            seals: Seals::default(),
+            waits_until: None,
             random,
             due: None,
             failure: None,
@@ -163,6 +169,7 @@ impl Actor {
             let paused = self.shared.paused.load(Ordering::Relaxed) || self.shared.state_sync.wanted.load(Ordering::Relaxed);
             let shared = self.shared.clone();
             let due = self.timers.next_due_ms().map(|due| Duration::from_millis(due.saturating_sub(self.now_ms())));
+            let waits_until = self.waits_until;
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
@@ -170,6 +177,7 @@ impl Actor {
                     Some(message) => self.handle(message, &shutdown).await,
                     None => break,
                 },
+                () = std::future::ready(()), if !self.seals.is_empty() => self.seal_next().await,
                 // After messages: a chain whose pool never empties listens to its user all the same.
                 () = std::future::ready(()), if !paused && !self.effects.is_empty() => self.perform().await,
                 () = sleep(due.unwrap_or_default()), if !paused && due.is_some() => {
@@ -178,6 +186,10 @@ impl Actor {
                         self.input(Input::Timer(id)).await;
                     }
                     self.due = None;
+                }
+                () = tokio::time::sleep_until(waits_until.unwrap_or_else(Instant::now)), if !paused && waits_until.is_some() => {
+                    self.waits_until = None;
+                    self.build_and_go_on().await;
                 }
                 Some(fetched) = self.fetches.join_next(), if !paused => if let Ok(fetched) = fetched {
                     self.fetched(fetched).await;
@@ -237,24 +249,35 @@ impl Actor {
         }
     }
 
+    /// Builds a block that was waited with, or that a client does not wait for.
+    pub(crate) async fn build_and_go_on(&mut self) {
+        self.build_and_tell().await;
+        self.perform().await;
+    }
+
+    async fn build_and_tell(&mut self) {
+        let input = match self.build().await {
+            Some(candidate) => {
+                let (bytes, transactions) = (candidate.offered.block.len() as u64, candidate.outcome.transactions);
+                let proposal = Proposal { id: candidate.id.to_vec(), bytes, transactions };
+                self.hold(candidate);
+                Input::Built(proposal)
+            }
+            None => Input::BuildFailed,
+        };
+        self.tell_consensus(input).await;
+    }
+
     /// Does what the consensus module asks for, until it asks for nothing or a block is committed.
     async fn perform(&mut self) {
         while let Some(effect) = self.effects.pop_front() {
             match effect {
                 Effect::SetTimer((id, after_ms)) => self.timers.set(id, self.now_ms().saturating_add(after_ms)),
                 Effect::CancelTimer(id) => self.timers.cancel(id),
-                Effect::Build => {
-                    let input = match self.build().await {
-                        Some(candidate) => {
-                            let (bytes, transactions) = (candidate.offered.block.len() as u64, candidate.outcome.transactions);
-                            let proposal = Proposal { id: candidate.id.to_vec(), bytes, transactions };
-                            self.hold(candidate);
-                            Input::Built(proposal)
-                        }
-                        None => Input::BuildFailed,
-                    };
-                    self.tell_consensus(input).await;
-                }
+                Effect::Build => match self.early() {
+                    Some(early) => self.waits_until = Some(Instant::now() + early),
+                    None => self.build_and_tell().await,
+                },
                 Effect::Decide(decision) => {
                     let Some(candidate) = block_id(&decision.id).and_then(|id| self.candidates.remove(&id)) else {
                         tracing::warn!(chain = %self.shared.name, "the consensus module decided a block that is not here");

@@ -84,6 +84,8 @@ pub struct ChainOptions {
     pub bandwidth_bytes: u64,
     /// An instance with more memory than this is dropped after its call instead of kept for the next.
     pub idle_memory_bytes: usize,
+    /// Bytes of memory that its past may take: blocks, receipts and old values of the state. The oldest go first. For a chain in memory alone.
+    pub past_bytes_max: u64,
     /// Heights between two states that get a root, where a chain with a committee is created: what other nodes catch up by. 0 for none.
     pub checkpoint_every: u64,
     /// How far ahead of this host's clock a block may be that others propose, in milliseconds.
@@ -138,6 +140,7 @@ impl Chain {
         let consensus_error = |error| OpenError::Module { which: "consensus", error };
         parts.runtime.expect(World::Runtime).map_err(runtime_error)?;
         parts.consensus.expect(World::Consensus).map_err(consensus_error)?;
+        parts.store.set_past_limit(options.past_bytes_max);
         let origin = blocks::load_or_create(&parts, &options).await?;
         let members: Vec<NodeId> = Vec::from_iter(origin.committees.members());
         let bandwidth = Arc::new(Bandwidth::new(options.bandwidth_bytes));

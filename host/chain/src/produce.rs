@@ -23,7 +23,27 @@ use crate::{
 const PATIENT_PART: u32 = 12;
 const PATIENCE_MAX: Duration = Duration::from_millis(80);
 
+/// A block of a timer waits at most so long for the chain's clock: of members whose clocks differ, none holds the others up for longer.
+const EARLY_MAX: Duration = Duration::from_secs(1);
+
 impl Actor {
+    /// How long a block that a timer asks for waits because the head's time has not come. Where a runtime gives each block another second, an
+    /// interval of less would move the chain's time ahead of the clock, block by block.
+    pub(crate) fn early(&self) -> Option<Duration> {
+        let timed = self.due.is_some() && matches!(self.shared.sealing(), Sealing::Interval(_));
+        if !timed || self.shared.options.time.stands_still() {
+            return None;
+        }
+        let now_ms = self.shared.clock().next_timestamp(self.shared.options.time.now_ms());
+        let early_ms = self.shared.head().timestamp_ms.saturating_sub(now_ms);
+        (early_ms > 0).then(|| Duration::from_millis(early_ms).min(EARLY_MAX))
+    }
+
+    /// Whether a block waited for the clock, which it does no longer.
+    pub(crate) fn stop_waiting(&mut self) -> bool {
+        self.waits_until.take().is_some()
+    }
+
     /// A candidate of a block on a parent: with the root of an earlier state where it has to vouch for one, which it waits for.
     async fn candidate(&mut self, parent: &BlockRef, block: Vec<u8>, outcome: Outcome) -> Result<Candidate, CallError> {
         let checkpoint = match self.shared.rule.and_then(|rule| Some((rule, rule.shown_at(parent.height + 1)?))) {
@@ -149,6 +169,7 @@ impl Actor {
         self.fetches.abort_all();
         self.fetches = JoinSet::new();
         self.wanted.clear();
+        self.waits_until = None;
         let counters = &self.shared.counters;
         counters.blocks.fetch_add(1, Ordering::Relaxed);
         counters.transactions.fetch_add(transactions, Ordering::Relaxed);

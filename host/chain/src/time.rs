@@ -18,6 +18,11 @@ pub enum TimeSource {
 }
 
 impl TimeSource {
+    /// Whether it moves only when it is set: nothing can be waited for then.
+    pub(crate) fn stands_still(&self) -> bool {
+        matches!(self, Self::Virtual(_))
+    }
+
     /// Unix time in milliseconds.
     pub fn now_ms(&self) -> u64 {
         match self {

@@ -141,9 +141,13 @@ pub struct DevArgs {
     /// Keep the chains in this directory.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// How many heights can be returned to and asked about; 0 keeps all.
+    /// How many heights can be returned to and asked about; 0 keeps all. A snapshot keeps what it returns to.
     #[arg(long, default_value_t = 10_000, value_name = "HEIGHTS")]
     pub history: u64,
+    /// Memory that a chain's past may take: blocks, receipts, old states. The oldest go first, but what a snapshot needs. Of a chain in --data-dir no
+    /// block is dropped.
+    #[arg(long, default_value = "256MiB", value_name = "SIZE")]
+    pub history_memory: ByteSize,
     /// Print nothing.
     #[arg(short, long, visible_alias = "quiet")]
     pub silent: bool,

@@ -62,6 +62,7 @@ pub fn default_options(sealing: Sealing, time: TimeSource) -> ChainOptions {
         queries_waiting_max: 1_024,
         bandwidth_bytes: u64::MAX,
         idle_memory_bytes: 16 << 20,
+        past_bytes_max: u64::MAX,
         checkpoint_every: CHECKPOINT_EVERY,
         future_ms_max: FUTURE_MS_MAX,
         silent: false,

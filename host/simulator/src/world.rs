@@ -161,6 +161,7 @@ impl World {
         let mut options = ChainOptions {
             seed: Some(seed),
             checkpoint_every: CHECKPOINT_EVERY,
+            past_bytes_max: u64::MAX,
             future_ms_max: self.plan.future_ms_max,
             ..default_options(Sealing::Instant, time)
         };

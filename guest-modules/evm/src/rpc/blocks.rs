@@ -4,11 +4,13 @@ use alloy_consensus::{
     Block as ConsensusBlock, Header as ConsensusHeader, ReceiptEnvelope, ReceiptWithBloom, Transaction as _, transaction::Recovered,
 };
 use alloy_eips::{BlockId, eip2718::Encodable2718};
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256, logs_bloom};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U64, U256, logs_bloom};
 use alloy_rlp::Decodable;
 use alloy_rpc_types_eth::{Block, BlockTransactions, Header, Log, Transaction as RpcTransaction, TransactionReceipt};
 
-use super::{Call, Result, error, header_of, json, number_of};
+use serde::Serialize;
+
+use super::{Call, Result, error, json, number_of};
 use crate::{
     bindings::subnode::chain::pool,
     execute::{self, GAS_PER_BLOB},
@@ -44,14 +46,18 @@ impl Found {
             let Pending { hash, block, size, receipts, .. } = pending::block(call.head).map_err(|reason| error::rejected(&reason))?;
             return Ok(Some(Self { hash, block, size, receipts: Some(receipts) }));
         }
-        Ok(number_of(call.head, id).and_then(Self::mined))
+        number_of(call.head, id).map(Self::mined).transpose()
     }
 
-    fn mined(number: u64) -> Option<Self> {
-        let (hash, _) = index::header(number)?;
-        let bytes = index::block(number)?;
-        let block = ConsensusBlock::decode(&mut bytes.as_slice()).ok()?;
-        Some(Self { hash, block, size: bytes.len(), receipts: None })
+    /// A block that is part of the chain; an error where it is not kept.
+    fn mined(number: u64) -> Result<Self> {
+        let kept = || {
+            let (hash, _) = index::header(number)?;
+            let bytes = index::block(number)?;
+            let block = ConsensusBlock::decode(&mut bytes.as_slice()).ok()?;
+            Some(Self { hash, block, size: bytes.len(), receipts: None })
+        };
+        kept().ok_or_else(|| error::history_pruned(number))
     }
 
     fn take_receipts(&mut self) -> Vec<ReceiptRow> {
@@ -78,8 +84,12 @@ pub(super) fn block(call: &mut Call<'_>) -> Result {
 
 pub(super) fn header(call: &mut Call<'_>) -> Result {
     let id = named(call)?;
-    let header =
-        if id.is_pending() { Found::of(call, id)?.map(|found| (found.hash, found.block.header)) } else { header_of(call.head, id) };
+    let header = if id.is_pending() {
+        Found::of(call, id)?.map(|found| (found.hash, found.block.header))
+    } else {
+        let mined = |number| index::header(number).ok_or_else(|| error::history_pruned(number));
+        number_of(call.head, id).map(mined).transpose()?
+    };
     json(&header.map(|(hash, inner)| Header { hash, inner, total_difficulty: None, size: None }))
 }
 
@@ -175,6 +185,15 @@ pub(super) fn block_receipts(call: &mut Call<'_>) -> Result {
     json(&all.map(|((position, transaction), row)| receipt_of(spec, transaction, row, hash, header, position)).collect::<Vec<_>>())
 }
 
+/// A receipt with the time of its block.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TimedReceipt {
+    #[serde(flatten)]
+    receipt: TransactionReceipt<ReceiptEnvelope<Log>>,
+    block_timestamp: U64,
+}
+
 fn receipt_of(
     spec: &Spec,
     transaction: &Transaction,
@@ -182,7 +201,7 @@ fn receipt_of(
     block_hash: B256,
     header: &ConsensusHeader,
     position: u64,
-) -> TransactionReceipt<ReceiptEnvelope<Log>> {
+) -> TimedReceipt {
     let transaction_hash = *transaction.tx_hash();
     let ReceiptWithBloom { receipt, logs_bloom } = execute::receipt(row, logs_bloom(&row.logs));
     let logs = (row.first_log..).zip(receipt.logs).map(|(log_index, inner)| Log {
@@ -199,7 +218,7 @@ fn receipt_of(
         alloy_consensus::Receipt { status: receipt.status, cumulative_gas_used: receipt.cumulative_gas_used, logs: logs.collect() };
     let blobs = transaction.blob_versioned_hashes().map(|hashes| hashes.len() as u64);
     let blob_gas_price = spec.blob_params(header.timestamp).map(|params| params.calc_blob_fee(header.excess_blob_gas.unwrap_or_default()));
-    TransactionReceipt {
+    let receipt = TransactionReceipt {
         inner: ReceiptEnvelope::from_typed(transaction.tx_type(), ReceiptWithBloom { receipt, logs_bloom }),
         transaction_hash,
         transaction_index: Some(position),
@@ -212,5 +231,6 @@ fn receipt_of(
         from: row.sender,
         to: transaction.to(),
         contract_address: (transaction.kind() == TxKind::Create).then(|| row.sender.create(transaction.nonce())),
-    }
+    };
+    TimedReceipt { receipt, block_timestamp: U64::from(header.timestamp) }
 }

@@ -13,7 +13,7 @@ use crate::{
             types::{Change, Sealing},
         },
     },
-    dev::Overrides,
+    dev::{Impersonation, Overrides},
     index,
     spec::Spec,
     state::{Account, State},
@@ -57,13 +57,7 @@ pub(super) fn control(call: &mut Call<'_>) -> Result {
         }
         ("evm" | "anvil", "setNextBlockTimestamp") => {
             let seconds = call.params.number()?;
-            let (_, head) = index::expect_header(call.head.height);
-            if seconds <= head.timestamp {
-                return Err(error::invalid_params(format!(
-                    "Timestamp error: {seconds} is lower than or equal to previous block's timestamp {}",
-                    head.timestamp
-                )));
-            }
+            check_time(call, seconds)?;
             act_then(Action::SetNextTimestamp(milliseconds(seconds)?), &())
         }
         ("evm" | "anvil", "setTime") => {
@@ -117,6 +111,18 @@ fn milliseconds(seconds: u64) -> Result<u64> {
     seconds.checked_mul(1000).ok_or_else(|| error::invalid_params("time too far ahead"))
 }
 
+/// Refuses a time that no block on the head may have.
+fn check_time(call: &Call<'_>, seconds: u64) -> Result<()> {
+    let (_, head) = index::expect_header(call.head.height);
+    let (timestamp, earliest) = (head.timestamp, Spec::load().earliest_after(head.timestamp));
+    if seconds < earliest {
+        return Err(error::invalid_params(format!(
+            "Timestamp error: {seconds} is lower than {earliest}, the earliest after the previous block's timestamp {timestamp}"
+        )));
+    }
+    Ok(())
+}
+
 fn seal(count: u64, spacing_seconds: u64, timestamp: Option<u64>) -> Result<Action> {
     Ok(Action::Seal(Sealed {
         count: u32::try_from(count).unwrap_or(u32::MAX),
@@ -132,13 +138,26 @@ fn mine_one(call: &mut Call<'_>) -> Result {
         Some(MineOptions::Timestamp(timestamp)) => (1, Some(timestamp)),
         Some(MineOptions::Hex(timestamp)) => (1, Some(u64::try_from(timestamp).map_err(|_| error::invalid_params("time too far ahead"))?)),
     };
+    // Hardhat's 0 leaves the time to the clock.
+    let timestamp = timestamp.filter(|seconds| *seconds > 0);
+    if let Some(seconds) = timestamp {
+        check_time(call, seconds)?;
+    }
     act_then(seal(count, 0, timestamp)?, &"0x0")
 }
 
 fn mine_many(call: &mut Call<'_>, done: &serde_json::Value) -> Result {
     let count = call.params.optional_number()?.unwrap_or(1);
     let spacing = call.params.optional_number()?.unwrap_or(0);
-    act_then(seal(count, spacing, None)?, done)
+    // anvil's first block is as far from what there is as the others are from each other, Hardhat's is stamped by the clock.
+    let first = if spacing > 0 && call.method.starts_with("anvil") {
+        let (_, head) = index::expect_header(call.head.height);
+        let last = head.timestamp.max(host::status().now_ms / 1000);
+        Some(last.checked_add(spacing).ok_or_else(|| error::invalid_params("time too far ahead"))?)
+    } else {
+        None
+    };
+    act_then(seal(count, spacing, first)?, done)
 }
 
 fn node_info(call: &Call<'_>) -> Result {
@@ -165,6 +184,8 @@ fn amend(call: &mut Call<'_>, name: &str, done: &serde_json::Value) -> Result {
     let mut state = State::default();
     let before = Overrides::load();
     let mut overrides = before.clone();
+    let impersonated = Impersonation::load();
+    let mut impersonation = impersonated.clone();
     match name {
         "setBalance" => {
             let (address, balance) = (call.params.required()?, call.params.required()?);
@@ -189,9 +210,15 @@ fn amend(call: &mut Call<'_>, name: &str, done: &serde_json::Value) -> Result {
             let (slot, word) = (call.params.slot()?, call.params.slot()?);
             state.set_storage(address, slot.into(), word.into());
         }
-        "impersonateAccount" => overrides.impersonate(call.params.required()?),
-        "stopImpersonatingAccount" => overrides.stop_impersonating(call.params.required()?),
-        "autoImpersonateAccount" => overrides.auto_impersonate = call.params.required()?,
+        "impersonateAccount" => {
+            let account: Address = call.params.required()?;
+            impersonation.accounts.insert(account);
+        }
+        "stopImpersonatingAccount" => {
+            let account: Address = call.params.required()?;
+            impersonation.accounts.remove(&account);
+        }
+        "autoImpersonateAccount" => impersonation.all = call.params.required()?,
         "setCoinbase" => overrides.coinbase = Some(call.params.required()?),
         "setNextBlockBaseFeePerGas" => overrides.next_base_fee = Some(call.params.number()?),
         "setPrevRandao" => overrides.next_prev_randao = Some(call.params.required()?),
@@ -206,6 +233,9 @@ fn amend(call: &mut Call<'_>, name: &str, done: &serde_json::Value) -> Result {
     let (_, mut changes): (B256, Vec<Change>) = state.into_changes();
     if overrides != before {
         changes.push(overrides.change());
+    }
+    if impersonation != impersonated {
+        changes.push(impersonation.change());
     }
     act_then(Action::Amend(changes), done)
 }

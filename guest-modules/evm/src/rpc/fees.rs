@@ -68,8 +68,8 @@ pub(super) fn history(call: &mut Call<'_>) -> Result {
     if let Some(bad) = percentiles.iter().find(|percentile| !(0.0..=100.0).contains(*percentile)) {
         return Err(error::invalid_params(format!("invalid reward percentile: {bad}")));
     }
-    if let Some(pair) = percentiles.windows(2).find(|pair| pair[0] > pair[1]) {
-        return Err(error::invalid_params(format!("invalid reward percentile: {} > {}", pair[0], pair[1])));
+    if let Some(pair) = percentiles.windows(2).find(|pair| pair[0] >= pair[1]) {
+        return Err(error::invalid_params(format!("invalid reward percentile: {} is followed by {}", pair[0], pair[1])));
     }
     let last = number_of(call.head, BlockId::Number(newest))
         .ok_or_else(|| error::rejected(&format!("request beyond head block: requested {newest}, head {}", call.head.height)))?;

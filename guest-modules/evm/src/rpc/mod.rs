@@ -146,10 +146,6 @@ fn number_of(head: &BlockRef, block: BlockId) -> Option<u64> {
     (number <= head.height).then_some(number)
 }
 
-fn header_of(head: &BlockRef, block: BlockId) -> Option<(B256, Header)> {
-    index::header(number_of(head, block)?)
-}
-
 /// Moves the reads of this call to the end of a block, and answers its header.
 fn seek(head: &BlockRef, block: BlockId) -> Result<(B256, Header)> {
     let number = number_of(head, block).ok_or_else(error::unknown_block)?;

@@ -115,7 +115,7 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
         None => None,
         Some(path) => {
             let file = std::fs::read(path).with_context(|| format!("read the genesis file {}", path.display()))?;
-            Some(adopt(&file, &settings::extension(settings::code_size_limit(args), args.enable_tx_gas_limit)))
+            Some(adopt(&file, &settings::extension(settings::code_size_limit(args), args.enable_tx_gas_limit, settings::shared_seconds(args))))
         }
     };
     let version = args.client_version.as_deref().unwrap_or(if args.hardhat { HARDHAT_CLIENT_VERSION } else { DEV_CLIENT_VERSION });
@@ -129,6 +129,7 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
         let mut options = default_options(sealing, TimeSource::Wall);
         options.answer_after_mining = args.wait_mined || args.hardhat;
         version.clone_into(&mut options.version);
+        options.past_bytes_max = if args.data_dir.is_none() { args.history_memory.0 } else { u64::MAX };
         let kept = exists(&*store, &name)?;
         if !kept {
             let record = settings.as_ref().map(serde_json::to_vec).transpose()?;

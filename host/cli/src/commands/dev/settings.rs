@@ -1,6 +1,6 @@
 //! What dev chains are made with: flags, kept beside chains that are kept.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use alloy::primitives::{U256, utils::format_ether};
 use anyhow::bail;
@@ -33,6 +33,8 @@ pub struct Settings {
     pub code_size_limit: Option<u64>,
     pub enable_tx_gas_limit: bool,
     pub timestamp: u64,
+    /// Ethereum's rules give each block a later second: blocks that come faster share it, or the chain's time would run ahead.
+    pub shared_seconds: bool,
 }
 
 mod fork {
@@ -62,6 +64,7 @@ impl Settings {
             code_size_limit: None,
             enable_tx_gas_limit: false,
             timestamp: now,
+            shared_seconds: shared_seconds(args),
         };
         defaults.with(args)
     }
@@ -79,6 +82,7 @@ impl Settings {
             code_size_limit: code_size_limit(args).or(self.code_size_limit),
             enable_tx_gas_limit: args.enable_tx_gas_limit || self.enable_tx_gas_limit,
             timestamp: args.timestamp.unwrap_or(self.timestamp),
+            shared_seconds: self.shared_seconds,
         }
     }
 
@@ -122,7 +126,7 @@ impl Settings {
             gas_limit: self.gas_limit,
             base_fee: self.base_fee,
             timestamp: self.timestamp,
-            extension: extension(self.code_size_limit, self.enable_tx_gas_limit),
+            extension: extension(self.code_size_limit, self.enable_tx_gas_limit, self.shared_seconds),
         };
         genesis.to_json()
     }
@@ -142,14 +146,22 @@ pub fn code_size_limit(args: &DevArgs) -> Option<u64> {
     if args.disable_code_size_limit { Some(DevGenesis::CODE_SIZE_LIMIT_MAX) } else { args.code_size_limit }
 }
 
+/// Whether blocks come faster than one a second.
+pub fn shared_seconds(args: &DevArgs) -> bool {
+    args.block_time.is_some_and(|every| every < Duration::from_secs(1))
+}
+
 /// What a dev chain's genesis says to Subnode alone.
-pub fn extension(code_size_limit: Option<u64>, enable_tx_gas_limit: bool) -> Value {
+pub fn extension(code_size_limit: Option<u64>, enable_tx_gas_limit: bool, shared_seconds: bool) -> Value {
     let mut extension = DevGenesis::dev();
     if let Some(bytes) = code_size_limit {
         extension["codeSizeLimit"] = bytes.into();
     }
     if enable_tx_gas_limit {
         extension["txGasLimit"] = true.into();
+    }
+    if shared_seconds {
+        extension["sharedSeconds"] = true.into();
     }
     extension
 }

@@ -1,0 +1,101 @@
+//! A chain's time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use subnode_devnet::DevGenesis;
+use subnode_tests::{http::Client, process::Dev};
+
+use crate::{client, error};
+
+fn wall() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// The head's height and time.
+fn head(client: &mut Client) -> (u64, u64) {
+    let block = client.call("eth_getBlockByNumber", &json!(["latest", false])).unwrap();
+    let number = |key: &str| u64::from_str_radix(block[key].as_str().unwrap().trim_start_matches("0x"), 16).unwrap();
+    (number("number"), number("timestamp"))
+}
+
+/// Asks for the head until it is so high, and checks each one's time against the wall's.
+fn follow(client: &mut Client, blocks: u64) {
+    loop {
+        let (height, timestamp) = head(client);
+        assert!(timestamp <= wall() + 1, "block {height} is {} s ahead", timestamp - wall());
+        if height >= blocks {
+            break;
+        }
+    }
+}
+
+#[test]
+fn blocks_of_a_fraction_of_a_second_share_it() {
+    let started = wall();
+    let node = Dev::start(["--block-time", "0.1"]).unwrap();
+    let mut client = client(&node);
+    follow(&mut client, 40);
+    assert!(wall() - started < 35, "blocks of a tenth of a second came {} s late", wall() - started);
+}
+
+#[test]
+fn where_each_block_has_a_later_second_the_pace_gives_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("genesis.json");
+    let genesis = DevGenesis {
+        chain_id: 31_337,
+        hardfork: subnode_devnet::Hardfork::default(),
+        balances: Vec::new(),
+        gas_limit: 30_000_000,
+        base_fee: 1_000_000_000,
+        timestamp: wall(),
+        extension: DevGenesis::dev(),
+    };
+    std::fs::write(&file, genesis.to_json()).unwrap();
+    let node = Dev::start(["--block-time", "0.1", "--init", file.to_str().unwrap()]).unwrap();
+    let mut client = client(&node);
+    follow(&mut client, 4);
+    // A block that is asked for does not wait.
+    let (before, _) = head(&mut client);
+    client.call("evm_mine", &json!([])).unwrap();
+    assert!(head(&mut client).0 > before);
+}
+
+#[test]
+fn the_first_of_many_blocks_is_spaced_as_anvil_and_hardhat_do() {
+    let node = Dev::start([""; 0]).unwrap();
+    let mut client = client(&node);
+    client.call("evm_mine", &json!([])).unwrap();
+    let (_, before) = head(&mut client);
+    client.call("anvil_mine", &json!(["0x4", "0x3c"])).unwrap();
+    let (height, after) = head(&mut client);
+    assert_eq!(height, 5);
+    assert!((before + 240..before + 250).contains(&after), "four blocks of 60 s from {before} end at {after}");
+    client.call("hardhat_mine", &json!(["0x4", "0x3c"])).unwrap();
+    let (_, last) = head(&mut client);
+    assert!((after + 181..after + 190).contains(&last), "the first is stamped by the clock: {after}, {last}");
+}
+
+#[test]
+fn times_and_percentiles_that_do_not_ascend_are_refused() {
+    let node = Dev::start([""; 0]).unwrap();
+    let mut client = client(&node);
+    client.call("evm_mine", &json!([])).unwrap();
+    let (_, timestamp) = head(&mut client);
+    let refused: [(&str, Value, &str); 4] = [
+        ("evm_mine", json!([timestamp]), "Timestamp error"),
+        ("evm_mine", json!([{ "timestamp": timestamp - 10 }]), "Timestamp error"),
+        ("evm_setNextBlockTimestamp", json!([timestamp]), "Timestamp error"),
+        ("eth_feeHistory", json!(["0x1", "latest", [10, 10]]), "invalid reward percentile"),
+    ];
+    for (method, params, expected) in refused {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let (code, message) = error(&mut client, request.to_string().as_bytes());
+        assert!(code == -32602 && message.contains(expected), "{request}: {code} {message}");
+    }
+    client.call("evm_mine", &json!([timestamp + 100])).unwrap();
+    assert_eq!(head(&mut client), (2, timestamp + 100));
+    client.call("evm_mine", &json!([0])).unwrap();
+    client.call("eth_feeHistory", &json!(["0x1", "latest", [10, 20]])).unwrap();
+}

@@ -1,0 +1,145 @@
+//! The past of a chain: snapshots, what is kept, and long work beside short.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use serde_json::{Value, json};
+use subnode_tests::{http::Client, process::Dev};
+
+use crate::{client, error};
+
+const STRANGER: &str = "0x00000000000000000000000000000000000f00d5";
+
+fn height(client: &mut Client) -> u64 {
+    client.quantity("eth_blockNumber", &json!([])).unwrap()
+}
+
+fn balance(client: &mut Client, of: &str) -> Value {
+    client.call("eth_getBalance", &json!([of, "latest"])).unwrap()
+}
+
+#[test]
+fn a_snapshot_holds_the_history_that_it_needs() {
+    let node = Dev::start(["--history", "16", "--history-memory", "1MiB"]).unwrap();
+    let mut client = client(&node);
+    client.call("anvil_mine", &json!(["0x20"])).unwrap();
+    client.call("anvil_setBalance", &json!([STRANGER, "0x5"])).unwrap();
+    let snapshot = client.call("evm_snapshot", &json!([])).unwrap();
+    client.call("anvil_setBalance", &json!([STRANGER, "0x6"])).unwrap();
+    client.call("hardhat_mine", &json!(["0x800"])).unwrap();
+    assert_eq!(client.call("evm_revert", &json!([snapshot])).unwrap(), true);
+    assert_eq!((height(&mut client), balance(&mut client, STRANGER)), (0x20, json!("0x5")));
+    assert_eq!(client.call("evm_revert", &json!([snapshot])).unwrap(), false, "a snapshot is used once");
+    client.call("hardhat_mine", &json!(["0x800"])).unwrap();
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_getBalance", "params": [STRANGER, "0x20"] });
+    let (_, message) = error(&mut client, request.to_string().as_bytes());
+    assert!(message.contains("missing trie node") || message.contains("header not found"), "nothing holds it any more: {message}");
+}
+
+#[test]
+fn impersonation_and_the_pool_outlive_a_revert() {
+    let node = Dev::start(["--no-mining"]).unwrap();
+    let mut client = client(&node);
+    let accounts = client.call("eth_accounts", &json!([])).unwrap();
+    client.call("anvil_setBalance", &json!([STRANGER, "0xde0b6b3a7640000"])).unwrap();
+    let transfer = |from: &Value| json!([{ "from": from, "to": accounts[1], "value": "0x1", "gas": "0x5208" }]);
+    let pooled = client.call("eth_sendTransaction", &transfer(&accounts[0])).unwrap();
+    let snapshot = client.call("evm_snapshot", &json!([])).unwrap();
+    client.call("hardhat_impersonateAccount", &json!([STRANGER])).unwrap();
+    client.call("evm_mine", &json!([])).unwrap();
+    assert_eq!(client.call("evm_revert", &json!([snapshot])).unwrap(), true);
+
+    let known = client.call("eth_accounts", &json!([])).unwrap();
+    assert!(known.as_array().unwrap().contains(&json!(STRANGER)), "{known}");
+    assert_eq!(client.call("txpool_status", &json!([])).unwrap()["pending"], "0x1");
+    let impersonated = client.call("eth_sendTransaction", &transfer(&json!(STRANGER))).unwrap();
+    client.call("evm_mine", &json!([])).unwrap();
+    for hash in [pooled, impersonated] {
+        assert_eq!(client.call("eth_getTransactionReceipt", &json!([hash])).unwrap()["status"], "0x1");
+    }
+    client.call("hardhat_stopImpersonatingAccount", &json!([STRANGER])).unwrap();
+    assert_eq!(client.call("eth_accounts", &json!([])).unwrap(), accounts);
+    client.call("anvil_autoImpersonateAccount", &json!([true])).unwrap();
+    client.call("anvil_reset", &json!([])).unwrap();
+    assert!(client.call("eth_sendTransaction", &transfer(&json!(STRANGER))).is_err(), "a reset forgets whom it impersonates");
+}
+
+/// Memory of a process that nothing else has, in MiB.
+fn resident_mib(node: &mut Dev) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.child().id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+#[test]
+fn the_memory_of_a_chain_levels_off_and_says_what_it_dropped() {
+    const BLOCKS: u64 = 6_000;
+    let mut node = Dev::start(["--history-memory", "8MiB", "--history", "64"]).unwrap();
+    let mut client = client(&node);
+    let mine = json!([format!("{BLOCKS:#x}")]);
+    client.call("hardhat_mine", &mine).unwrap();
+    let before = resident_mib(&mut node);
+    client.call("hardhat_mine", &mine).unwrap();
+    client.call("hardhat_mine", &mine).unwrap();
+    let after = resident_mib(&mut node);
+    // Unbounded, these blocks take 25 MiB.
+    assert!(after < before + 10, "{before} MiB, after {BLOCKS} blocks twice {after}");
+
+    assert_eq!(client.call("eth_getBlockByNumber", &json!(["earliest", false])).unwrap()["number"], "0x0");
+    assert_eq!(client.call("eth_getBlockByNumber", &json!(["0x4000", false])).unwrap()["number"], "0x4000");
+    let pruned = [
+        ("eth_getBlockByNumber", json!(["0x100", false])),
+        ("eth_getBlockReceipts", json!(["0x100"])),
+        ("eth_getBlockTransactionCountByNumber", json!(["0x100"])),
+        ("eth_getLogs", json!([{ "fromBlock": "0x0" }])),
+    ];
+    for (method, params) in pruned {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let (code, message) = error(&mut client, request.to_string().as_bytes());
+        assert!(code == 4444 && message.contains("pruned history unavailable"), "{method}: {code} {message}");
+    }
+    assert_eq!(client.call("eth_getLogs", &json!([{ "fromBlock": "0x4000" }])).unwrap(), json!([]));
+}
+
+#[test]
+fn a_client_that_mines_many_blocks_keeps_no_other_waiting() {
+    let node = Dev::start([""; 0]).unwrap();
+    let (mut long, mut short) = (client(&node), client(&node));
+    let mined = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            long.call("hardhat_mine", &json!(["0x1000"])).unwrap();
+            mined.store(true, Ordering::Release);
+        });
+        while height(&mut short) == 0 {
+            thread::yield_now();
+        }
+        for round in 0..4 {
+            let before = height(&mut short);
+            short.call("evm_mine", &json!([])).unwrap();
+            short.call("anvil_setBalance", &json!([STRANGER, format!("{round:#x}")])).unwrap();
+            assert!(height(&mut short) > before);
+            assert!(!mined.load(Ordering::Acquire), "the short calls of round {round} waited for the long one");
+        }
+    });
+    assert_eq!(height(&mut short), 0x1004);
+    assert_eq!(balance(&mut short, STRANGER), "0x3");
+}
+
+#[test]
+fn receipts_have_the_time_of_their_block_and_the_pending_block_its_requests() {
+    let node = Dev::start(["--wait-mined"]).unwrap();
+    let mut client = client(&node);
+    let accounts = client.call("eth_accounts", &json!([])).unwrap();
+    let transfer = json!([{ "from": accounts[0], "to": accounts[1], "value": "0x1" }]);
+    let hash = client.call("eth_sendTransaction", &transfer).unwrap();
+    let block = client.call("eth_getBlockByNumber", &json!(["latest", false])).unwrap();
+    let receipt = client.call("eth_getTransactionReceipt", &json!([hash])).unwrap();
+    assert_eq!((&receipt["blockTimestamp"], &receipt["blockHash"]), (&block["timestamp"], &block["hash"]));
+    assert_eq!(client.call("eth_getBlockReceipts", &json!(["latest"])).unwrap(), json!([receipt]));
+    let pending = client.call("eth_getBlockByNumber", &json!(["pending", false])).unwrap();
+    assert_eq!(pending["requestsHash"], block["requestsHash"]);
+    assert!(block["requestsHash"].is_string());
+}
