@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The compiler of the npm package, with the part of solc's command line that forge uses. Without arguments, compiles
-// Counter.sol beside this file to Counter.json.
+// contracts/Counter.sol to Counter.json.
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 const solc = createRequire(import.meta.url)("solc");
@@ -14,7 +14,7 @@ if (args.includes("--version")) {
   const here = new URL(".", import.meta.url);
   const input = {
     language: "Solidity",
-    sources: { "Counter.sol": { content: readFileSync(new URL("Counter.sol", here), "utf8") } },
+    sources: { "Counter.sol": { content: readFileSync(new URL("contracts/Counter.sol", here), "utf8") } },
     settings: { outputSelection: { "*": { "*": ["abi", "evm.bytecode.object"] } } },
   };
   const output = JSON.parse(solc.compile(JSON.stringify(input)));

@@ -1,4 +1,7 @@
+require("@nomicfoundation/hardhat-chai-matchers");
 require("@nomicfoundation/hardhat-ethers");
+require("@nomicfoundation/hardhat-viem");
+require("@nomicfoundation/hardhat-ignition-ethers");
 const { TASK_COMPILE_SOLIDITY_GET_SOLC_BUILD } = require("hardhat/builtin-tasks/task-names");
 
 // The compiler of the npm package, in place of one that is downloaded.
@@ -9,8 +12,10 @@ subtask(TASK_COMPILE_SOLIDITY_GET_SOLC_BUILD, async ({ solcVersion }) => ({
   longVersion: require("solc").version(),
 }));
 
+const url = process.env.HTTP_URL ?? "http://127.0.0.1:8545";
+
 module.exports = {
   solidity: "0.8.30",
-  defaultNetwork: "subnode",
-  networks: { subnode: { url: process.env.HTTP_URL } },
+  // The plugins treat `localhost` unlike any other name.
+  networks: { localhost: { url }, named: { url } },
 };
