@@ -69,3 +69,13 @@ fn web3_py_works_unchanged() -> anyhow::Result<()> {
     let node = Dev::start([""; 0])?;
     run(packages.python("web3_client.py").args([node.http(), node.ws()])).map(drop)
 }
+
+#[test]
+fn viem_s_test_client_works_whole() -> anyhow::Result<()> {
+    let packages = Packages::install()?;
+    for (flags, mode) in [(&[][..], "anvil"), (&["--hardhat"][..], "hardhat")] {
+        let node = Dev::start(flags)?;
+        run(packages.node("viem_test_client.mjs").args([&node.http(), mode]))?;
+    }
+    Ok(())
+}

@@ -1,7 +1,7 @@
 // node ethers.mjs HTTP_URL WS_URL
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { Contract, ContractFactory, JsonRpcProvider, Wallet, WebSocketProvider, parseEther, verifyTypedData } from "ethers";
+import { Contract, ContractFactory, JsonRpcProvider, NonceManager, Wallet, WebSocketProvider, parseEther, verifyTypedData } from "ethers";
 
 const [http, ws] = process.argv.slice(2);
 const { abi, bytecode } = JSON.parse(readFileSync(new URL("Counter.json", import.meta.url)));
@@ -53,9 +53,54 @@ async function exercise(provider, pollsEvents) {
   assert.equal(await reader.count(), BigInt(proof.storageProof[0].value));
 }
 
+// Many sends at once: of an account of the node, and of one that counts its nonces itself.
+async function atOnce(provider) {
+  const [, , unlocked, to] = await Promise.all([0, 1, 2, 3].map((index) => provider.getSigner(index)));
+  for (const sender of [unlocked, new NonceManager(new Wallet(key, provider))]) {
+    const first = await sender.getNonce();
+    const sent = await Promise.all(Array.from({ length: 16 }, () => sender.sendTransaction({ to, value: 1n })));
+    const receipts = await Promise.all(sent.map((transaction) => transaction.wait()));
+    assert.ok(receipts.every(({ status }) => status === 1));
+    assert.deepEqual(sent.map(({ nonce }) => nonce - first).sort((one, other) => one - other), receipts.map((_, index) => index));
+  }
+}
+
+// What is heard goes on after a revert; what the revert undid may be told again, as removed.
+async function overReverts(provider) {
+  const counter = await (await new ContractFactory(abi, bytecode, await provider.getSigner(4)).deploy()).waitForDeployment();
+  const heard = [];
+  await counter.on("Counted", (by, count, { log }) => log.removed || heard.push(count));
+  // The listener is set up in the background, and one that polls asks when the height has grown.
+  const hearTwo = async () => {
+    const own = [];
+    const heardOwn = () => heard.filter((count) => own.includes(count));
+    for (let added = 0; heardOwn().length < 2 && added < 50; added++) {
+      const [{ args }] = (await (await counter.add(1n)).wait()).logs;
+      own.push(args.count);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    assert.ok(heardOwn().length >= 2, "nothing is heard");
+    assert.deepEqual(heardOwn().slice(0, 2), own.slice(own.indexOf(heardOwn()[0])).slice(0, 2));
+    heard.length = 0;
+  };
+  await hearTwo();
+  const id = await provider.send("evm_snapshot", []);
+  await hearTwo();
+  await hearTwo();
+  assert.equal(await provider.send("evm_revert", [id]), true);
+  await hearTwo();
+  await counter.removeAllListeners();
+  // Answered after the end of a subscription, which nothing else waits for.
+  await provider.getBlockNumber();
+}
+
 const overHttp = new JsonRpcProvider(http, undefined, { cacheTimeout: -1 });
 await exercise(overHttp, true);
+await atOnce(overHttp);
+await overReverts(overHttp);
 const overWs = new WebSocketProvider(ws, await overHttp.getNetwork(), { cacheTimeout: -1, staticNetwork: true });
 await exercise(overWs, false);
+await atOnce(overWs);
+await overReverts(overWs);
 overHttp.destroy();
 await overWs.destroy();

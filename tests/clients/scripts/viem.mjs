@@ -2,12 +2,13 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { BaseError, ContractFunctionRevertedError, createPublicClient, createTestClient, createWalletClient, http, parseEther, webSocket } from "viem";
-import { privateKeyToAccount } from "viem/accounts";
+import { nonceManager, privateKeyToAccount } from "viem/accounts";
 import { hardhat } from "viem/chains";
 
 const [httpUrl, wsUrl] = process.argv.slice(2);
 const { abi, bytecode } = JSON.parse(readFileSync(new URL("Counter.json", import.meta.url)));
-const account = privateKeyToAccount("0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d");
+const key = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+const account = privateKeyToAccount(key);
 
 async function exercise(transport) {
   const reader = createPublicClient({ chain: hardhat, transport, pollingInterval: 50 });
@@ -87,7 +88,63 @@ async function exercise(transport) {
   }
 }
 
-await exercise(http(httpUrl));
-await exercise(webSocket(wsUrl));
+// Many sends at once: of an account of the node, and of one that counts its nonces itself.
+async function atOnce(transport) {
+  const reader = createPublicClient({ chain: hardhat, transport, pollingInterval: 50 });
+  const [, , unlocked, to] = await createWalletClient({ chain: hardhat, transport }).getAddresses();
+  for (const sender of [unlocked, privateKeyToAccount(key, { nonceManager })]) {
+    const wallet = createWalletClient({ account: sender, chain: hardhat, transport });
+    const address = wallet.account.address;
+    const first = await reader.getTransactionCount({ address });
+    const hashes = await Promise.all(Array.from({ length: 16 }, () => wallet.sendTransaction({ to, value: 1n })));
+    const receipts = await Promise.all(hashes.map((hash) => reader.waitForTransactionReceipt({ hash })));
+    assert.ok(receipts.every(({ status }) => status === "success"));
+    assert.equal(await reader.getTransactionCount({ address }), first + 16);
+  }
+}
+
+// Filters and what is watched go on after a revert; what the revert undid may be told again, as removed.
+async function overReverts(transport) {
+  const reader = createPublicClient({ chain: hardhat, transport, pollingInterval: 50 });
+  const dev = createTestClient({ chain: hardhat, mode: "anvil", transport });
+  const [sender] = await createWalletClient({ chain: hardhat, transport }).getAddresses();
+  const wallet = createWalletClient({ account: sender, chain: hardhat, transport });
+  const { contractAddress: address } = await reader.waitForTransactionReceipt({ hash: await wallet.deployContract({ abi, bytecode }) });
+  const add = async () => reader.waitForTransactionReceipt({ hash: await wallet.writeContract({ address, abi, functionName: "add", args: [1n] }) });
+  const counts = (logs) => logs.filter(({ removed }) => !removed).map(({ args }) => args.count);
+  const filter = await reader.createContractEventFilter({ address, abi, eventName: "Counted" });
+  const blocks = await reader.createBlockFilter();
+  const watched = [];
+  let failed;
+  const stop = reader.watchContractEvent({ address, abi, eventName: "Counted", onLogs: (logs) => watched.push(...counts(logs)), onError: (error) => { failed = error; } });
+  const hear = async () => {
+    watched.length = 0;
+    for (let added = 0; watched.length === 0 && added < 50; added++) {
+      await add();
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    assert.ok(watched.length > 0, `nothing is heard: ${failed}`);
+  };
+  await hear();
+  const changes = (filter) => reader.getFilterChanges({ filter });
+  await Promise.all([filter, blocks].map(changes));
+  const id = await dev.snapshot();
+  const count = await reader.readContract({ address, abi, functionName: "count" });
+  for (let added = 0; added < 3; added++) await add();
+  assert.deepEqual(counts(await changes(filter)), [count + 1n, count + 2n, count + 3n]);
+  assert.equal((await changes(blocks)).length, 3);
+  await dev.revert({ id });
+  const { blockHash } = await add();
+  assert.deepEqual(counts(await changes(filter)), [count + 1n]);
+  assert.equal((await changes(blocks)).at(-1), blockHash);
+  await hear();
+  stop();
+}
+
+for (const transport of [http(httpUrl), webSocket(wsUrl)]) {
+  await exercise(transport);
+  await atOnce(transport);
+  await overReverts(transport);
+}
 // The socket would be opened again and again.
 process.exit(0);

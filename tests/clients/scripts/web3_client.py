@@ -4,6 +4,7 @@ import asyncio
 import json
 import pathlib
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from web3 import AsyncWeb3, Web3, WebSocketProvider
 from web3.exceptions import ContractCustomError, ContractLogicError, Web3RPCError
@@ -46,7 +47,37 @@ def over_http():
         raise AssertionError("a used nonce went through")
     except Web3RPCError as error:
         assert "nonce too low" in str(error) or "already known" in str(error), error
-    return address
+    at_once(web3, web3.eth.accounts[2], owner)
+    return web3, counter, owner
+
+
+def over_reverts(web3, counter, owner):
+    """Filters go on after a revert; what the revert undid may be told again, as removed."""
+    add = lambda: web3.eth.wait_for_transaction_receipt(counter.functions.add(1).transact({"from": owner}))
+    counts = lambda created: [entry["args"]["count"] for entry in created.get_new_entries() if not entry.get("removed")]
+    created, blocks = counter.events.Counted.create_filter(from_block="latest"), web3.eth.filter("latest")
+    created.get_new_entries(), blocks.get_new_entries()
+    before = counter.functions.count().call()
+    snapshot = web3.provider.make_request("evm_snapshot", [])["result"]
+    for _ in range(3):
+        add()
+    assert counts(created) == [before + 1, before + 2, before + 3]
+    assert len(blocks.get_new_entries()) == 3
+    assert web3.provider.make_request("evm_revert", [snapshot])["result"] is True
+    receipt = add()
+    assert counts(created) == [before + 1]
+    assert blocks.get_new_entries()[-1] == receipt["blockHash"]
+    assert counts(created) == []
+
+
+def at_once(web3, sender, to):
+    """Many sends of one account at once."""
+    first = web3.eth.get_transaction_count(sender)
+    with ThreadPoolExecutor(8) as threads:
+        hashes = list(threads.map(lambda _: web3.eth.send_transaction({"from": sender, "to": to, "value": 1}), range(32)))
+    assert len(set(hashes)) == 32
+    assert all(web3.eth.wait_for_transaction_receipt(hash)["status"] == 1 for hash in hashes)
+    assert web3.eth.get_transaction_count(sender) == first + 32
 
 
 async def over_websocket(address):
@@ -69,4 +100,6 @@ async def over_websocket(address):
         listening.cancel()
 
 
-asyncio.run(over_websocket(over_http()))
+web3, counter, owner = over_http()
+asyncio.run(over_websocket(counter.address))
+over_reverts(web3, counter, owner)
