@@ -36,6 +36,11 @@ impl Packages {
         installed.as_ref().map_err(|error| anyhow::anyhow!("the client libraries are not installed: {error}"))
     }
 
+    /// Where they are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.dir
+    }
+
     pub(crate) fn node(&self, script: &str) -> Command {
         let mut command = Command::new("node");
         command.arg(script).current_dir(&self.dir);
