@@ -19,7 +19,7 @@ run: build ## build, and open a dev chain on http://127.0.0.1:8545 (ARGS="--chai
 build: setup ## build what runs: one program, its debug information in a file beside it
 	@[ -x $(SUBNODE) ] || echo "build: a first one takes a quarter of an hour on two cores, most of it RocksDB, wasmtime and the guest modules" >&2
 	@$(CARGO) build --release --workspace --bin subnode
-	@if command -v objcopy >/dev/null && ! objcopy --dump-section .gnu_debuglink=/dev/null $(SUBNODE) 2>/dev/null; then \
+	@if command -v objcopy >/dev/null && readelf -S $(SUBNODE) | grep -q '\.debug_line'; then \
 		objcopy --only-keep-debug $(SUBNODE) $(SUBNODE).debug && \
 		objcopy --strip-all --add-gnu-debuglink=$(SUBNODE).debug $(SUBNODE); \
 	fi

@@ -32,17 +32,17 @@ pub fn header(head: &BlockRef) -> Header {
 }
 
 /// The state after the next block, in which another transaction would run, and the header of that block.
-pub fn state(head: &BlockRef) -> Result<(State, Header), String> {
+pub fn state(head: &BlockRef) -> (State, Header) {
     let header = header(head);
-    let mut execution = Execution::start(Spec::load(), &header, State::default())?;
+    let mut execution = Execution::start(Spec::load(), &header, State::default());
     fill(&mut execution);
-    Ok((execution.into_state(), header))
+    (execution.into_state(), header)
 }
 
 /// The next block.
 pub fn block(head: &BlockRef) -> Result<Pending, String> {
     let mut header = header(head);
-    let mut execution = Execution::start(Spec::load(), &header, State::default())?;
+    let mut execution = Execution::start(Spec::load(), &header, State::default());
     let body = fill(&mut execution);
     let executed = execution.finish(&[])?;
     let (changes, receipts) = seal(&mut header, &body, executed);

@@ -63,7 +63,7 @@ impl At {
             Self::Block(block) => block,
         };
         if block.is_pending() {
-            return pending::state(call.head).map_err(|reason| error::rejected(&reason));
+            return Ok(pending::state(call.head));
         }
         let (_, header) = seek(call.head, block)?;
         Ok((State::default(), header))

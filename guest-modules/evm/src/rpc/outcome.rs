@@ -51,7 +51,7 @@ fn again(place: Place) -> Option<ExecutionResult<HaltReason>> {
     let block = alloy_consensus::Block::<Transaction>::decode(&mut index::block(place.number)?.as_slice()).ok()?;
     let receipts = ReceiptRow::load_block(place.number);
     tables::seek(place.number.checked_sub(1)?).ok()?;
-    let mut execution = Execution::start(Spec::load(), &header, State::default()).ok()?;
+    let mut execution = Execution::start(Spec::load(), &header, State::default());
     let mut all = block.body.transactions.iter().zip(&receipts);
     for (transaction, row) in all.by_ref().take(place.index as usize) {
         execution.transact(transaction, row.sender).ok()?;

@@ -115,7 +115,10 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
         None => None,
         Some(path) => {
             let file = std::fs::read(path).with_context(|| format!("read the genesis file {}", path.display()))?;
-            Some(adopt(&file, &settings::extension(settings::code_size_limit(args), args.enable_tx_gas_limit, settings::shared_seconds(args))))
+            Some(adopt(
+                &file,
+                &settings::extension(settings::code_size_limit(args), args.enable_tx_gas_limit, settings::shared_seconds(args)),
+            ))
         }
     };
     let version = args.client_version.as_deref().unwrap_or(if args.hardhat { HARDHAT_CLIENT_VERSION } else { DEV_CLIENT_VERSION });
