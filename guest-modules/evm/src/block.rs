@@ -74,7 +74,7 @@ pub fn genesis(json: &[u8]) -> Result<Built, String> {
     let fork = spec.fork(genesis.timestamp);
     if fork >= Fork::Prague && !spec.dev {
         for (address, eip) in [(WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, 7002), (CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, 7251)] {
-            if !state.account(address).is_some_and(|account| account.code_hash != KECCAK256_EMPTY) {
+            if state.account(address).is_none_or(|account| account.code_hash == KECCAK256_EMPTY) {
                 eprintln!("config.pragueTime: no block can be made without EIP-{eip}'s contract; put its code at {address} into alloc");
             }
         }

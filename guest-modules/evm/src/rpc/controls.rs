@@ -74,9 +74,24 @@ pub(super) fn control(call: &mut Call<'_>) -> Result {
         }
         ("anvil" | "hardhat", "getAutomine") => json(&matches!(status.sealing, Sealing::Instant)),
         ("evm" | "anvil", "setIntervalMining") => {
-            let seconds = call.params.number()?;
-            let sealing = if seconds == 0 { Sealing::Manual } else { Sealing::Interval(milliseconds(seconds)?) };
+            let every = call.params.number()?;
+            let sealing = match (every, is_hardhat(&status.version), status.sealing) {
+                // There it is a setting of its own, which ends nothing else.
+                (0, true, Sealing::Instant | Sealing::Interval(_)) => Sealing::Instant,
+                (0, ..) => Sealing::Manual,
+                (every, true, _) => Sealing::Interval(every),
+                (every, false, _) => Sealing::Interval(milliseconds(every)?),
+            };
             act_then(Action::SetSealing(sealing), &value!(null))
+        }
+        ("anvil" | "hardhat", "setMinGasPrice") => {
+            Err(error::rejected("there is no least gas price where EIP-1559 is active; use anvil_setNextBlockBaseFeePerGas"))
+        }
+        // There are no lines about calls to leave out.
+        ("anvil" | "hardhat", "setLoggingEnabled") if !call.params.required::<bool>()? => json(&done),
+        ("anvil" | "hardhat", "setLoggingEnabled") => Err(error::rejected("lines about calls are not supported")),
+        ("anvil", "setBlockTimestampInterval" | "removeBlockTimestampInterval" | "dumpState" | "loadState") => {
+            Err(error::rejected(&format!("{} is not supported", call.method)))
         }
         ("anvil", "getIntervalMining") => json(&match status.sealing {
             Sealing::Interval(ms) => Some(ms / 1000),
@@ -105,6 +120,11 @@ pub(super) fn control(call: &mut Call<'_>) -> Result {
         ("anvil" | "hardhat" | "evm", _) => amend(call, name, &done),
         _ => Err(error::method_not_found(call.method)),
     }
+}
+
+/// Whether tools take this node for Hardhat's, and give an interval in milliseconds. anvil's is in seconds.
+fn is_hardhat(version: &str) -> bool {
+    version.to_lowercase().starts_with("hardhat")
 }
 
 fn milliseconds(seconds: u64) -> Result<u64> {

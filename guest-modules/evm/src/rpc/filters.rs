@@ -7,7 +7,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     Call, Result, act, error, json,
-    logs::{all_matching, ends, matching},
+    logs::{BLOCKS_MAX, all_matching, ends, matching},
     to_json,
 };
 use crate::{
@@ -24,11 +24,11 @@ use crate::{
 #[derive(Serialize, Deserialize)]
 enum Cursor {
     /// Logs of blocks from `next` on; those from `first` on were told before. What was told and then undone is told once more, as removed.
-    LogsFrom { filter: Box<Filter>, first: u64, next: u64, removed: Vec<Box<RawValue>> },
+    PolledLogs { filter: Box<Filter>, first: u64, next: u64, removed: Vec<Box<RawValue>> },
     /// Blocks from `next` on.
     BlocksFrom { next: u64 },
     /// Pooled transactions from a mark on.
-    TransactionsFrom { mark: u64 },
+    PooledSince { mark: u64 },
 }
 
 /// Bytes of removed logs that wait for a client; it hears of no more.
@@ -55,7 +55,7 @@ pub(super) fn new_logs(call: &mut Call<'_>) -> Result {
         return Err(error::invalid_params("invalid block range params"));
     }
     let next = filter.get_from_block().unwrap_or_default().max(call.head.height + 1);
-    open(&Cursor::LogsFrom { filter: Box::new(filter), first: next, next, removed: Vec::new() })
+    open(&Cursor::PolledLogs { filter: Box::new(filter), first: next, next, removed: Vec::new() })
 }
 
 pub(super) fn new_blocks(call: &mut Call<'_>) -> Result {
@@ -65,7 +65,7 @@ pub(super) fn new_blocks(call: &mut Call<'_>) -> Result {
 pub(super) fn new_transactions(_call: &mut Call<'_>) -> Result {
     // The mark after all there are: a mark beyond the end is moved to it.
     let (_, mark) = pool::since(u64::MAX);
-    open(&Cursor::TransactionsFrom { mark })
+    open(&Cursor::PooledSince { mark })
 }
 
 fn load(id: u64) -> Result<Cursor> {
@@ -77,22 +77,22 @@ pub(super) fn changes(call: &mut Call<'_>) -> Result {
     let id = call.params.number()?;
     let head = call.head.height;
     let (found, cursor) = match load(id)? {
-        Cursor::LogsFrom { filter, first, next, removed } => {
-            let last = filter.get_to_block().unwrap_or(head).min(head);
+        Cursor::PolledLogs { filter, first, next, removed } => {
             // Of a client that polls seldom, some may have been dropped.
             let kept = index::first_kept(next);
+            let last = filter.get_to_block().unwrap_or(head).min(head).min(kept.saturating_add(BLOCKS_MAX - 1));
             let (found, next) = if kept <= last { matching(&filter, kept, last)? } else { (Vec::new(), next) };
             let told: Vec<_> = removed.into_iter().chain(found.iter().map(raw)).collect();
-            (to_json(&told), Cursor::LogsFrom { filter, first, next, removed: Vec::new() })
+            (to_json(&told), Cursor::PolledLogs { filter, first, next, removed: Vec::new() })
         }
         Cursor::BlocksFrom { next } => {
             let hashes: Vec<B256> = (index::first_kept(next)..=head).filter_map(index::block_hash).collect();
             (to_json(&hashes), Cursor::BlocksFrom { next: next.max(head + 1) })
         }
-        Cursor::TransactionsFrom { mark } => {
+        Cursor::PooledSince { mark } => {
             let (ids, mark) = pool::since(mark);
             let hashes: Vec<B256> = ids.iter().filter_map(|id| B256::try_from(id.as_slice()).ok()).collect();
-            (to_json(&hashes), Cursor::TransactionsFrom { mark })
+            (to_json(&hashes), Cursor::PooledSince { mark })
         }
     };
     Ok(Answer { json: Some(found), action: Some(Action::UpdateCursor((id, to_json(&cursor)))) })
@@ -105,7 +105,7 @@ fn raw(log: &Log) -> Box<RawValue> {
 /// What a cursor becomes as this block and all after it are undone; none where that changes nothing.
 fn undone(head: &BlockRef, cursor: Cursor, lowest: u64) -> Option<Cursor> {
     match cursor {
-        Cursor::LogsFrom { filter, first, next, mut removed } if lowest < next => {
+        Cursor::PolledLogs { filter, first, next, mut removed } if lowest < next => {
             let last = filter.get_to_block().unwrap_or(head.height).min(next - 1).min(head.height);
             let mut bytes: usize = removed.iter().map(|log| log.get().len()).sum();
             for number in (lowest.max(first)..=last).rev() {
@@ -117,16 +117,16 @@ fn undone(head: &BlockRef, cursor: Cursor, lowest: u64) -> Option<Cursor> {
                 removed.extend(texts);
             }
             let next = filter.get_from_block().unwrap_or_default().max(lowest);
-            Some(Cursor::LogsFrom { filter, first: first.min(next), next, removed })
+            Some(Cursor::PolledLogs { filter, first: first.min(next), next, removed })
         }
         Cursor::BlocksFrom { next } if lowest < next => Some(Cursor::BlocksFrom { next: lowest }),
-        Cursor::LogsFrom { .. } | Cursor::BlocksFrom { .. } | Cursor::TransactionsFrom { .. } => None,
+        Cursor::PolledLogs { .. } | Cursor::BlocksFrom { .. } | Cursor::PooledSince { .. } => None,
     }
 }
 
 pub(super) fn logs(call: &mut Call<'_>) -> Result {
     let id = call.params.number()?;
-    let Cursor::LogsFrom { filter, .. } = load(id)? else { return Err(error::rejected("filter not found")) };
+    let Cursor::PolledLogs { filter, .. } = load(id)? else { return Err(error::rejected("filter not found")) };
     let (first, last) = ends(call.head, &filter)?;
     let last = last.min(call.head.height);
     if first > last {

@@ -13,8 +13,8 @@ use crate::{
     transaction::Transaction,
 };
 
-/// Blocks one request may look at, and logs it may return. The query's fuel bounds the rest.
-const BLOCKS_MAX: u64 = 100_000;
+/// Blocks one request may look at where others share the chain, and logs it may return. The query's fuel bounds the rest.
+pub(super) const BLOCKS_MAX: u64 = 100_000;
 const LOGS_MAX: usize = 20_000;
 
 pub(super) fn get_logs(call: &mut Call<'_>) -> Result {
@@ -49,7 +49,8 @@ pub(super) fn ends(head: &BlockRef, filter: &Filter) -> Result<(u64, u64)> {
 
 /// The logs of a range, all of them.
 pub(super) fn all_matching(filter: &Filter, first: u64, last: u64) -> Result<Vec<Log>> {
-    if last.saturating_sub(first) >= BLOCKS_MAX {
+    // A developer's chain has nobody to wait, and as many blocks as its developer mined to move the clock.
+    if last.saturating_sub(first) >= BLOCKS_MAX && !Spec::load().dev {
         return Err(error::rejected(&format!("block range of {} blocks is too large, at most {BLOCKS_MAX}", last - first + 1)));
     }
     let (found, next) = matching(filter, first, last)?;
@@ -62,7 +63,6 @@ pub(super) fn all_matching(filter: &Filter, first: u64, last: u64) -> Result<Vec
 
 /// The logs of a range up to the block with which they are more than an answer has, and the block to go on from.
 pub(super) fn matching(filter: &Filter, first: u64, last: u64) -> Result<(Vec<Log>, u64)> {
-    let last = last.min(first.saturating_add(BLOCKS_MAX - 1));
     let genesis = Spec::load().genesis_number;
     let mut found = Vec::new();
     for number in first.max(genesis)..=last {

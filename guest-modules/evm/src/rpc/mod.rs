@@ -98,7 +98,7 @@ pub fn query(head: &BlockRef, method: &str, params: &[u8]) -> Result {
             act(Action::Submit(raw.into()))
         }
         "subnode_outcome" => outcome::outcome(call),
-        "eth_sendTransaction" => send::send_transaction(call),
+        "eth_sendTransaction" | "eth_sendUnsignedTransaction" => send::send_transaction(call),
         "eth_signTransaction" => send::sign_transaction(call),
         "eth_fillTransaction" => send::fill_transaction(call),
         "eth_sign" | "personal_sign" => send::sign(call),

@@ -61,7 +61,7 @@ fn fill(call: &Call<'_>, mut request: TransactionRequest) -> Result<(Address, Ty
     }
     if request.gas.is_none() {
         let estimated = estimate_to_send(call, &request);
-        request.gas = Some(if call.method == "eth_sendTransaction" { gas_to_fail_with(call, &request, estimated)? } else { estimated? });
+        request.gas = Some(if call.method.starts_with("eth_send") { gas_to_fail_with(call, &request, estimated)? } else { estimated? });
     }
     request.transaction_type = None;
     let typed = request.build_typed_tx().map_err(|_| error::invalid_params("the fields given are of no one transaction type"))?;
