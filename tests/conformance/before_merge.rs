@@ -124,8 +124,8 @@ fn spec(config: &ChainConfig, number: u64) -> SpecId {
         (config.berlin_block, SpecId::BERLIN),
         (config.london_block, SpecId::LONDON),
     ];
-    let begun = forks.into_iter().filter(|(block, _)| block.is_some_and(|block| block <= number));
-    begun.last().map_or(SpecId::HOMESTEAD, |(_, spec)| spec)
+    let mut begun = forks.into_iter().filter(|(block, _)| block.is_some_and(|block| block <= number));
+    begun.next_back().map_or(SpecId::HOMESTEAD, |(_, spec)| spec)
 }
 
 fn surroundings(header: &Header) -> BlockEnv {

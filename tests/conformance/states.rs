@@ -79,7 +79,7 @@ pub(crate) async fn run(module: &Module, rules: Rules, case: &Value, post: &Valu
     ensure!(elsewhere.block.id == built.outcome.block.id, "built and executed differ");
     replay.commit(&built.block, &built.outcome);
     let root = if rules.has("Prague") { root_without(&CALLED_LAST, &replay)? } else { state_root(&built.block)? };
-    ensure!(post["hash"] == Value::from(root.to_string()), "state root {root}, expected {}", post["hash"]);
+    ensure!(post["hash"] == root.to_string(), "state root {root}, expected {}", post["hash"]);
     let receipts = replay.query("eth_getBlockReceipts", "[\"latest\"]").await?.map_err(|error| anyhow::anyhow!(error.message))?;
     let receipts: Vec<alloy::rpc::types::TransactionReceipt> = serde_json::from_str(&receipts)?;
     let logs: Vec<_> = receipts.iter().flat_map(|receipt| receipt.logs()).map(|log| log.inner.clone()).collect();
