@@ -38,10 +38,18 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PoolLimits;
+    use crate::{Amount, PoolLimits};
 
     fn transaction(sender: u8, sequence: u64) -> Transaction {
-        Transaction { id: vec![sender, sequence.to_le_bytes()[0]], sender: vec![sender], sequence, priority: 1, cap: 1, data: vec![0; 10] }
+        Transaction {
+            id: vec![sender, sequence.to_le_bytes()[0]],
+            sender: vec![sender],
+            sequence,
+            priority: 1,
+            cap: 1,
+            cost: Amount::default(),
+            data: vec![0; 10],
+        }
     }
 
     #[test]
