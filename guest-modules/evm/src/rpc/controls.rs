@@ -219,6 +219,10 @@ fn amend(call: &mut Call<'_>, name: &str, done: &serde_json::Value) -> Result {
         "setNonce" => {
             let (address, nonce) = (call.params.required()?, call.params.number()?);
             let account = state.account(address).unwrap_or_default();
+            if nonce < account.nonce && call.method.starts_with("hardhat") {
+                let text = format!("New nonce ({nonce}) must not be smaller than the existing nonce ({})", account.nonce);
+                return Err(error::invalid_params(text));
+            }
             state.set_account(address, Account { nonce, ..account });
         }
         "setCode" => {
