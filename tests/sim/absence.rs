@@ -12,7 +12,7 @@ fn an_absent_proposer_is_waited_for_once() {
         let calm = Plan::calm(4, modules("bft"));
         let plan = Plan { late: true, troubled_ms: AWAY_MS, config: "interval 200 timeout 3000", ..calm };
         let report = run(seed, plan).unwrap();
-        // Of the 150 that there is time for; waited for at each of its turns, 33.
-        assert!(report.height > 110, "seed {seed}: {} blocks", report.height);
+        // Waited for at each of its turns, four seconds for every fourth block, there would be fewer than 30.
+        assert!(report.height > 70, "seed {seed}: {} blocks", report.height);
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 
 /// How far ahead of its own round a member takes votes: each round of each member takes memory.
 const ROUNDS_AHEAD: u32 = 1_000;
-/// Of what a proposal is waited for, the part that one of a member is who missed its last turn and was not heard since.
+/// The part of all timeouts that holds in the round of a member who missed its last turn and was not heard since.
 const ABSENT_PART: u64 = 12;
 /// Members that are known to be absent: no committee has more.
 const ABSENT_MAX: usize = 128;
@@ -79,15 +79,14 @@ impl Desk {
     }
 
     fn start(&mut self, timeout: Timeout) {
-        let third = self.timeout_ms / 3;
+        let timeout_ms = if self.absent.contains(&self.proposer) { self.timeout_ms / ABSENT_PART } else { self.timeout_ms };
         let round = u64::from(timeout.round.as_u32().unwrap_or(0));
         // Rounds get longer until they are as long as the network is slow (Tendermint, section III-A).
         let longer = round.saturating_mul(self.timeout_ms / 6);
         let after_ms = match timeout.kind {
-            TimeoutKind::Propose if self.absent.contains(&self.proposer) => (self.timeout_ms / ABSENT_PART).saturating_add(longer),
-            TimeoutKind::Propose => self.timeout_ms.saturating_add(longer),
-            TimeoutKind::Prevote | TimeoutKind::Precommit => third.saturating_add(longer),
-            TimeoutKind::Rebroadcast => third.max(1),
+            TimeoutKind::Propose => timeout_ms.saturating_add(longer),
+            TimeoutKind::Prevote | TimeoutKind::Precommit => (timeout_ms / 3).saturating_add(longer),
+            TimeoutKind::Rebroadcast => (self.timeout_ms / 3).max(1),
         };
         self.timers.insert(timer(timeout));
         self.effects.push(sdk::Effect::SetTimer((timer(timeout), after_ms.max(1))));

@@ -5,7 +5,7 @@
 //!
 //! Whose turn it is depends on committee, height and round alone, as Malachite's core asks: members that disagreed on who is absent would wait for
 //! different proposers, so nobody is passed over. How long a member waits is its own affair. One that missed its turn and was not heard since is
-//! waited for a twelfth as long at its next turns; its first message ends that.
+//! waited for a twelfth as long at its next turns, as are the votes of such a round; its first message ends that.
 //!
 //! The host signs, checks, logs and fetches blocks; the core decides. All that the core logs is gone through again after a restart.
 
