@@ -32,32 +32,13 @@ const EXCLUDED: [(&str, &str); 2] = [
     ("txpool_content/get-content.io", "of a pool, which the host has"),
 ];
 
-/// Cases that are answered otherwise than by geth, and how. One that is answered as expected after all counts as any other.
-const DIFFERENT: [(&str, &str); 10] = [
-    ("eth_call/call-callenv.io", "of BASEFEE without a price"),
-    ("eth_getBlockByNumber/get-block-cancun-fork.io", TOTAL_DIFFICULTY),
-    ("eth_getBlockByNumber/get-block-merge-fork.io", TOTAL_DIFFICULTY),
-    ("eth_getBlockByNumber/get-block-prague-fork.io", TOTAL_DIFFICULTY),
-    ("eth_getBlockByNumber/get-block-shanghai-fork.io", TOTAL_DIFFICULTY),
-    ("eth_getBlockByNumber/get-finalized.io", TOTAL_DIFFICULTY),
-    ("eth_getBlockByNumber/get-latest.io", TOTAL_DIFFICULTY),
-    ("eth_getBlockByNumber/get-safe.io", TOTAL_DIFFICULTY),
-    ("eth_getLogs/filter-error-future-block-range.io", "of logs past the head"),
-    ("eth_getProof/get-account-proof-with-storage.io", "of a proof's key, written as it was asked for"),
-];
-const TOTAL_DIFFICULTY: &str = "of blocks, here with a total difficulty";
-
 #[tokio::test]
 async fn json_rpc_cases_are_answered_as_expected() -> anyhow::Result<()> {
     let Some(root) = fixtures::folder("rpc-compat") else { return Ok(()) };
     let (replay, missing) = import(&root).await?;
     let mut tally = Tally::default();
     for (name, text) in cases(&root)? {
-        let different = DIFFERENT.iter().find(|(different, _)| *different == name);
-        let verdict = match (run(&replay, &missing, &name, &text).await, different) {
-            (Err(_), Some((_, how))) => Ok(Verdict::Excluded((*how).into())),
-            (verdict, _) => verdict,
-        };
+        let verdict = run(&replay, &missing, &name, &text).await;
         tally.add(|| name, verdict);
     }
     tally.report("JSON-RPC cases");
