@@ -68,7 +68,8 @@ pub struct ChainOptions {
     pub sealing: Sealing,
     /// Whether clients may use the developer's controls.
     pub controls: bool,
-    /// Whether a submitted transaction is answered once a block has it, instead of once it is in the pool.
+    /// Whether a submitted transaction is answered once a block has it, with an error where it failed there, instead of once it is in the pool.
+    /// Nobody waits on a chain that seals only when asked.
     pub answer_after_mining: bool,
     /// Bounds of the pool.
     pub pool: PoolLimits,

@@ -206,7 +206,8 @@ impl Builder {
         self
     }
 
-    /// Answers a sent transaction once it is in the pool (as anvil does) instead of once a block has it (as Hardhat does).
+    /// Answers a sent transaction once it is in the pool (as anvil does) instead of once a block has it (as Hardhat does), with
+    /// an error where it failed there.
     #[must_use]
     pub fn answer_before_mining(mut self) -> Self {
         self.answer_after_mining = false;

@@ -115,17 +115,35 @@ pub fn halted(reason: &HaltReason) -> String {
     }
 }
 
-/// The text of `Error(string)`, or what `Panic(uint256)` stands for. A contract's own errors have none: their data says what they are.
-pub fn reverted(output: &[u8]) -> Option<String> {
-    let (selector, data) = output.split_first_chunk::<4>()?;
-    match selector {
-        [0x08, 0xc3, 0x79, 0xa0] => match DynSolType::String.abi_decode(data).ok()? {
-            DynSolValue::String(text) => Some(text),
+/// What a contract says when it reverts, in one of Solidity's two forms. Its own errors have neither: their data says what they are.
+pub enum Revert {
+    /// `Error(string)`.
+    Text(String),
+    /// `Panic(uint256)`.
+    Panic(U256),
+}
+
+impl Revert {
+    /// Reads the data of a revert; none where it has another form.
+    pub fn decode(output: &[u8]) -> Option<Self> {
+        let (selector, data) = output.split_first_chunk::<4>()?;
+        match selector {
+            [0x08, 0xc3, 0x79, 0xa0] => match DynSolType::String.abi_decode(data).ok()? {
+                DynSolValue::String(text) => Some(Self::Text(text)),
+                _ => None,
+            },
+            [0x4e, 0x48, 0x7b, 0x71] => Some(Self::Panic(U256::from_be_slice(data.get(..32)?))),
             _ => None,
-        },
-        [0x4e, 0x48, 0x7b, 0x71] => Some(panicked(U256::from_be_slice(data.get(..32)?))),
-        _ => None,
+        }
     }
+}
+
+/// The reason of a revert, where it has one in words.
+pub fn reverted(output: &[u8]) -> Option<String> {
+    Revert::decode(output).map(|revert| match revert {
+        Revert::Text(text) => text,
+        Revert::Panic(code) => panicked(code),
+    })
 }
 
 fn panicked(code: U256) -> String {
