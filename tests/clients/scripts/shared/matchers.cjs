@@ -38,8 +38,9 @@ module.exports = ({ expect, ethers, helpers, matchers: { anyUint, anyValue, befo
         // With a limit nothing is estimated, and the hash is given before the transaction has run: it fails in its block.
         if ((how === "sent with a gas limit" && !refusesWithGas) || (how === "sent" && !refuses)) {
           it("is mined and has failed", async () => {
-            const { hash } = await by("failWithReason", "why not");
-            expect((await ethers.provider.waitForTransaction(hash, 1)).status).to.equal(0);
+            const sent = await by("failWithReason", "why not");
+            await expect(sent.wait()).to.be.rejected;
+            expect((await ethers.provider.getTransactionReceipt(sent.hash)).status).to.equal(0);
           });
           return;
         }
