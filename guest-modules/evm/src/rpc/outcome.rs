@@ -1,12 +1,11 @@
 //! How a mined transaction failed, for the client that waited for it: in the words and the shape of Hardhat's node, whose clients look for them.
 
-use alloy_dyn_abi::{DynSolType, DynSolValue};
 use alloy_primitives::{B256, Bytes, U256, hex};
 use alloy_rlp::Decodable;
 use revm::context::result::{ExecutionResult, HaltReason};
 use serde_json::{json as value, to_vec};
 
-use super::{Call, Result, error, json};
+use super::{Call, Result, error, json, reason::Revert};
 use crate::{
     bindings::{
         exports::RpcError,
@@ -60,29 +59,8 @@ fn again(place: Place) -> Option<ExecutionResult<HaltReason>> {
     execution.result(transaction, row.sender)
 }
 
-/// What a contract says when it reverts, in one of Solidity's two forms.
-enum Revert {
-    /// `Error(string)`.
-    Text(String),
-    /// `Panic(uint256)`.
-    Panic(U256),
-}
-
-/// Reads the data of a revert; none where it has another form.
-fn revert(output: &[u8]) -> Option<Revert> {
-    let (selector, data) = output.split_first_chunk::<4>()?;
-    match selector {
-        [0x08, 0xc3, 0x79, 0xa0] => match DynSolType::String.abi_decode(data).ok()? {
-            DynSolValue::String(text) => Some(Revert::Text(text)),
-            _ => None,
-        },
-        [0x4e, 0x48, 0x7b, 0x71] => Some(Revert::Panic(U256::from_be_slice(data.get(..32)?))),
-        _ => None,
-    }
-}
-
 fn reverted(output: &[u8]) -> String {
-    let reason = match revert(output) {
+    let reason = match Revert::decode(output) {
         None if output.is_empty() => return "Error: Transaction reverted without a reason string".into(),
         None => format!("reverted with an unrecognized custom error (return data: {})", hex::encode_prefixed(output)),
         Some(Revert::Text(text)) => format!("reverted with reason string '{text}'"),
