@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::answer::{Chain, quantity};
+use crate::chain::{Chain, quantity};
 
 /// Answers the word that this instruction pushes.
 fn answers(instruction: &str) -> String {

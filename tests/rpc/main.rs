@@ -1,9 +1,10 @@
-//! Requests that no client should send, over real sockets: each gets an error that says what is wrong, and the chain goes on.
+//! JSON-RPC over real sockets. Here: requests that no client should send, each of which gets an error that says what is wrong, and the chain
+//! goes on. In the modules: what clients of a dev chain rely on.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-mod answer;
 mod answers;
 mod calls;
+mod chain;
 mod clock;
 mod filters;
 mod history;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::answer::{Chain, quantity};
+use crate::chain::{Chain, quantity};
 
 const STRANGER: &str = "0x00000000000000000000000000000000000bad02";
 /// Stores what it is called with at slot 0, and logs it: `sstore(0, calldataload(0))`, LOG1.

@@ -15,7 +15,7 @@ use alloy::{
 use serde_json::{Value, json};
 use subnode_tests::operator::Home;
 
-use crate::answer::{Chain, ask, quantity};
+use crate::chain::{Chain, ask, quantity};
 
 const ETHER: u128 = 1_000_000_000_000_000_000;
 /// Reverts with what it is called with.

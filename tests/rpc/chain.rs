@@ -1,4 +1,4 @@
-//! Answers of a dev chain, errors included.
+//! A dev chain and its first client, for tests that ask one thing after the other.
 
 use serde_json::{Value, json};
 use subnode_tests::{http::Client, process::Dev};
