@@ -129,6 +129,23 @@ fn a_client_that_mines_many_blocks_keeps_no_other_waiting() {
 }
 
 #[test]
+fn a_revert_ends_the_mining_of_blocks_that_it_undoes() {
+    let node = Dev::start([""; 0]).unwrap();
+    let (mut long, mut short) = (client(&node), client(&node));
+    let snapshot = short.call("evm_snapshot", &json!([])).unwrap();
+    thread::scope(|scope| {
+        let mining = scope.spawn(|| long.call("hardhat_mine", &json!(["0x10000"])).unwrap_err().to_string());
+        while height(&mut short) == 0 {
+            thread::yield_now();
+        }
+        assert_eq!(short.call("evm_revert", &json!([snapshot])).unwrap(), true);
+        let error = mining.join().unwrap();
+        assert!(error.contains("the chain went back"), "{error}");
+    });
+    assert_eq!(height(&mut short), 0);
+}
+
+#[test]
 fn receipts_have_the_time_of_their_block_and_the_pending_block_its_requests() {
     let node = Dev::start(["--wait-mined"]).unwrap();
     let mut client = client(&node);

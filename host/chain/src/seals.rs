@@ -36,6 +36,14 @@ impl Actor {
         }
     }
 
+    /// The chain went back: what calls wanted was wanted of another chain.
+    pub(crate) fn end_seals(&mut self) {
+        for Seal { wanted, sealed, done } in self.seals.0.drain(..) {
+            let text = format!("{sealed} of {} blocks were sealed; then the chain went back", wanted.count);
+            drop(done.send(Err(RpcError::rejected(text))));
+        }
+    }
+
     /// Seals the next block that a call waits for.
     pub(crate) async fn seal_next(&mut self) {
         let Some(mut seal) = self.seals.0.pop_front() else { return };
