@@ -90,8 +90,6 @@ async function overReverts(provider) {
   assert.equal(await provider.send("evm_revert", [id]), true);
   await hearTwo();
   await counter.removeAllListeners();
-  // Answered after the end of a subscription, which nothing else waits for.
-  await provider.getBlockNumber();
 }
 
 const overHttp = new JsonRpcProvider(http, undefined, { cacheTimeout: -1 });
@@ -102,5 +100,5 @@ const overWs = new WebSocketProvider(ws, await overHttp.getNetwork(), { cacheTim
 await exercise(overWs, false);
 await atOnce(overWs);
 await overReverts(overWs);
-overHttp.destroy();
-await overWs.destroy();
+// `destroy` would refuse the end of a subscription, which is still on its way.
+process.exit(0);

@@ -9,7 +9,7 @@ module.exports = ({ expect, ethers, helpers, refuses, send }) => {
   describe("loadFixture", () => {
     async function vaultWithDeposit() {
       const vault = await ethers.deployContract("Vault");
-      await vault.deposit("first", { value: 5n });
+      await (await vault.deposit("first", { value: 5n })).wait();
       return { vault, height: await helpers.time.latestBlock() };
     }
 
@@ -18,14 +18,14 @@ module.exports = ({ expect, ethers, helpers, refuses, send }) => {
         const { vault, height } = await helpers.loadFixture(vaultWithDeposit);
         expect(await helpers.time.latestBlock()).to.equal(height);
         expect(await vault.totalSupply()).to.equal(5n);
-        await vault.deposit("second", { value: 7n });
+        await (await vault.deposit("second", { value: 7n })).wait();
         expect(await vault.totalSupply()).to.equal(12n);
       });
     }
 
     it("a fixture in place of a later one", async () => {
       const later = async () => (await vaultWithDeposit()).vault;
-      await (await helpers.loadFixture(later)).deposit("", { value: 1n });
+      await (await (await helpers.loadFixture(later)).deposit("", { value: 1n })).wait();
       const { vault } = await helpers.loadFixture(vaultWithDeposit);
       expect(await vault.totalSupply()).to.equal(5n);
       expect(await (await helpers.loadFixture(later)).totalSupply()).to.equal(5n);
@@ -92,7 +92,7 @@ module.exports = ({ expect, ethers, helpers, refuses, send }) => {
     it("a call and an estimate see the time of the next block", async () => {
       const vault = await ethers.deployContract("Vault");
       const deadline = (await helpers.time.latest()) + 1000;
-      await vault.tooLate(deadline);
+      await (await vault.tooLate(deadline)).wait();
       await helpers.time.setNextBlockTimestamp(deadline + 1);
       await expect(vault.tooLate.estimateGas(deadline)).to.be.revertedWith("too late");
       if (refuses) await expect(vault.tooLate(deadline)).to.be.revertedWith("too late");
@@ -164,14 +164,14 @@ module.exports = ({ expect, ethers, helpers, refuses, send }) => {
       const { chainId } = await ethers.provider.getNetwork();
       const [owner] = await ethers.getSigners();
       const balance = 10_000n * ETHER;
-      await ethers.deployContract("Vault");
+      await (await ethers.deployContract("Vault")).waitForDeployment();
       expect(await ethers.provider.getBalance(owner)).to.be.below(balance);
       await helpers.reset();
       expect(await helpers.time.latestBlock()).to.equal(0);
       expect(await owner.getNonce()).to.equal(0);
       expect(await ethers.provider.getBalance(owner)).to.equal(balance);
       expect((await ethers.provider.getNetwork()).chainId).to.equal(chainId);
-      const vault = await ethers.deployContract("Vault");
+      const vault = await (await ethers.deployContract("Vault")).waitForDeployment();
       expect(await vault.getAddress()).to.equal(ethers.getCreateAddress({ from: owner.address, nonce: 0 }));
     });
   });

@@ -10,8 +10,8 @@ const kit = {
   send: (method, params) => network.provider.send(method, params),
   url: network.config.url,
   matchers: { ...withArgs, before: [], reverted: (assertion) => assertion.be.reverted },
+  answersMined: process.env.ANSWERS !== "pooled",
   // Whether a transaction that fails is refused; on the network of this name hardhat-ethers gives each the gas of a block.
-  refusesWithGas: process.env.ANSWERS !== "pooled",
   refuses: process.env.ANSWERS !== "pooled" || network.name !== "localhost",
 };
 

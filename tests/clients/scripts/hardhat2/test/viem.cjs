@@ -18,7 +18,7 @@ describe("viem", () => {
     const events = await vault.getEvents.Deposited();
     expect(events.map(({ args }) => args)).to.deep.equal([{ by: getAddress(owner.account.address), value: 5n, note: "first" }]);
     const theirs = await viem.getContractAt("Vault", vault.address, { client: { wallet: other } });
-    await theirs.write.deposit([""], { value: 6n });
+    await reader.waitForTransactionReceipt({ hash: await theirs.write.deposit([""], { value: 6n }) });
     expect(await vault.read.balanceOf([other.account.address])).to.equal(6n);
     expect(await reader.getBalance({ address: vault.address })).to.equal(11n);
   });

@@ -12,8 +12,8 @@ const kit = {
   send: (method, params = []) => provider.request({ method, params }),
   url: await networkConfig.url.getUrl(),
   matchers: { ...withArgs, before: [ethers], reverted: (assertion) => assertion.revert(ethers) },
+  answersMined: process.env.ANSWERS !== "pooled",
   // Whether a transaction that fails is refused.
-  refusesWithGas: process.env.ANSWERS !== "pooled",
   refuses: true,
 };
 

@@ -10,8 +10,9 @@ describe("viem", () => {
   async function deployed() {
     const [owner, other] = await viem.getWalletClients();
     const vault = await viem.deployContract("Vault");
-    await vault.write.deposit(["first"], { value: 1000n });
-    return { vault, reader: await viem.getPublicClient(), dev: await viem.getTestClient(), owner, other };
+    const reader = await viem.getPublicClient();
+    await reader.waitForTransactionReceipt({ hash: await vault.write.deposit(["first"], { value: 1000n }) });
+    return { vault, reader, dev: await viem.getTestClient(), owner, other };
   }
   let vault, reader, dev, owner, other;
   beforeEach(async () => { ({ vault, reader, dev, owner, other } = await networkHelpers.loadFixture(deployed)); });
@@ -23,7 +24,7 @@ describe("viem", () => {
     const events = await vault.getEvents.Deposited({}, { fromBlock: 0n });
     assert.deepEqual(events.map(({ args }) => args).at(-1), { by: getAddress(owner.account.address), value: 5n, note: "more" });
     const theirs = await viem.getContractAt("Vault", vault.address, { client: { wallet: other } });
-    await theirs.write.deposit([""], { value: 6n });
+    await reader.waitForTransactionReceipt({ hash: await theirs.write.deposit([""], { value: 6n }) });
     assert.equal(await vault.read.balanceOf([other.account.address]), 6n);
   });
 
