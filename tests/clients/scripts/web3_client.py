@@ -52,7 +52,7 @@ def over_http():
 
 
 def over_reverts(web3, counter, owner):
-    """Filters go on after a revert; what the revert undid may be told again, as removed."""
+    """Filters go on after a revert; what the revert undid may be told again, as removed, which web3.py's events do not say."""
     add = lambda: web3.eth.wait_for_transaction_receipt(counter.functions.add(1).transact({"from": owner}))
     count = lambda log: counter.events.Counted().process_log(log)["args"]["count"]
     # get_new_entries() drops what says that a log was removed.
