@@ -198,6 +198,7 @@ async fn run(replay: &Replay, missing: &Missing, name: &str, text: &str) -> anyh
 
 /// Compares an answer with the expected one. Nodes word their errors differently: code and data count.
 fn compare(expected: &Value, answer: Result<Value, RpcError>, form_alone: bool) -> anyhow::Result<()> {
+    let answer = answer.map(|answer| without_newer(answer, &expected["result"]));
     match (expected.get("error"), answer) {
         (None, Ok(answer)) if form_alone => {
             ensure!(form(&answer) == form(&expected["result"]), "answer {answer}, expected the form of {expected}")
@@ -212,6 +213,16 @@ fn compare(expected: &Value, answer: Result<Value, RpcError>, form_alone: bool) 
         (Some(expected), Ok(answer)) => anyhow::bail!("answer {answer}, expected error {expected}"),
     }
     Ok(())
+}
+
+/// A receipt without the time of its block, where one of the cases has none: clients came to expect it later.
+fn without_newer(mut answer: Value, expected: &Value) -> Value {
+    if let Some(receipt) = answer.as_object_mut().filter(|fields| fields.contains_key("cumulativeGasUsed"))
+        && expected.get("blockTimestamp").is_none()
+    {
+        receipt.remove("blockTimestamp");
+    }
+    answer
 }
 
 /// A value with nothing in it but what kind of value is where.

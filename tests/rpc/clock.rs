@@ -56,10 +56,6 @@ fn where_each_block_has_a_later_second_the_pace_gives_way() {
     let node = Dev::start(["--block-time", "0.1", "--init", file.to_str().unwrap()]).unwrap();
     let mut client = client(&node);
     follow(&mut client, 4);
-    // A block that is asked for does not wait.
-    let (before, _) = head(&mut client);
-    client.call("evm_mine", &json!([])).unwrap();
-    assert!(head(&mut client).0 > before);
 }
 
 #[test]

@@ -38,6 +38,8 @@ use crate::{
 pub const GAS_LIMIT_BOUND: u64 = 1024;
 /// EIP-7934: 10 MiB, less 2 MiB for the beacon block around it.
 pub const BLOCK_BYTES_MAX_OSAKA: usize = 8 * 1024 * 1024;
+/// What a block's list of transactions has before one with a type: its length, of less than 2^24.
+const LIST_HEADER_BYTES_MAX: usize = 4;
 /// Most transactions asked of the pool in one call.
 const POOL_BATCH: u32 = 256;
 
@@ -230,14 +232,15 @@ pub fn fill(execution: &mut Execution<'_>) -> Body {
             if skipped.contains(&sender) {
                 continue;
             }
-            let included = if pooled.data.len() > bytes_left {
+            let bytes = pooled.data.len() + LIST_HEADER_BYTES_MAX;
+            let included = if bytes > bytes_left {
                 Err(InvalidTransaction::CallerGasLimitMoreThanBlock)
             } else {
                 execution.transact(&transaction, sender)
             };
             match included {
                 Ok(()) => {
-                    bytes_left -= pooled.data.len();
+                    bytes_left -= bytes;
                     body.push(pooled.data, B256::try_from(pooled.id).unwrap_or_else(|_| keccak256(pooled.data)), transaction.nonce());
                 }
                 Err(reason) => {

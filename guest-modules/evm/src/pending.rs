@@ -7,6 +7,7 @@ use alloy_rlp::Decodable;
 use crate::{
     bindings::subnode::chain::{host, types::BlockRef},
     block::{self, fill, seal},
+    body::Body,
     execute::Execution,
     index::{self, ReceiptRow},
     spec::Spec,
@@ -35,15 +36,21 @@ pub fn header(head: &BlockRef) -> Header {
 pub fn state(head: &BlockRef) -> (State, Header) {
     let header = header(head);
     let mut execution = Execution::start(Spec::load(), &header, State::default());
-    fill(&mut execution);
+    ready(&mut execution);
     (execution.into_state(), header)
+}
+
+/// Runs what the pool has ready. It has nothing for clients of a chain that is everyone's: anyone can fill its pool, and nobody has it run for
+/// each call.
+fn ready(execution: &mut Execution<'_>) -> Body {
+    if Spec::load().dev { fill(execution) } else { Body::default() }
 }
 
 /// The next block.
 pub fn block(head: &BlockRef) -> Result<Pending, String> {
     let mut header = header(head);
     let mut execution = Execution::start(Spec::load(), &header, State::default());
-    let body = fill(&mut execution);
+    let body = ready(&mut execution);
     let executed = execution.finish(&[])?;
     let (changes, receipts) = seal(&mut header, &body, executed);
     let (bytes, _) = body.into_block(&header);

@@ -173,7 +173,7 @@ pub fn fork_of(kind: TxType) -> Fork {
 pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError>> {
     let spec = Spec::load();
     let (_, head) = index::expect_header(head.height);
-    let fork = spec.fork(head.timestamp + 1);
+    let fork = spec.fork(spec.earliest_after(head.timestamp));
     let overrides = if spec.dev { Overrides::load() } else { Overrides::default() };
     let impersonation = if spec.dev { Impersonation::load() } else { Impersonation::default() };
     let base_fee = overrides.next_base_fee.unwrap_or_else(|| crate::fee::next_base_fee(&head));

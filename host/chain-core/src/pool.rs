@@ -83,6 +83,8 @@ struct Sender {
     ready: usize,
     /// What all of them may cost.
     owed: Amount,
+    /// None of them costs more than this.
+    cost_max: Amount,
 }
 
 /// Transactions until a block has them.
@@ -127,7 +129,7 @@ impl Transaction {
     }
 }
 
-fn cost(transaction: &Transaction) -> usize {
+fn bytes_of(transaction: &Transaction) -> usize {
     transaction.data.len() + OVERHEAD_BYTES
 }
 
@@ -179,13 +181,13 @@ impl Pool {
             }
             None => {}
         }
-        let freed = replaced.as_ref().map_or(0, |old| cost(old));
-        self.make_room(cost(&transaction).saturating_sub(freed), &transaction)?;
+        let freed = replaced.as_ref().map_or(0, |old| bytes_of(old));
+        self.make_room(bytes_of(&transaction).saturating_sub(freed), &transaction)?;
         if let Some(old) = replaced {
             self.by_id.remove(&old.id);
-            self.bytes -= cost(&old);
+            self.bytes -= bytes_of(&old);
         }
-        self.bytes += cost(&transaction);
+        self.bytes += bytes_of(&transaction);
         self.by_id.insert(transaction.id.clone(), (transaction.sender.clone(), transaction.sequence));
         if self.recent.len() >= RECENT_MAX {
             self.recent.pop_front();
@@ -198,6 +200,7 @@ impl Pool {
             (sender.next, sender.ready) = (next, 0);
         }
         sender.owed = sender.owed.saturating_add(transaction.cost);
+        sender.cost_max = sender.cost_max.max(transaction.cost);
         if let Some(old) = sender.transactions.insert(transaction.sequence, Arc::new(transaction)) {
             sender.owed = sender.owed.saturating_sub(old.cost);
         }
@@ -242,7 +245,7 @@ impl Pool {
         let Some((name, sequence)) = self.by_id.remove(id) else { return false };
         if let Some(sender) = self.senders.get_mut(&name) {
             if let Some(old) = sender.transactions.remove(&sequence) {
-                self.bytes -= cost(&old);
+                self.bytes -= bytes_of(&old);
                 sender.owed = sender.owed.saturating_sub(old.cost);
             }
             self.ready -= sender.ready;
@@ -288,7 +291,7 @@ impl Pool {
         let kept = sender.transactions.split_off(&next);
         for done in std::mem::replace(&mut sender.transactions, kept).into_values() {
             self.by_id.remove(&done.id);
-            self.bytes -= cost(&done);
+            self.bytes -= bytes_of(&done);
             sender.owed = sender.owed.saturating_sub(done.cost);
         }
         sender.advance(next);
@@ -344,7 +347,9 @@ impl Pool {
 
     /// Forgets each transaction that may cost its sender more than these funds.
     pub fn drop_unpayable(&mut self, sender: &[u8], funds: Amount) {
-        let costs_more: Vec<_> = self.by_sender(sender).filter(|(one, _)| one.cost > funds).map(|(one, _)| one.id.clone()).collect();
+        let Some(known) = self.senders.get_mut(sender).filter(|known| known.cost_max > funds) else { return };
+        known.cost_max = funds;
+        let costs_more: Vec<_> = known.transactions.values().filter(|one| one.cost > funds).map(|one| one.id.clone()).collect();
         for id in costs_more {
             self.remove(&id);
         }

@@ -146,7 +146,12 @@ fn insert(shared: &Shared, admission: Admission, cost: Amount, data: Vec<u8>) ->
         cost,
         data,
     };
-    let inserted = shared.pool.lock().insert(transaction, admission.next_sequence);
+    let inserted = {
+        let mut pool = shared.pool.lock();
+        let inserted = pool.insert(transaction, admission.next_sequence);
+        shared.pool_mark.store(pool.mark(), Ordering::Release);
+        inserted
+    };
     match inserted {
         Ok(()) => {
             if !shared.subscriptions.is_empty() {

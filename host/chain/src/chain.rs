@@ -159,6 +159,7 @@ impl Chain {
         let (events, told) = mpsc::channel(notifier::EVENTS);
         let shared = Arc::new(Shared {
             pool: SharedPool::new(Pool::new(options.pool), parts.tenant.clone()),
+            pool_mark: AtomicU64::new(0),
             query_permits: Semaphore::new(options.queries_max),
             sealing: Mutex::new(options.sealing),
             queries_begun: AtomicU64::new(0),

@@ -15,6 +15,7 @@ impl Actor {
             Message::Seal { sealed, done } => self.seal(sealed, done),
             Message::SetSealing { sealing, done } => {
                 self.shared.set_sealing(sealing);
+                self.stop_waiting();
                 self.shared.wake_clients();
                 self.input(border::set_sealing(sealing)).await;
                 drop(done.send(Ok(())));

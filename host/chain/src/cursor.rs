@@ -34,7 +34,7 @@ struct Inner {
     reverts: u64,
 }
 
-struct Cursor {
+pub(crate) struct Cursor {
     used: Instant,
     bytes: Vec<u8>,
     /// Dropped with the bytes it is for.
@@ -118,21 +118,31 @@ impl Cursors {
         self.lock().kept.remove(&id).is_some()
     }
 
-    /// All that are open.
-    pub(crate) fn all(&self) -> Vec<(u64, Vec<u8>)> {
+    /// Those that are open.
+    pub(crate) fn ids(&self) -> Vec<u64> {
         let mut inner = self.lock();
         inner.kept.retain(|_, cursor| cursor.used.elapsed() < IDLE_MAX);
-        inner.kept.iter().map(|(id, cursor)| (*id, cursor.bytes.clone())).collect()
+        inner.kept.keys().copied().collect()
+    }
+
+    /// A cursor's bytes, which its client did not ask for.
+    pub(crate) fn look_at(&self, id: u64) -> Option<Vec<u8>> {
+        self.lock().kept.get(&id).map(|cursor| cursor.bytes.clone())
+    }
+
+    /// What a cursor has become that was told what is undone, charged to the chain; none where it is too long.
+    pub(crate) fn told(&self, bytes: Vec<u8>) -> Option<Cursor> {
+        self.cursor(bytes, TOLD_BYTES_MAX)
     }
 
     /// Blocks were undone, and these cursors were told: what each has become, or none where it is to be closed. A poll that was answered since they
     /// were told is taken back, and its client hears of what it had heard then once more, but not of what was undone.
-    pub(crate) fn reverted(&self, told: Vec<(u64, Option<Vec<u8>>)>) {
+    pub(crate) fn reverted(&self, told: Vec<(u64, Option<Cursor>)>) {
         let mut inner = self.lock();
         inner.reverts += 1;
-        for (id, bytes) in told {
+        for (id, cursor) in told {
             let Some(used) = inner.kept.get(&id).map(|cursor| cursor.used) else { continue };
-            match bytes.and_then(|bytes| self.cursor(bytes, TOLD_BYTES_MAX)) {
+            match cursor {
                 Some(cursor) => drop(inner.kept.insert(id, Cursor { used, ..cursor })),
                 None => drop(inner.kept.remove(&id)),
             }

@@ -148,8 +148,23 @@ struct Reservation {
     costs: BTreeMap<u64, Amount>,
     /// The sum of `costs`.
     added: Amount,
-    /// What the pooled transactions that they would replace may cost.
+    /// What the pooled transactions that they would replace may cost, when the sender's pooled ones cost `pooled` together.
     replaced: Amount,
+    pooled: Amount,
+}
+
+impl Reservation {
+    /// What a sender's transactions may cost together, but for those of a sequence.
+    fn others(&mut self, pool: &Pool, sender: &[u8], sequence: u64) -> Amount {
+        let (pooled, same) = pool.owed(sender, sequence);
+        if pooled != self.pooled {
+            // Some of them were dropped, or are in a block.
+            let sum = |sum: Amount, sequence: &u64| sum.saturating_add(pool.owed(sender, *sequence).1);
+            (self.replaced, self.pooled) = (self.costs.keys().fold(Amount::default(), sum), pooled);
+        }
+        let noted = self.costs.get(&sequence).copied();
+        pooled.saturating_add(self.added).saturating_sub(self.replaced).saturating_sub(noted.unwrap_or(same))
+    }
 }
 
 pub(crate) type Reserved = Arc<Mutex<Reservations>>;
@@ -159,23 +174,20 @@ impl Reservations {
     /// are then dropped from the pool: the sender had more when they were admitted.
     fn reserve(&mut self, pool: &mut Pool, sender: &[u8], sequence: u64, cost: Amount, funds: Amount) -> Option<Amount> {
         let noted = self.0.entry(sender.to_vec()).or_default();
-        let before = noted.costs.get(&sequence).copied();
-        let others = |pool: &Pool| {
-            let (pooled, same) = pool.owed(sender, sequence);
-            pooled.saturating_add(noted.added).saturating_sub(noted.replaced).saturating_sub(before.unwrap_or(same))
-        };
-        if others(pool).saturating_add(cost) > funds {
+        if noted.others(pool, sender, sequence).saturating_add(cost) > funds {
             pool.drop_unpayable(sender, funds);
-            let others = others(pool);
+            let others = noted.others(pool, sender, sequence);
             if others.saturating_add(cost) > funds {
                 return Some(others);
             }
         }
-        let (_, same) = pool.owed(sender, sequence);
-        noted.costs.insert(sequence, cost);
-        noted.added = noted.added.saturating_sub(before.unwrap_or_default()).saturating_add(cost);
+        let before = noted.costs.get(&sequence).copied();
+        // Of two of one sequence either may be refused.
+        let larger = cost.max(before.unwrap_or_default());
+        noted.costs.insert(sequence, larger);
+        noted.added = noted.added.saturating_sub(before.unwrap_or_default()).saturating_add(larger);
         if before.is_none() {
-            noted.replaced = noted.replaced.saturating_add(same);
+            noted.replaced = noted.replaced.saturating_add(pool.owed(sender, sequence).1);
         }
         None
     }

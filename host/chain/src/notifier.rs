@@ -5,7 +5,7 @@ use std::sync::Arc;
 use subnode_sandbox::{CallError, Lent, Occurrence, RuntimeGuest, Topic};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{lend::ViewReader, shared::Shared, subscription::Subscriber};
+use crate::{cursor::Cursor, lend::ViewReader, shared::Shared, subscription::Subscriber};
 
 /// Events that wait. A chain that outruns its subscribers by more waits for them at a revert only; blocks and transactions
 /// beyond it are not told, and the log says so.
@@ -84,12 +84,13 @@ async fn tell(shared: &Shared, guest: &mut Option<RuntimeGuest>, subscriber: &Su
 
 /// What the cursors become that change when this block and all after it are undone: none of one that cannot be told, whose client has to open
 /// another.
-pub(crate) async fn undo_cursors(shared: &Shared, lowest: u64) -> Vec<(u64, Option<Vec<u8>>)> {
+pub(crate) async fn undo_cursors(shared: &Shared, lowest: u64) -> Vec<(u64, Option<Cursor>)> {
     let mut guest = None;
     let mut changed = Vec::new();
-    for (id, bytes) in shared.cursors.all() {
+    for id in shared.cursors.ids() {
+        let Some(bytes) = shared.cursors.look_at(id) else { continue };
         match notify(shared, &mut guest, &bytes, &Occurrence::Undone(lowest)).await {
-            Ok(texts) => changed.extend(texts.into_iter().next().map(|text| (id, Some(text)))),
+            Ok(texts) => changed.extend(texts.into_iter().next().map(|text| (id, shared.cursors.told(text)))),
             Err(error) => {
                 tracing::warn!(chain = %shared.name, %error, "a cursor could not be told what is undone, and is closed");
                 changed.push((id, None));

@@ -88,7 +88,7 @@ impl Chain {
     pub async fn begin_query(&self, method: &str, params: &[u8], session: Option<&Session>) -> Result<Begun, RpcError> {
         let mut turn = None;
         for _ in 0..TRIES {
-            let mark = self.shared().pool.lock().mark();
+            let mark = self.shared().pool_mark.load(Ordering::Acquire);
             let (answer, basis) = ask(self.shared(), method, params).await?;
             let Answer { json, action } = answer;
             let outcome = match action {
@@ -98,13 +98,22 @@ impl Chain {
                     return Ok(Begun { reply: json.map(Reply::Json), submitted: Some(submitted) });
                 }
                 Some(Action::SubmitCompleted(data)) => {
-                    let held = turn.is_some();
-                    if !held {
-                        turn = Some(self.shared().completing.lock().await);
-                    }
-                    if !held && self.shared().pool.lock().mark() != mark {
-                        // The sequence may be taken: it is completed anew, and nobody else completes one meanwhile.
-                        continue;
+                    if turn.is_none() {
+                        // Where others were admitted meanwhile the sequence may be taken: it is completed anew, and nobody else completes one then.
+                        match self.shared().completing.try_lock() {
+                            Ok(held) => {
+                                turn = Some(held);
+                                if self.shared().pool.lock().mark() != mark {
+                                    continue;
+                                }
+                            }
+                            Err(_) => {
+                                // Who waits keeps nothing.
+                                drop(data);
+                                turn = Some(self.shared().completing.lock().await);
+                                continue;
+                            }
+                        }
                     }
                     let admitted = Submitted::send(self.shared().clone(), data).await?.admitted().await?;
                     turn = None;
@@ -213,9 +222,7 @@ async fn perform(shared: &Arc<Shared>, action: Action, basis: Basis, session: Op
         return Err(RpcError::not_allowed());
     }
     let reply = match action {
-        Action::Submit(data) | Action::SubmitCompleted(data) => {
-            Reply::Id(Submitted::send(shared.clone(), data).await?.admitted().await?.mined().await?)
-        }
+        Action::Submit(_) | Action::SubmitCompleted(_) => unreachable!("begin_query submits"),
         Action::OpenCursor(bytes) => match shared.cursors.open(bytes, basis.reverts) {
             Ok(id) => Reply::Number(id),
             Err(NotKept::Reverted) => return Ok(None),
@@ -263,9 +270,14 @@ async fn perform(shared: &Arc<Shared>, action: Action, basis: Basis, session: Op
             let amended = call(shared, |done| Message::Amend { version: basis.version, changes, done }).await?;
             return Ok(amended.then_some(Reply::Null));
         }
-        Action::DropTransaction(id) => Reply::Truth(shared.pool.lock().remove(&id)),
+        Action::DropTransaction(id) => {
+            let was_there = shared.pool.lock().remove(&id);
+            shared.wake_clients();
+            Reply::Truth(was_there)
+        }
         Action::DropTransactions => {
             shared.pool.lock().clear();
+            shared.wake_clients();
             Reply::Null
         }
         Action::Reset => {

@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) runtime: Module,
     pub(crate) store: Arc<ChainStore>,
     pub(crate) pool: SharedPool,
+    /// The pool's mark, for those who compare it later: never ahead of it.
+    pub(crate) pool_mark: AtomicU64,
     pub(crate) options: ChainOptions,
     pub(crate) mailbox: mpsc::Sender<Message>,
     pub(crate) submissions: mpsc::Sender<Submission>,

@@ -150,6 +150,7 @@ impl Actor {
         }
         self.shared.store.revert_to(version).await?;
         self.end_seals();
+        self.stop_waiting();
         let head = self.shared.store.head().ok_or_else(|| StoreError::Corrupt("no head after a revert".into()))?;
         self.shared.set_head(decode_head(&head)?, Some(load_committees(&self.shared.store)?));
         self.shared.cursors.reverted(cursors);

@@ -135,15 +135,17 @@ pub struct DevArgs {
     /// Geth-style genesis file, in place of the flags that describe one. System contracts that its forks need are added.
     #[arg(long, visible_alias = "genesis", value_name = "FILE", conflicts_with_all = ["chain_id", "balance", "gas_limit", "base_fee", "hardfork", "timestamp"])]
     pub init: Option<PathBuf>,
-    /// What `web3_clientVersion` answers, where a tool wants another than anvil's (or Hardhat's, with --hardhat).
+    /// What `web3_clientVersion` answers, where a tool wants another than anvil's (or Hardhat's, with --hardhat). Where it begins with Hardhat's
+    /// name, `evm_setIntervalMining` takes milliseconds, as it does for tools that see the name.
     #[arg(long, value_name = "TEXT")]
     pub client_version: Option<String>,
     /// Keep the chains in this directory.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// How many heights can be returned to and asked about; 0 keeps all. A snapshot keeps what it returns to.
-    #[arg(long, default_value_t = 10_000, value_name = "HEIGHTS")]
-    pub history: u64,
+    /// How many heights can be returned to and asked about; 0 keeps all. A snapshot keeps what it returns to [default: what --history-memory has
+    /// room for, and 10000 of a chain in --data-dir].
+    #[arg(long, value_name = "HEIGHTS")]
+    pub history: Option<u64>,
     /// Memory that a chain's past may take: blocks, receipts, old states. The oldest go first, but what a snapshot needs. Of a chain in --data-dir no
     /// block is dropped.
     #[arg(long, default_value = "256MiB", value_name = "SIZE")]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Pool, Transaction, cost};
+use super::{Pool, Transaction, bytes_of};
 
 /// What a pool held at one moment, to be put back.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ impl Pool {
         let of =
             |sender: &super::Sender| sender.transactions.values().map(|transaction| (transaction.clone(), sender.next)).collect::<Vec<_>>();
         let transactions: Vec<_> = self.senders.values().flat_map(of).collect();
-        let bytes = transactions.iter().map(|(transaction, _)| cost(transaction) as u64).sum();
+        let bytes = transactions.iter().map(|(transaction, _)| bytes_of(transaction) as u64).sum();
         PoolCopy { transactions, bytes }
     }
 

@@ -27,6 +27,8 @@ use crate::{args::DevArgs, shutdown};
 const STORE: RocksOptions = RocksOptions::SMALL;
 
 /// What Hardhat's plugins take for their own network.
+/// Heights of a chain on disk whose state is kept where no flag says how many.
+const HISTORY_KEPT: u64 = 10_000;
 const HARDHAT_CLIENT_VERSION: &str = concat!("HardhatNetwork/2.29.1/subnode/", env!("CARGO_PKG_VERSION"));
 
 /// Chains that run, and what they were made with.
@@ -124,7 +126,12 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
     let version = args.client_version.as_deref().unwrap_or(if args.hardhat { HARDHAT_CLIENT_VERSION } else { DEV_CLIENT_VERSION });
     let signers: Arc<Signers> = Arc::new(Signers::of(&accounts));
     let (runtime, consensus) = (sandbox.load(subnode_modules::EVM)?, sandbox.load(subnode_modules::SOLO)?);
-    let retention = if args.history == 0 { Retention::Archive } else { Retention::Last(args.history) };
+    let retention = match args.history {
+        Some(0) => Retention::Archive,
+        Some(heights) => Retention::Last(heights),
+        None if args.data_dir.is_none() => Retention::Archive,
+        None => Retention::Last(HISTORY_KEPT),
+    };
     let node = Node::new(store.clone());
     let mut ids = Vec::new();
     for index in 0..args.chains {
