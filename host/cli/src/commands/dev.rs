@@ -26,9 +26,9 @@ use crate::{args::DevArgs, shutdown};
 /// Budgets of a dev chain's store: a developer's machine has other things to do.
 const STORE: RocksOptions = RocksOptions::SMALL;
 
-/// What Hardhat's plugins take for their own network.
 /// Heights of a chain on disk whose state is kept where no flag says how many.
 const HISTORY_KEPT: u64 = 10_000;
+/// What Hardhat's plugins take for their own network.
 const HARDHAT_CLIENT_VERSION: &str = concat!("HardhatNetwork/2.29.1/subnode/", env!("CARGO_PKG_VERSION"));
 
 /// Chains that run, and what they were made with.
