@@ -96,7 +96,7 @@ impl Bench {
                 gas_limit: DevGenesis::DEFAULT_GAS_LIMIT,
                 base_fee: 0,
                 timestamp: 1_704_067_200,
-                extension: DevGenesis::dev(),
+                extension: json!({ "dev": true, "sharedSeconds": true }),
             }
             .to_json(),
         )?;

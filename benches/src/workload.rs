@@ -167,6 +167,7 @@ impl Workload {
             "config": {
                 "chainId": CHAIN_ID, "terminalTotalDifficulty": 0, "shanghaiTime": 0, "cancunTime": 0,
                 "blobSchedule": { "cancun": { "target": 3, "max": 6, "baseFeeUpdateFraction": 3_338_477 } },
+                "subnode": { "sharedSeconds": true },
             },
             "gasLimit": "0x77359400", "baseFeePerGas": "0x7", "timestamp": "0x65920080", "difficulty": "0x0", "alloc": alloc,
         })

@@ -32,7 +32,9 @@ fn configure(dir: &Path, accounts: &[Account]) {
         alloc[account.address.to_string()] = json!({ "balance": "0xffffffffffffffffffffffff" });
     }
     let genesis = json!({
-        "config": { "chainId": CHAIN_ID, "terminalTotalDifficulty": 0, "shanghaiTime": 0, "cancunTime": 0 },
+        "config": {
+            "chainId": CHAIN_ID, "terminalTotalDifficulty": 0, "shanghaiTime": 0, "cancunTime": 0, "subnode": { "sharedSeconds": true },
+        },
         "gasLimit": "0x1c9c380", "baseFeePerGas": "0x7", "timestamp": "0x65920080", "difficulty": "0x0", "alloc": alloc,
     });
     fs::write(dir.join("genesis.json"), genesis.to_string()).unwrap();

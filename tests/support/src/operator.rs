@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A genesis of a chain with one rich account, the first of the usual ten.
-pub const GENESIS: &str = r#"{"config":{"chainId":7,"shanghaiTime":0},"alloc":{"0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266":{"balance":"0xffffffffffffffffffffffff"}},"gasLimit":"0x1c9c380","difficulty":"0x0"}"#;
+pub const GENESIS: &str = r#"{"config":{"chainId":7,"shanghaiTime":0,"subnode":{"sharedSeconds":true}},"alloc":{"0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266":{"balance":"0xffffffffffffffffffffffff"}},"gasLimit":"0x1c9c380","difficulty":"0x0"}"#;
 
 /// Something that takes longer does not happen.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@ use alloy::primitives::{U256, utils::parse_ether};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use subnode_devnet::{DEFAULT_MNEMONIC, DevGenesis, Hardfork, accounts};
-use subnode_types::NodeId;
+use subnode_types::{NodeId, Sealing};
 use tokio::process::{Child, Command};
 
 use crate::{
@@ -159,6 +159,7 @@ fn genesis(args: &TestnetArgs, chain: u16, members: &[(NodeId, SocketAddr)]) -> 
         return Ok(json!({ "owner": format!("0x{owner}"), "committee": members }).to_string().into_bytes());
     }
     let balance: U256 = parse_ether(ETHER)?;
+    let slow = matches!(args.sealing, Sealing::Interval(every_ms) if every_ms.get() >= 1000);
     let genesis = DevGenesis {
         chain_id: DevGenesis::DEFAULT_CHAIN_ID + u64::from(chain),
         hardfork: Hardfork::default(),
@@ -166,7 +167,8 @@ fn genesis(args: &TestnetArgs, chain: u16, members: &[(NodeId, SocketAddr)]) -> 
         gas_limit: DevGenesis::DEFAULT_GAS_LIMIT,
         base_fee: DevGenesis::DEFAULT_BASE_FEE,
         timestamp: SystemTime::now().duration_since(UNIX_EPOCH).context("the machine's clock is before 1970")?.as_secs(),
-        extension: json!({ "committee": { "owner": funded[0].address, "members": members } }),
+        // Blocks that come faster than one a second share it, or the chain's time would run ahead.
+        extension: json!({ "committee": { "owner": funded[0].address, "members": members }, "sharedSeconds": !slow }),
     };
     Ok(genesis.to_json())
 }
