@@ -148,7 +148,7 @@ proptest! {
                 _ => drop(pool.insert(transaction(sender, sequence, priority), next[usize::from(sender)])),
             }
             let all: Vec<_> = pool.all().collect();
-            prop_assert_eq!(pool.bytes(), all.iter().map(|(one, _)| cost(one)).sum::<usize>());
+            prop_assert_eq!(pool.bytes(), all.iter().map(|(one, _)| bytes_of(one)).sum::<usize>());
             prop_assert!(pool.bytes() <= pool.limits.bytes);
             for sender in 0..4u8 {
                 let costs = pool.by_sender(&[sender]).map(|(one, _)| one.cost).fold(Amount::default(), Amount::saturating_add);
