@@ -11,7 +11,7 @@ use revm::{
     context::{
         TxEnv,
         either::Either,
-        result::{EVMError, ExecutionResult, HaltReason},
+        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
     },
     context_interface::block::BlobExcessGasAndPrice,
     state::EvmState,
@@ -23,7 +23,7 @@ use super::{
     seek,
 };
 use crate::{
-    bindings::{exports::RpcError, subnode::chain::pool},
+    bindings::subnode::chain::pool,
     crypto, execute,
     machine::Machine,
     pending,
@@ -210,25 +210,40 @@ fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Res
     Ok(env)
 }
 
-/// Runs a transaction and forgets what it changed; answers its result, and what it touched. `refused` words the error of one that
-/// cannot run at all.
-fn run(stage: &mut Stage, env: TxEnv, refused: impl FnOnce(String) -> String) -> Result<(ExecutionResult, EvmState)> {
+/// What became of a transaction.
+enum Ran {
+    /// Its result, and what it touched.
+    Executed(ExecutionResult, EvmState),
+    /// It cannot run at all; why, in words.
+    Refused(InvalidTransaction, String),
+}
+
+impl Ran {
+    /// The result of a call, or the error of one that could not run with this gas (as geth words it).
+    fn called_with(self, gas: u64) -> Result<(ExecutionResult, EvmState)> {
+        match self {
+            Self::Executed(result, touched) => Ok((result, touched)),
+            Self::Refused(_, reason) => Err(error::rejected(&format!("err: {reason} (supplied gas {gas})"))),
+        }
+    }
+}
+
+/// Runs a transaction and forgets what it changed.
+fn run(stage: &mut Stage, env: TxEnv) -> Result<Ran> {
     let base_fee = stage.evm.surroundings().block.basefee;
     let transaction = Refused::new(&env, base_fee, Spec::load().initcode_bytes_max());
     let result = stage.evm.transact(env);
     let touched = stage.evm.finalize();
     match result {
-        Ok(result) => Ok((result, touched)),
-        Err(EVMError::Transaction(invalid)) => Err(error::rejected(&refused(transaction.message(&invalid)))),
+        Ok(result) => Ok(Ran::Executed(result, touched)),
+        Err(EVMError::Transaction(invalid)) => {
+            let reason = transaction.message(&invalid);
+            Ok(Ran::Refused(invalid, reason))
+        }
         Err(EVMError::Header(invalid)) => Err(error::rejected(&invalid.to_string())),
         Err(EVMError::Database(never)) => match never {},
         Err(other) => Err(error::rejected(&other.to_string())),
     }
-}
-
-/// How geth words a call that cannot run.
-fn supplied(gas: u64) -> impl FnOnce(String) -> String {
-    move |reason| format!("err: {reason} (supplied gas {gas})")
 }
 
 fn output(result: ExecutionResult) -> Result<Bytes> {
@@ -246,7 +261,7 @@ pub(super) fn call(call: &mut Call<'_>) -> Result {
     let mut stage = stage(call, At::Block(block), overrides, block_overrides)?;
     let gas = request.gas.unwrap_or(GAS_MAX).min(GAS_MAX.max(stage.header.gas_limit));
     let env = environment(&mut stage, &request, gas)?;
-    json(&output(run(&mut stage, env, supplied(gas))?.0)?)
+    json(&output(run(&mut stage, env)?.called_with(gas)?.0)?)
 }
 
 pub(super) fn estimate_gas(call: &mut Call<'_>) -> Result {
@@ -289,16 +304,15 @@ fn estimate(stage: &mut Stage, request: &TransactionRequest) -> Result<u64> {
     }
     let mut attempt = |gas: u64| -> Result<Option<ExecutionResult>> {
         let env = environment(stage, request, gas)?;
-        match run(stage, env, |reason| format!("failed with {gas} gas: {reason}")) {
-            Ok((ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. }, _)) => Ok(None),
-            Ok((result, _)) => Ok(Some(result)),
+        match run(stage, env)? {
+            Ran::Executed(ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. }, _) => Ok(None),
+            Ran::Executed(result, _) => Ok(Some(result)),
             // Too little for the transaction itself.
-            Err(RpcError { message, .. })
-                if message.contains("gas: intrinsic gas too low") || message.contains("gas: insufficient gas for floor") =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
+            Ran::Refused(
+                InvalidTransaction::CallGasCostMoreThanGasLimit { .. } | InvalidTransaction::GasFloorMoreThanGasLimit { .. },
+                _,
+            ) => Ok(None),
+            Ran::Refused(_, reason) => Err(error::rejected(&format!("failed with {gas} gas: {reason}"))),
         }
     };
     let Some(result) = attempt(high)? else {
@@ -344,7 +358,7 @@ pub(super) fn create_access_list(call: &mut Call<'_>) -> Result {
     for _ in 0..8 {
         let env = environment(&mut stage, &request, gas)?;
         let precompiles = stage.evm.precompiles().addresses().clone();
-        let (result, touched) = run(&mut stage, env, supplied(gas))?;
+        let (result, touched) = run(&mut stage, env)?.called_with(gas)?;
         let coinbase = stage.header.beneficiary;
         let mut list: Vec<AccessListItem> = touched
             .into_iter()
