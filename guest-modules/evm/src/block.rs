@@ -6,7 +6,7 @@ use alloy_consensus::{Block, EMPTY_OMMER_ROOT_HASH, Header, Transaction as _};
 use alloy_eips::{
     eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, eip7685::EMPTY_REQUESTS_HASH,
 };
-use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::Decodable;
 use alloy_trie::EMPTY_ROOT_HASH;
 use revm::context::result::InvalidTransaction;
@@ -31,6 +31,7 @@ use crate::{
     spec::{Extension, Fork, SPEC_KEY, Spec},
     state::{Account, State},
     transaction::{self, Transaction, senders},
+    transfer,
     verify::{self, ensure},
 };
 
@@ -76,7 +77,7 @@ pub fn genesis(json: &[u8]) -> Result<Built, String> {
     let fork = spec.fork(genesis.timestamp);
     if fork >= Fork::Prague && !spec.dev {
         for (address, eip) in [(WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, 7002), (CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, 7251)] {
-            if state.account(address).is_none_or(|account| account.code_hash == KECCAK256_EMPTY) {
+            if !state.has_code(address) {
                 eprintln!("config.pragueTime: no block can be made without EIP-{eip}'s contract; put its code at {address} into alloc");
             }
         }
@@ -252,7 +253,7 @@ pub fn fill(execution: &mut Execution<'_>) -> Body {
                     }
                 }
             }
-            if execution.gas_left() < 21_000 {
+            if execution.gas_left() < transfer::GAS {
                 break 'fill;
             }
         }

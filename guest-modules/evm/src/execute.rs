@@ -197,8 +197,7 @@ impl<'a> Execution<'a> {
     }
 
     fn system_call(&mut self, contract: Address, input: Bytes) -> SystemCall {
-        let has_code = self.state().account(contract).is_some_and(|account| account.code_hash != alloy_primitives::KECCAK256_EMPTY);
-        if !has_code {
+        if !self.state().has_code(contract) {
             return SystemCall::NoCode;
         }
         let result = match self.evm.system_call(contract, input) {

@@ -7,13 +7,14 @@
 //! | `t` hash | where a transaction is: [`Place`] |
 //! | `r` number | what the transactions of a block did: where each [`ReceiptRow`] starts and the last one ends (4 bytes each), and the rows |
 
-use alloy_consensus::Header;
+use alloy_consensus::{Block, Header};
 use alloy_primitives::{Address, B256, Log};
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 
 use crate::{
     bindings::subnode::chain::{state, types::Change},
     host::{self, PackedChanges, Table},
+    transaction::Transaction,
 };
 
 /// Where a transaction is: its block, its place there, and its bytes within the block's.
@@ -115,6 +116,11 @@ pub fn header(number: u64) -> Option<(B256, Header)> {
         // This node may have come by the state without the blocks before.
         None => recent_header(number),
     }
+}
+
+/// A block that is kept.
+pub fn decoded_block(number: u64) -> Option<Block<Transaction>> {
+    Block::decode(&mut block(number)?.as_slice()).ok()
 }
 
 /// The first block from a number on that is kept; the number itself where none is.

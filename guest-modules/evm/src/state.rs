@@ -117,12 +117,17 @@ impl Cached {
 
 impl State {
     fn cached(&mut self, address: Address) -> &mut Cached {
-        self.accounts.entry(address).or_insert_with(|| Cached::new(committed_account(address)))
+        self.accounts.entry(address).or_insert_with(|| Cached::new(Rows::default().account(address)))
     }
 
     /// The account at this moment of the block.
     pub fn account(&mut self, address: Address) -> Option<Account> {
         self.cached(address).account
+    }
+
+    /// Whether there is code at an address.
+    pub fn has_code(&mut self, address: Address) -> bool {
+        self.account(address).is_some_and(|account| account.code_hash != KECCAK256_EMPTY)
     }
 
     /// Whether an account has storage, but neither code nor a nonce.
@@ -197,7 +202,7 @@ impl State {
             return slot.value;
         }
         let empty = cached.wiped || cached.account.is_none_or(|account| account.storage_root == EMPTY_ROOT_HASH);
-        let value = if empty { U256::ZERO } else { read_word(address, slot) };
+        let value = if empty { U256::ZERO } else { Rows::default().word(address, slot) };
         cached.storage.insert(slot, Slot { value, changed: false });
         value
     }
@@ -210,7 +215,7 @@ impl State {
         }
         let mut changed: Vec<_> = self.accounts.into_iter().filter(|(_, cached)| cached.changed).collect();
         changed.sort_unstable_by_key(|(address, _)| *address);
-        let mut accounts = Trie::new(state_root(), |path| host::get(Table::State, &[b"T", path].concat()));
+        let mut accounts = Trie::new(Rows::default().root(), |path| host::get(Table::State, &[b"T", path].concat()));
         let addresses: Vec<Vec<u8>> = changed.iter().map(|(address, _)| address.to_vec()).collect();
         for ((address, cached), key) in changed.into_iter().zip(host::keccak256_many(&addresses)) {
             if cached.wiped && cached.has_rows {
@@ -338,11 +343,6 @@ fn leaf(account: Account) -> Vec<u8> {
     out
 }
 
-/// The root of the parent state's account trie.
-pub fn state_root() -> B256 {
-    host::get(Table::State, b"T").map_or(EMPTY_ROOT_HASH, keccak256)
-}
-
 fn account_key(address: Address) -> Vec<u8> {
     [b"A", address.as_slice()].concat()
 }
@@ -364,16 +364,6 @@ fn read_account(address: Address, row: Option<Vec<u8>>) -> Option<Account> {
     row.map(|row| Account::from_row(&row).unwrap_or_else(|| panic!("malformed row of account {address}")))
 }
 
-/// An account of the committed state.
-pub fn committed_account(address: Address) -> Option<Account> {
-    read_account(address, host::get(Table::State, &account_key(address)))
-}
-
-/// A storage word of the committed state.
-fn read_word(address: Address, slot: U256) -> U256 {
-    host::get(Table::State, &slot_key(address, slot)).map_or(U256::ZERO, |row| U256::from_be_slice(&row))
-}
-
 /// The rows of the state as they are committed, or as a block leaves them that is not.
 #[derive(Default)]
 pub struct Rows {
@@ -393,6 +383,11 @@ impl Rows {
         }
     }
 
+    /// The root of the account trie.
+    fn root(&self) -> B256 {
+        self.get(b"T").map_or(EMPTY_ROOT_HASH, keccak256)
+    }
+
     pub fn account(&self, address: Address) -> Option<Account> {
         read_account(address, self.get(&account_key(address)))
     }
@@ -410,8 +405,7 @@ impl Rows {
 
     /// The nodes of the account trie towards an address.
     pub fn account_proof(&self, address: Address) -> Vec<Bytes> {
-        let root = self.get(b"T").map_or(EMPTY_ROOT_HASH, keccak256);
-        self.proof(root, b"T", keccak256(address))
+        self.proof(self.root(), b"T", keccak256(address))
     }
 
     /// The nodes of an account's storage trie towards a slot.

@@ -29,15 +29,15 @@ use crate::{
     pending,
     precompiled::Precompiled,
     spec::{Fork, Spec},
-    state::{Account, State},
+    state::{Account, Rows, State},
     transaction,
+    transfer::GAS as TRANSFER_GAS,
 };
 
 /// Most gas a call may use (geth's default).
 const GAS_MAX: u64 = 50_000_000;
 /// geth stops an estimate's search when it is this close.
 const ESTIMATE_TOLERANCE: f64 = 0.015;
-const TRANSFER_GAS: u64 = 21_000;
 const CALL_STIPEND: u64 = 2_300;
 
 /// A state and a block to run a request in.
@@ -388,6 +388,6 @@ pub(super) fn create_access_list(call: &mut Call<'_>) -> Result {
 
 /// The nonce after everything of this sender that waits.
 pub(super) fn next_nonce(sender: Address) -> u64 {
-    let committed = crate::state::committed_account(sender).unwrap_or_default().nonce;
+    let committed = Rows::default().account(sender).unwrap_or_default().nonce;
     pool::next_sequence(sender.as_slice()).map_or(committed, |pending| pending.max(committed))
 }

@@ -3,7 +3,6 @@
 use alloy_consensus::Transaction as _;
 use alloy_eips::BlockId;
 use alloy_primitives::U256;
-use alloy_rlp::Decodable;
 use alloy_rpc_types_eth::FeeHistory;
 
 use super::{Call, Result, error, json, number_of};
@@ -12,7 +11,6 @@ use crate::{
     fee::next_base_fee,
     index::{self, ReceiptRow},
     spec::Spec,
-    transaction::Transaction,
 };
 
 /// Blocks one fee history may cover (geth's bound), and percentiles.
@@ -111,8 +109,7 @@ pub(super) fn history(call: &mut Call<'_>) -> Result {
 
 /// The tips at these percentiles of a block's gas, cheapest first.
 fn rewards_of(number: u64, base_fee: u64, gas_used: u64, percentiles: &[f64]) -> Vec<u128> {
-    let block = index::block(number).and_then(|bytes| alloy_consensus::Block::<Transaction>::decode(&mut bytes.as_slice()).ok());
-    let transactions = block.map(|block| block.body.transactions).unwrap_or_default();
+    let transactions = index::decoded_block(number).map(|block| block.body.transactions).unwrap_or_default();
     let mut tips: Vec<(u128, u64)> = transactions
         .iter()
         .zip(ReceiptRow::load_block(number))

@@ -2,7 +2,6 @@
 
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::B256;
-use alloy_rlp::Decodable;
 use alloy_rpc_types_eth::{Filter, FilterBlockOption, Log};
 
 use super::{Call, Result, error, json, number_of};
@@ -10,7 +9,6 @@ use crate::{
     bindings::subnode::chain::types::BlockRef,
     index::{self, ReceiptRow},
     spec::Spec,
-    transaction::Transaction,
 };
 
 /// Blocks one request may look at where others share the chain, and logs it may return. The query's fuel bounds the rest.
@@ -102,6 +100,6 @@ fn block_logs(number: u64, hash: B256, timestamp: u64, wanted: impl Fn(&Log) -> 
 }
 
 fn transaction_hashes(number: u64) -> Vec<B256> {
-    let block = index::block(number).and_then(|bytes| alloy_consensus::Block::<Transaction>::decode(&mut bytes.as_slice()).ok());
-    block.map_or_else(Vec::new, |block| block.body.transactions.iter().map(|transaction| *transaction.tx_hash()).collect())
+    index::decoded_block(number)
+        .map_or_else(Vec::new, |block| block.body.transactions.iter().map(|transaction| *transaction.tx_hash()).collect())
 }

@@ -1,7 +1,6 @@
 //! How a mined transaction failed, for the client that waited for it: in the words and the shape of Hardhat's node, whose clients look for them.
 
 use alloy_primitives::{B256, Bytes, U256, hex};
-use alloy_rlp::Decodable;
 use revm::context::result::{ExecutionResult, HaltReason};
 use serde_json::{json as value, to_vec};
 
@@ -15,7 +14,6 @@ use crate::{
     index::{self, Place, ReceiptRow},
     spec::Spec,
     state::State,
-    transaction::Transaction,
 };
 
 /// JSON-RPC: internal error.
@@ -47,7 +45,7 @@ pub(super) fn outcome(call: &mut Call<'_>) -> Result {
 /// Executes a mined transaction again, after those before it in its block.
 fn again(place: Place) -> Option<ExecutionResult<HaltReason>> {
     let (_, header) = index::header(place.number)?;
-    let block = alloy_consensus::Block::<Transaction>::decode(&mut index::block(place.number)?.as_slice()).ok()?;
+    let block = index::decoded_block(place.number)?;
     let receipts = ReceiptRow::load_block(place.number);
     tables::seek(place.number.checked_sub(1)?).ok()?;
     let mut execution = Execution::start(Spec::load(), &header, State::default());

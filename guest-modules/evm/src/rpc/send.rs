@@ -34,15 +34,15 @@ fn sign_digest(account: Address, digest: B256) -> Result<Signature> {
     Ok(Signature::new(from_word(signature.r).into(), from_word(signature.s).into(), signature.odd))
 }
 
-/// The first of the host's accounts, which sends where a client names nobody.
-fn default_sender() -> Option<Address> {
-    keys::accounts().first().and_then(|name| Address::try_from(name.as_slice()).ok())
+/// Who sends: the first of the host's accounts where a client names nobody.
+fn sender_of(request: &TransactionRequest) -> Result<Address> {
+    let first = || keys::accounts().first().and_then(|name| Address::try_from(name.as_slice()).ok());
+    request.from.or_else(first).ok_or_else(|| error::rejected("missing \"from\""))
 }
 
-/// The request with everything filled in that its sender left open.
-fn fill(call: &Call<'_>, mut request: TransactionRequest) -> Result<(Address, TypedTransaction)> {
+/// The request of this sender with everything filled in that it left open.
+fn fill(call: &Call<'_>, from: Address, mut request: TransactionRequest) -> Result<TypedTransaction> {
     let spec = Spec::load();
-    let from = request.from.or_else(default_sender).ok_or_else(|| error::rejected("missing \"from\""))?;
     request.from = Some(from);
     if let Some(id) = request.chain_id
         && id != spec.chain_id
@@ -61,22 +61,22 @@ fn fill(call: &Call<'_>, mut request: TransactionRequest) -> Result<(Address, Ty
     }
     if request.gas.is_none() {
         let estimated = estimate_to_send(call, &request);
-        request.gas = Some(if call.method.starts_with("eth_send") { gas_to_fail_with(call, &request, estimated)? } else { estimated? });
+        request.gas =
+            Some(if call.method.starts_with("eth_send") { gas_to_fail_with(call, from, &request, estimated)? } else { estimated? });
     }
     request.transaction_type = None;
-    let typed = request.build_typed_tx().map_err(|_| error::invalid_params("the fields given are of no one transaction type"))?;
-    Ok((from, typed))
+    request.build_typed_tx().map_err(|_| error::invalid_params("the fields given are of no one transaction type"))
 }
 
 /// The estimate, or where that fails because the transaction will, what it fails with: as much gas as a block has room for and its sender can
 /// pay. A developer wants to see it fail in a block.
-fn gas_to_fail_with(call: &Call<'_>, request: &TransactionRequest, estimated: Result<u64>) -> Result<u64> {
+fn gas_to_fail_with(call: &Call<'_>, from: Address, request: &TransactionRequest, estimated: Result<u64>) -> Result<u64> {
     match estimated {
         Err(RpcError { code: error::INVALID_PARAMS, .. }) | Ok(_) => return estimated,
         Err(_) => {}
     }
     let most = gas_max(call);
-    let balance = Rows::default().account(request.from.unwrap_or_default()).unwrap_or_default().balance;
+    let balance = Rows::default().account(from).unwrap_or_default().balance;
     let price = U256::from(request.gas_price.or(request.max_fee_per_gas).unwrap_or_default());
     let payable = balance.saturating_sub(request.value.unwrap_or_default()).checked_div(price).unwrap_or(U256::MAX);
     let payable = u64::try_from(payable).unwrap_or(u64::MAX);
@@ -107,13 +107,13 @@ fn digest(typed: &TypedTransaction) -> B256 {
 
 fn prepare(call: &mut Call<'_>) -> Result<Transaction> {
     let request: TransactionRequest = call.params.required()?;
-    let from = request.from.or_else(default_sender).ok_or_else(|| error::rejected("missing \"from\""))?;
+    let from = sender_of(&request)?;
     let known = keys::accounts().iter().any(|name| name == from.as_slice());
     let impersonated = !known && Spec::load().dev && Impersonation::load().includes(from);
     if !known && !impersonated {
         return Err(error::rejected("unknown account"));
     }
-    let (from, typed) = fill(call, request)?;
+    let typed = fill(call, from, request)?;
     let digest = digest(&typed);
     let signature = if impersonated { impersonated_signature(from, digest) } else { sign_digest(from, digest)? };
     signed(typed, signature)
@@ -130,7 +130,7 @@ pub(super) fn sign_transaction(call: &mut Call<'_>) -> Result {
 
 pub(super) fn fill_transaction(call: &mut Call<'_>) -> Result {
     let request: TransactionRequest = call.params.required()?;
-    let (_, typed) = fill(call, request)?;
+    let typed = fill(call, sender_of(&request)?, request)?;
     // Without a signature, as geth answers: its numbers are 0.
     let unsigned = signed(typed, Signature::new(U256::ZERO, U256::ZERO, false))?;
     let raw = Bytes::from(unsigned.encoded_2718());
