@@ -150,7 +150,9 @@ pub(super) fn subscribe(call: &mut Call<'_>) -> Result {
 }
 
 pub(super) fn notify(head: &BlockRef, filter: &[u8], occurrence: &Occurrence) -> Vec<Vec<u8>> {
-    if let (Ok(cursor), Occurrence::Undone(lowest)) = (serde_json::from_slice(filter), occurrence) {
+    if let Occurrence::Undone(lowest) = occurrence
+        && let Ok(cursor) = serde_json::from_slice(filter)
+    {
         return undone(head, cursor, *lowest).iter().map(to_json).collect();
     }
     let Ok(wanted) = serde_json::from_slice(filter) else { return Vec::new() };
