@@ -6,6 +6,16 @@ use serde_json::Value;
 use super::*;
 use crate::suites::{self, Counts};
 
+/// Writes what a commit changes.
+fn write(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, writes: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>) {
+    for (path, row) in writes {
+        match row {
+            Some(row) => drop(rows.insert(path, row)),
+            None => drop(rows.remove(&path)),
+        }
+    }
+}
+
 #[test]
 fn roots_are_those_of_alloy_as_keys_come_change_and_go() {
     let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
@@ -25,12 +35,7 @@ fn roots_are_those_of_alloy_as_keys_come_change_and_go() {
         }
         let writes;
         (root, writes) = trie.commit(|many| many.iter().map(keccak256).collect());
-        for (path, row) in writes {
-            match row {
-                Some(row) => drop(rows.insert(path, row)),
-                None => drop(rows.remove(&path)),
-            }
-        }
+        write(&mut rows, writes);
         let mut expected = alloy_trie::HashBuilder::default();
         for (key, value) in &values {
             expected.add_leaf(alloy_trie::Nibbles::unpack(key), &alloy_rlp::encode(value));
@@ -66,12 +71,7 @@ fn root_after(steps: &[(B256, Option<Vec<u8>>)], batch: usize) -> B256 {
         }
         let writes;
         (root, writes) = trie.commit(|many| many.iter().map(keccak256).collect());
-        for (path, row) in writes {
-            match row {
-                Some(row) => drop(rows.insert(path, row)),
-                None => drop(rows.remove(&path)),
-            }
-        }
+        write(&mut rows, writes);
     }
     root
 }
