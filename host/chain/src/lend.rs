@@ -245,7 +245,7 @@ impl PoolReader for LentPool {
         let Use::Admission(reserved) = &self.purpose else { return None };
         let (cost, funds) = (Amount::from_be_bytes(cost), Amount::from_be_bytes(funds));
         let mut reserved = reserved.lock().unwrap_or_else(PoisonError::into_inner);
-        reserved.reserve(&mut self.pool.lock(), sender, sequence, cost, funds).map(Amount::to_be_bytes)
+        reserved.reserve(&mut self.pool.lock(), sender, sequence, cost, funds).map(|others| others.to_be_bytes())
     }
 
     fn next(&mut self, limit: usize, found: &mut dyn FnMut(Ready<'_>)) {
