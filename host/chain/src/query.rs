@@ -6,7 +6,7 @@ use std::{
 };
 
 use subnode_sandbox::{Action, Answer, CallError, HostFault, Lent, border};
-use subnode_types::Sealing;
+use subnode_types::{Hex, Sealing};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -348,7 +348,7 @@ impl Admitted {
             }
         };
         drop(tokio::time::timeout(MINED_WITHIN, mined).await);
-        match ask(&self.shared, OUTCOME, &hex_list(&self.id)).await {
+        match ask(&self.shared, OUTCOME, format!("[\"0x{}\"]", Hex(&self.id)).as_bytes()).await {
             Err(error) if error.data.is_some() => Err(error),
             // It failed nowhere yet, or the runtime has nothing to say of it.
             _ => Ok(self.id),
@@ -358,9 +358,3 @@ impl Admitted {
 
 /// The method that tells how a transaction ended (wit/runtime.wit).
 const OUTCOME: &str = "subnode_outcome";
-
-/// JSON: a list of these bytes in hexadecimal.
-fn hex_list(bytes: &[u8]) -> Vec<u8> {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("[\"0x{digits}\"]").into_bytes()
-}

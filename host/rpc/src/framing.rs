@@ -1,10 +1,9 @@
 //! Requests in, responses out: single calls and batches.
 
-use std::fmt::Write;
-
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use subnode_chain::{Begun, Chain, Reply, RpcError, Session};
+use subnode_types::Hex;
 
 use crate::RpcLimits;
 
@@ -135,24 +134,12 @@ fn success(id: Option<&str>, reply: Reply) -> Vec<u8> {
     out.extend_from_slice(br#","result":"#);
     match reply {
         Reply::Json(json) => out.extend_from_slice(&json),
-        Reply::Id(id) => out.extend_from_slice(hex(&id).as_bytes()),
+        Reply::Id(id) => out.extend_from_slice(format!("\"0x{}\"", Hex(&id)).as_bytes()),
         Reply::Number(number) => out.extend_from_slice(format!("\"{number:#x}\"").as_bytes()),
         Reply::Truth(truth) => out.extend_from_slice(if truth { b"true" } else { b"false" }),
         Reply::Null => out.extend_from_slice(b"null"),
     }
     out.push(b'}');
-    out
-}
-
-/// Bytes as a hexadecimal JSON string.
-fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() * 2 + 4);
-    out.push_str("\"0x");
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _infallible = write!(out, "{byte:02x}");
-    }
-    out.push('"');
     out
 }
 

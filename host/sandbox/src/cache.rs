@@ -8,6 +8,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
+use subnode_types::Hex;
 use wasmtime::{Engine, component::Component};
 
 use crate::{Module, ModuleError, artifact};
@@ -35,7 +36,7 @@ impl ModuleHash {
 
 impl fmt::Display for ModuleHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        Hex(&self.0).fmt(f)
     }
 }
 

@@ -16,7 +16,7 @@ use subnode_chain::{Chain, ChainOptions, ChainParts, ChainStats, Ended, FUTURE_M
 use subnode_devnet::{Signers, default_options};
 use subnode_sandbox::Tenant;
 use subnode_storage::{ChainStore, Entry, MemoryStore, Retention, Store, Table, Write};
-use subnode_types::{BlockRef, ChainName, NodeId, Sealing};
+use subnode_types::{BlockRef, ChainName, Hex, NodeId, Sealing};
 use tokio::time::Instant;
 
 use crate::{
@@ -71,7 +71,7 @@ pub(crate) struct World {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    format!("0x{}", Hex(bytes))
 }
 
 /// A store that fails, or anything else that is not the module's doing.
@@ -161,7 +161,6 @@ impl World {
         let mut options = ChainOptions {
             seed: Some(seed),
             checkpoint_every: CHECKPOINT_EVERY,
-            past_bytes_max: u64::MAX,
             future_ms_max: self.plan.future_ms_max,
             ..default_options(Sealing::Instant, time)
         };
