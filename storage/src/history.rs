@@ -23,28 +23,13 @@ const PRESENT: u8 = 1;
 
 impl Undo {
     pub(crate) fn push_state(&mut self, key: &[u8], history_bytes: usize) {
-        self.push_key(Table::State, key);
-        self.push_len(history_bytes);
+        push_key(&mut self.record, Table::State, key);
+        push_len(&mut self.record, history_bytes);
     }
 
     pub(crate) fn push(&mut self, table: Table, key: &[u8], before: Option<&[u8]>) {
-        self.push_key(table, key);
-        let value = Self::encode_value(before);
-        self.push_bytes(&value);
-    }
-
-    fn push_key(&mut self, table: Table, key: &[u8]) {
-        self.record.push(table as u8);
-        self.push_bytes(key);
-    }
-
-    fn push_bytes(&mut self, bytes: &[u8]) {
-        self.push_len(bytes.len());
-        self.record.extend_from_slice(bytes);
-    }
-
-    fn push_len(&mut self, len: usize) {
-        self.record.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+        push_key(&mut self.record, table, key);
+        push_bytes(&mut self.record, &Self::encode_value(before));
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {
@@ -64,10 +49,8 @@ impl Undo {
 
     /// Calls `row` with each table and key, and what was there.
     pub(crate) fn for_each(mut record: &[u8], mut row: impl FnMut(Table, &[u8], Before<'_>)) -> Result<(), StoreError> {
-        while let Some((table, rest)) = record.split_first() {
-            let table = Table::from_byte(*table).ok_or_else(corrupt)?;
-            record = rest;
-            let key = take_bytes(&mut record).ok_or_else(corrupt)?;
+        while !record.is_empty() {
+            let (table, key) = take_key(&mut record).ok_or_else(corrupt)?;
             let before = match table {
                 Table::State => Before::History(take_len(&mut record).ok_or_else(corrupt)?),
                 Table::Log => return Err(corrupt()),
@@ -87,14 +70,36 @@ fn value_of(row: &[u8]) -> Option<Option<&[u8]>> {
     }
 }
 
+/// Appends a table and a key of it to a record.
+pub(crate) fn push_key(record: &mut Vec<u8>, table: Table, key: &[u8]) {
+    record.push(table as u8);
+    push_bytes(record, key);
+}
+
+/// Appends bytes behind their length (4 bytes, big-endian).
+fn push_bytes(record: &mut Vec<u8>, bytes: &[u8]) {
+    push_len(record, bytes.len());
+    record.extend_from_slice(bytes);
+}
+
+fn push_len(record: &mut Vec<u8>, len: usize) {
+    record.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+}
+
+/// Takes a table and a key of it off the front of a record.
+pub(crate) fn take_key<'a>(record: &mut &'a [u8]) -> Option<(Table, &'a [u8])> {
+    let (table, rest) = record.split_first()?;
+    *record = rest;
+    Some((Table::from_byte(*table)?, take_bytes(record)?))
+}
+
 fn take_len(record: &mut &[u8]) -> Option<usize> {
     let (len, rest) = record.split_first_chunk::<4>()?;
     *record = rest;
     Some(u32::from_be_bytes(*len) as usize)
 }
 
-/// Takes bytes behind their length (4 bytes, big-endian) off the front of a record.
-pub(crate) fn take_bytes<'a>(record: &mut &'a [u8]) -> Option<&'a [u8]> {
+fn take_bytes<'a>(record: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = take_len(record)?;
     let (bytes, rest) = record.split_at_checked(len)?;
     *record = rest;

@@ -14,7 +14,7 @@ use std::sync::{
 use crate::{
     ChainStore, StoreError, Table,
     changes::Changes,
-    history::{Before, Undo, take_bytes},
+    history::{Before, Undo, push_key, take_key},
     key,
     position::{HEAD_KEY, Position, decode_number, is_height_key},
     rows::Rows,
@@ -108,9 +108,7 @@ impl Written {
             Table::State | Table::Log => false,
         };
         if let Some(record) = self.0.as_mut().filter(|_| goes) {
-            record.push(table as u8);
-            record.extend_from_slice(&u32::try_from(table_key.len()).unwrap_or(u32::MAX).to_be_bytes());
-            record.extend_from_slice(table_key);
+            push_key(record, table, table_key);
         }
     }
 
@@ -203,10 +201,8 @@ impl ChainStore {
         let Some(record) = self.rows.get(&row)? else { return Ok(()) };
         let corrupt = || StoreError::Corrupt(format!("the list of rows of version {version} does not decode"));
         let mut rest = record.as_slice();
-        while let Some((table, behind)) = rest.split_first() {
-            let table = Table::from_byte(*table).ok_or_else(corrupt)?;
-            rest = behind;
-            let table_key = take_bytes(&mut rest).ok_or_else(corrupt)?;
+        while !rest.is_empty() {
+            let (table, table_key) = take_key(&mut rest).ok_or_else(corrupt)?;
             let dropped = key::latest(table, table_key);
             let mut found = None;
             self.rows.read(&dropped, &mut |value| {
