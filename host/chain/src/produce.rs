@@ -153,9 +153,9 @@ impl Actor {
     }
 
     /// Makes a candidate the head, with all that belongs to it; what the consensus module is then told.
-    pub(crate) async fn commit(&mut self, candidate: Candidate, certificate: Vec<u8>) -> Result<Input, StoreError> {
+    pub(crate) async fn commit(&mut self, mut candidate: Candidate, certificate: Vec<u8>) -> Result<Input, StoreError> {
         let head = candidate.head();
-        let discarded = candidate.discarded.clone();
+        let discarded = std::mem::take(&mut candidate.discarded);
         let progress = candidate.outcome.progress.clone();
         let committees = candidate.committees.clone();
         let started = Instant::now();
@@ -169,7 +169,7 @@ impl Actor {
         self.fetches.abort_all();
         self.fetches = JoinSet::new();
         self.wanted.clear();
-        self.waits_until = None;
+        self.stop_waiting();
         let counters = &self.shared.counters;
         counters.blocks.fetch_add(1, Ordering::Relaxed);
         counters.transactions.fetch_add(transactions, Ordering::Relaxed);

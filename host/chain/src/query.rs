@@ -98,21 +98,17 @@ impl Chain {
                     return Ok(Begun { reply: json.map(Reply::Json), submitted: Some(submitted) });
                 }
                 Some(Action::SubmitCompleted(data)) => {
+                    // Where others were admitted meanwhile the sequence may be taken: it is completed anew, and nobody else completes one then.
                     if turn.is_none() {
-                        // Where others were admitted meanwhile the sequence may be taken: it is completed anew, and nobody else completes one then.
-                        match self.shared().completing.try_lock() {
-                            Ok(held) => {
-                                turn = Some(held);
-                                if self.shared().pool.lock().mark() != mark {
-                                    continue;
-                                }
-                            }
-                            Err(_) => {
-                                // Who waits keeps nothing.
-                                drop(data);
-                                turn = Some(self.shared().completing.lock().await);
-                                continue;
-                            }
+                        let Ok(held) = self.shared().completing.try_lock() else {
+                            // Who waits keeps nothing.
+                            drop(data);
+                            turn = Some(self.shared().completing.lock().await);
+                            continue;
+                        };
+                        turn = Some(held);
+                        if self.shared().pool.lock().mark() != mark {
+                            continue;
                         }
                     }
                     let admitted = Submitted::send(self.shared().clone(), data).await?.admitted().await?;

@@ -3,13 +3,7 @@
 mod announce;
 mod settings;
 
-use std::{
-    net::SocketAddr,
-    num::NonZeroU64,
-    path::Path,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{net::SocketAddr, num::NonZeroU64, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 use subnode_chain::{Chain, Reply, TimeSource};
@@ -67,14 +61,13 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
 
 /// What the chains are made with, or were: none where a genesis file says it.
 fn settings(args: &DevArgs, store: &dyn Store) -> anyhow::Result<Option<Settings>> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the machine's clock is before 1970")?.as_secs();
     let dir = args.data_dir.as_deref().unwrap_or(Path::new(""));
     if args.init.is_some() {
         return Ok(None);
     }
     let first = name(0)?;
     if !exists(store, &first)? {
-        return Ok(Some(Settings::new(args, now)));
+        return Ok(Some(Settings::new(args, super::unix_time()?)));
     }
     let record = store.record(&first)?.unwrap_or_default();
     if record.is_empty() {
@@ -172,11 +165,9 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
 
 /// The id that the chain itself answers.
 async fn chain_id(chain: &Chain) -> anyhow::Result<u64> {
-    let answered = match chain.begin_query("eth_chainId", b"[]", None).await {
-        Ok(begun) => begun.wait().await,
-        Err(error) => Err(error),
+    let Ok(Reply::Json(json)) = chain.query("eth_chainId", b"[]", None).await else {
+        bail!("chain {} does not answer its id", chain.name())
     };
-    let Ok(Reply::Json(json)) = answered else { bail!("chain {} does not answer its id", chain.name()) };
     let id: alloy::primitives::U64 = serde_json::from_slice(&json)?;
     Ok(id.to())
 }

@@ -13,7 +13,12 @@ pub mod testnet;
 pub mod top;
 mod transfer;
 
-use std::{io::IsTerminal, net::SocketAddr, path::Path};
+use std::{
+    io::IsTerminal,
+    net::SocketAddr,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::Context;
 use clap::CommandFactory;
@@ -29,6 +34,11 @@ pub fn completions(shell: clap_complete::Shell) {
 fn log(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+}
+
+/// Unix time in seconds: when a chain that is made now is born.
+fn unix_time() -> anyhow::Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH).context("the machine's clock is before 1970")?.as_secs())
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

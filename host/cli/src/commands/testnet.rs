@@ -5,7 +5,7 @@ use std::{
     io::IsTerminal,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use alloy::primitives::{U256, utils::parse_ether};
@@ -166,7 +166,7 @@ fn genesis(args: &TestnetArgs, chain: u16, members: &[(NodeId, SocketAddr)]) -> 
         balances: funded.iter().map(|account| (account.address, balance)).collect(),
         gas_limit: DevGenesis::DEFAULT_GAS_LIMIT,
         base_fee: DevGenesis::DEFAULT_BASE_FEE,
-        timestamp: SystemTime::now().duration_since(UNIX_EPOCH).context("the machine's clock is before 1970")?.as_secs(),
+        timestamp: super::unix_time()?,
         // Blocks that come faster than one a second share it, or the chain's time would run ahead.
         extension: json!({ "committee": { "owner": funded[0].address, "members": members }, "sharedSeconds": !slow }),
     };
