@@ -4,7 +4,7 @@ use alloy::primitives::{Address, U256, hex};
 use serde_json::{Value, json};
 use subnode_tests::{http::Client, process::Dev};
 
-use super::{client, error};
+use crate::{client, refusal};
 
 const FIRST: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 
@@ -46,10 +46,9 @@ fn a_revert_is_worded_alike_by_calls_and_estimates() {
         (Vec::new(), "execution reverted"),
     ] {
         for method in ["eth_call", "eth_estimateGas"] {
-            let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": [{ "from": FIRST, "data": reverts(&data) }] });
-            let answer: Value = serde_json::from_str(&answer(&mut client, &request.to_string())).unwrap();
+            let error = client.ask(method, &json!([{ "from": FIRST, "data": reverts(&data) }])).unwrap().unwrap_err();
             let expected = json!({ "code": 3, "message": text, "data": hex::encode_prefixed(&data) });
-            assert_eq!(answer["error"], expected, "{method}");
+            assert_eq!(error, expected, "{method}");
         }
     }
 }
@@ -59,10 +58,7 @@ fn what_cannot_run_at_all_says_why_and_with_how_much_gas() {
     let node = Dev::start([""; 0]).unwrap();
     let mut client = client(&node);
     let poor = Address::repeat_byte(5);
-    let mut heard = |method: &str, transaction: Value| {
-        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": [transaction, "latest"] });
-        error(&mut client, request.to_string().as_bytes()).1
-    };
+    let mut heard = |method: &str, transaction: Value| refusal(&mut client, method, &json!([transaction, "latest"])).1;
     let transfer = json!({ "from": poor, "to": FIRST, "value": "0x64", "gas": "0x5208" });
     assert_eq!(
         heard("eth_call", transfer),
@@ -135,7 +131,6 @@ fn a_malformed_transaction_says_what_of_it_is() {
         ("0xc3010203", "rlp: too few elements for types.LegacyTx"),
         ("0x02c0", "rlp: too few elements for types.DynamicFeeTx"),
     ] {
-        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [raw] });
-        assert_eq!(error(&mut client, request.to_string().as_bytes()), (-32000, text.to_owned()), "{raw}");
+        assert_eq!(refusal(&mut client, "eth_sendRawTransaction", &json!([raw])), (-32000, text.to_owned()), "{raw}");
     }
 }

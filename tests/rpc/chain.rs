@@ -1,7 +1,10 @@
 //! A dev chain and its first client, for tests that ask one thing after the other.
 
 use serde_json::{Value, json};
-use subnode_tests::{http::Client, process::Dev};
+use subnode_tests::{
+    http::{self, Client},
+    process::Dev,
+};
 
 /// A dev chain, its first client, and its accounts.
 pub(crate) struct Chain {
@@ -20,12 +23,12 @@ impl Chain {
 
     /// The result of a call that succeeds.
     pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
-        ask(&mut self.client, method, &params).unwrap_or_else(|error| panic!("{method} {params}: {error}"))
+        self.client.ask(method, &params).unwrap().unwrap_or_else(|error| panic!("{method} {params}: {error}"))
     }
 
     /// The error of a call that fails.
     pub(crate) fn error(&mut self, method: &str, params: Value) -> Value {
-        match ask(&mut self.client, method, &params) {
+        match self.client.ask(method, &params).unwrap() {
             Err(error) => error,
             Ok(result) => panic!("{method} {params} answered {result}"),
         }
@@ -52,17 +55,7 @@ impl Chain {
     }
 }
 
-/// The result of a call, or its error.
-pub(crate) fn ask(client: &mut Client, method: &str, params: &Value) -> Result<Value, Value> {
-    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-    let answer: Value = serde_json::from_slice(client.post(request.to_string().as_bytes()).unwrap()).unwrap();
-    match answer.get("error") {
-        Some(error) => Err(error.clone()),
-        None => Ok(answer["result"].clone()),
-    }
-}
-
+/// A quantity in an answer.
 pub(crate) fn quantity(value: &Value) -> u64 {
-    let digits = value.as_str().and_then(|text| text.strip_prefix("0x")).unwrap_or_else(|| panic!("{value} is no quantity"));
-    u64::from_str_radix(digits, 16).unwrap()
+    http::quantity(value).unwrap_or_else(|| panic!("{value} is no quantity"))
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use subnode_devnet::DevGenesis;
 use subnode_tests::{http::Client, process::Dev};
 
-use crate::{client, error};
+use crate::{chain::quantity, client, refusal};
 
 fn wall() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
@@ -15,8 +15,7 @@ fn wall() -> u64 {
 /// The head's height and time.
 fn head(client: &mut Client) -> (u64, u64) {
     let block = client.call("eth_getBlockByNumber", &json!(["latest", false])).unwrap();
-    let number = |key: &str| u64::from_str_radix(block[key].as_str().unwrap().trim_start_matches("0x"), 16).unwrap();
-    (number("number"), number("timestamp"))
+    (quantity(&block["number"]), quantity(&block["timestamp"]))
 }
 
 /// Asks for the head until it is so high, and checks each one's time against the wall's.
@@ -86,9 +85,8 @@ fn times_and_percentiles_that_do_not_ascend_are_refused() {
         ("eth_feeHistory", json!(["0x1", "latest", [10, 10]]), "invalid reward percentile"),
     ];
     for (method, params, expected) in refused {
-        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let (code, message) = error(&mut client, request.to_string().as_bytes());
-        assert!(code == -32602 && message.contains(expected), "{request}: {code} {message}");
+        let (code, message) = refusal(&mut client, method, &params);
+        assert!(code == -32602 && message.contains(expected), "{method} {params}: {code} {message}");
     }
     client.call("evm_mine", &json!([timestamp + 100])).unwrap();
     assert_eq!(head(&mut client), (2, timestamp + 100));

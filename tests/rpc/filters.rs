@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use subnode_tests::{http::Client, process::Dev};
 
-use crate::{client, error};
+use crate::{client, refusal};
 
 /// Logs with the first word of the call data as topic.
 const LOGGER: &str = "0x60003560006000a100";
@@ -85,9 +85,8 @@ fn ranges_that_cannot_be_are_refused() {
         ("eth_newFilter", json!({ "toBlock": "0x2" }), "invalid block range"),
     ];
     for (method, filter, expected) in cases {
-        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": [filter] });
-        let (code, message) = error(&mut client, request.to_string().as_bytes());
-        assert!(code == -32602 && message.contains(expected), "{request}: {code} {message}");
+        let (code, message) = refusal(&mut client, method, &json!([filter]));
+        assert!(code == -32602 && message.contains(expected), "{method} {filter}: {code} {message}");
     }
     // A filter may wait for blocks that are not there yet.
     let filter = client.call("eth_newFilter", &json!([{ "fromBlock": "0x4", "toBlock": "0x9" }])).unwrap();
@@ -110,8 +109,7 @@ fn one_block_is_answered_however_many_logs_it_has() {
         let logs = client.call("eth_getLogs", &json!([wanted])).unwrap();
         assert_eq!(logs.as_array().unwrap().len() as u64, LOGS, "{wanted}");
     }
-    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_getLogs", "params": [{ "fromBlock": "0x0" }] });
-    let (_, message) = error(&mut client, request.to_string().as_bytes());
+    let (_, message) = refusal(&mut client, "eth_getLogs", &json!([{ "fromBlock": "0x0" }]));
     assert!(message.contains("use a smaller block range"), "{message}");
     // Who polls gets them block by block.
     assert_eq!(changes(&mut client, &filter).as_array().unwrap().len() as u64, LOGS);

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 use subnode_tests::{http::Client, process::Dev};
 
-use crate::{client, error};
+use crate::{client, refusal};
 
 const STRANGER: &str = "0x00000000000000000000000000000000000f00d5";
 
@@ -33,8 +33,7 @@ fn a_snapshot_holds_the_history_that_it_needs() {
     assert_eq!((height(&mut client), balance(&mut client, STRANGER)), (0x20, json!("0x5")));
     assert_eq!(client.call("evm_revert", &json!([snapshot])).unwrap(), false, "a snapshot is used once");
     client.call("hardhat_mine", &json!(["0x800"])).unwrap();
-    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_getBalance", "params": [STRANGER, "0x20"] });
-    let (_, message) = error(&mut client, request.to_string().as_bytes());
+    let (_, message) = refusal(&mut client, "eth_getBalance", &json!([STRANGER, "0x20"]));
     assert!(message.contains("missing trie node") || message.contains("header not found"), "nothing holds it any more: {message}");
 }
 
@@ -96,8 +95,7 @@ fn the_memory_of_a_chain_levels_off_and_says_what_it_dropped() {
         ("eth_getLogs", json!([{ "fromBlock": "0x0" }])),
     ];
     for (method, params) in pruned {
-        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let (code, message) = error(&mut client, request.to_string().as_bytes());
+        let (code, message) = refusal(&mut client, method, &params);
         assert!(code == 4444 && message.contains("pruned history unavailable"), "{method}: {code} {message}");
     }
     assert_eq!(client.call("eth_getLogs", &json!([{ "fromBlock": "0x2000" }])).unwrap(), json!([]));

@@ -39,6 +39,12 @@ fn error(client: &mut Client, body: &[u8]) -> (i64, String) {
     (error["code"].as_i64().unwrap_or_else(|| panic!("no error: {answer}")), error["message"].as_str().unwrap().to_owned())
 }
 
+/// The error of a call that fails.
+fn refusal(client: &mut Client, method: &str, params: &Value) -> (i64, String) {
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+    error(client, request.to_string().as_bytes())
+}
+
 fn still_seals(client: &mut Client) {
     let height = client.call("eth_blockNumber", &json!([])).unwrap();
     client.call("evm_mine", &json!([])).unwrap();

@@ -15,7 +15,7 @@ use alloy::{
 use serde_json::{Value, json};
 use subnode_tests::operator::Home;
 
-use crate::chain::{Chain, ask, quantity};
+use crate::chain::{Chain, quantity};
 
 const ETHER: u128 = 1_000_000_000_000_000_000;
 /// Reverts with what it is called with.
@@ -34,7 +34,7 @@ fn send_at_once(chain: &Chain, clients: usize, rounds: usize) -> BTreeSet<String
         let transfer = json!([{ "from": chain.accounts[0], "to": chain.accounts[1], "value": "0x1" }]);
         let mut hashes = Vec::new();
         for _ in 0..rounds {
-            let hash = ask(&mut client, "eth_sendTransaction", &transfer).unwrap_or_else(|error| panic!("refused: {error}"));
+            let hash = client.ask("eth_sendTransaction", &transfer).unwrap().unwrap_or_else(|error| panic!("refused: {error}"));
             hashes.push(hash.as_str().unwrap().to_owned());
         }
         hashes
@@ -82,12 +82,12 @@ fn an_account_promises_no_more_than_it_has_on_a_durable_chain() {
     node.operator.create("a", json!({})).unwrap();
     let mut client = node.chain("a").unwrap();
     let signer = crate::signer();
-    let balance: U256 = serde_json::from_value(ask(&mut client, "eth_getBalance", &json!([signer.address(), "latest"])).unwrap()).unwrap();
+    let balance: U256 = serde_json::from_value(client.call("eth_getBalance", &json!([signer.address(), "latest"])).unwrap()).unwrap();
     let mut send = |nonce: u64, value: U256| {
         let transaction = TxEip1559 { chain_id: 7, value, ..crate::transfer(nonce) };
         let signature = signer.sign_hash_sync(&transaction.signature_hash()).unwrap();
         let raw = hex::encode_prefixed(transaction.into_signed(signature).encoded_2718());
-        ask(&mut client, "eth_sendRawTransaction", &json!([raw]))
+        client.ask("eth_sendRawTransaction", &json!([raw])).unwrap()
     };
     let most = balance / U256::from(10) * U256::from(6);
     send(1, most).unwrap();

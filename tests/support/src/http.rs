@@ -71,9 +71,7 @@ impl Client {
     /// As [`Self::call`], or where it answers with something else.
     pub fn quantity(&mut self, method: &str, params: &Value) -> anyhow::Result<u64> {
         let answer = self.call(method, params)?;
-        let digits = answer.as_str().and_then(|text| text.strip_prefix("0x"));
-        let quantity = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        quantity.with_context(|| format!("{method} answered {answer}, which is no quantity"))
+        quantity(&answer).with_context(|| format!("{method} answered {answer}, which is no quantity"))
     }
 
     /// Calls a method; its result.
@@ -81,13 +79,27 @@ impl Client {
     /// # Errors
     /// What the node answers, or that it does not.
     pub fn call(&mut self, method: &str, params: &Value) -> anyhow::Result<Value> {
-        let request = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let answer: Value = serde_json::from_slice(self.post(request.to_string().as_bytes())?)?;
-        match answer.get("error") {
-            Some(error) => bail!("{method}: {error}"),
-            None => Ok(answer["result"].clone()),
-        }
+        self.ask(method, params)?.map_err(|error| anyhow::anyhow!("{method}: {error}"))
     }
+
+    /// Calls a method; its result, or the error that the node answers.
+    ///
+    /// # Errors
+    /// That the node does not answer.
+    pub fn ask(&mut self, method: &str, params: &Value) -> anyhow::Result<Result<Value, Value>> {
+        let request = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let mut answer: Value = serde_json::from_slice(self.post(request.to_string().as_bytes())?)?;
+        Ok(match answer.get_mut("error") {
+            Some(error) => Err(error.take()),
+            None => Ok(answer["result"].take()),
+        })
+    }
+}
+
+/// A quantity: hex digits behind `0x`.
+#[must_use]
+pub fn quantity(value: &Value) -> Option<u64> {
+    u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
 }
 
 /// Where the body of an answer starts and how long it is, once its head is there.
