@@ -9,21 +9,23 @@
 use std::time::{Duration, Instant};
 
 use alloy::{
-    consensus::{Eip658Value, Receipt, ReceiptEnvelope, Transaction as _, TxEnvelope, proofs},
+    consensus::{Eip658Value, Receipt, ReceiptEnvelope, TxEnvelope, proofs},
     eips::{Decodable2718, Encodable2718},
     primitives::{Address, B256, U256},
 };
 use anyhow::{Context as _, ensure};
 use revm::{
     Context, ExecuteCommitEvm, MainBuilder, MainContext,
-    context::TxEnv,
     database::{CacheDB, EmptyDB},
     primitives::hardfork::SpecId,
     state::{AccountInfo, Bytecode},
 };
 use subnode_devnet::{Account, DEFAULT_MNEMONIC, accounts};
-use subnode_sandbox::{Attributes, Module, Pooled, Sandbox, SandboxOptions};
-use subnode_tests::replay::Replay;
+use subnode_sandbox::{Attributes, Module, Sandbox, SandboxOptions};
+use subnode_tests::{
+    native::environment,
+    replay::{Replay, pooled},
+};
 
 use crate::{
     machine::own_cpu,
@@ -148,14 +150,7 @@ async fn row(module: &Module, accounts: &[Account], workload: Workload) -> anyho
     for block in 0..blocks(workload) {
         let signed = workload.signed(accounts, CONTRACT, (block * per_account) as u64, count, GAS_PRICE);
         let raw: Vec<(Address, Vec<u8>)> = signed.iter().map(|(sender, transaction)| (*sender, transaction.encoded_2718())).collect();
-        let pooled = raw.iter().zip(&signed).map(|((sender, data), (_, transaction))| Pooled {
-            id: transaction.tx_hash().to_vec(),
-            sender: sender.to_vec(),
-            sequence: transaction.nonce(),
-            data: data.clone(),
-            ready: true,
-        });
-        let pooled: Vec<_> = pooled.collect();
+        let pooled: Vec<_> = signed.iter().map(|(sender, transaction)| pooled(transaction, *sender)).collect();
         let attributes = Attributes { timestamp_ms: guest.head().timestamp_ms + 1000, seed: vec![0; 32] };
         let turns = guest.turns();
         let watch = Watch::start();
@@ -220,18 +215,7 @@ impl Native {
         let mut receipts = Vec::with_capacity(raw.len());
         for (sender, bytes) in raw {
             let transaction = TxEnvelope::decode_2718_exact(bytes)?;
-            let environment = TxEnv {
-                caller: *sender,
-                gas_limit: transaction.gas_limit(),
-                gas_price: transaction.max_fee_per_gas(),
-                kind: transaction.kind(),
-                value: transaction.value(),
-                data: transaction.input().clone(),
-                nonce: transaction.nonce(),
-                chain_id: transaction.chain_id(),
-                ..TxEnv::default()
-            };
-            let result = evm.transact_commit(environment)?;
+            let result = evm.transact_commit(environment(&transaction, *sender))?;
             gas_used += result.tx_gas_used();
             let receipt =
                 Receipt { status: Eip658Value::Eip658(result.is_success()), cumulative_gas_used: gas_used, logs: result.into_logs() };

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use alloy::{
-    consensus::{Block, Header, Transaction as _, TxEnvelope, Typed2718, transaction::SignerRecoverable},
+    consensus::{Block, Header, TxEnvelope, transaction::SignerRecoverable},
     genesis::{ChainConfig, Genesis},
     primitives::{Address, B256, U256},
 };
@@ -20,6 +20,7 @@ use revm::{
     state::AccountInfo,
 };
 use serde_json::{Value, json};
+use subnode_tests::native::environment;
 
 /// Wei of a block's reward before Byzantium, from Byzantium on (EIP-649), and from Constantinople on (EIP-1234).
 const REWARDS: [u64; 3] = [5_000_000_000_000_000_000, 3_000_000_000_000_000_000, 2_000_000_000_000_000_000];
@@ -55,7 +56,7 @@ impl State {
             .with_cfg(cfg)
             .build_mainnet();
         for (position, transaction) in block.body.transactions.iter().enumerate() {
-            let executed = evm.transact_commit(environment(transaction)?);
+            let executed = evm.transact_commit(environment(transaction, transaction.recover_signer()?));
             executed.map_err(|error| anyhow::anyhow!("block {}, transaction {position}: {error}", header.number))?;
         }
         self.reward(config, block)?;
@@ -140,21 +141,4 @@ fn surroundings(header: &Header) -> BlockEnv {
         blob_excess_gas_and_price: None,
         ..BlockEnv::default()
     }
-}
-
-fn environment(transaction: &TxEnvelope) -> anyhow::Result<TxEnv> {
-    Ok(TxEnv {
-        tx_type: transaction.ty(),
-        caller: transaction.recover_signer()?,
-        gas_limit: transaction.gas_limit(),
-        gas_price: transaction.max_fee_per_gas(),
-        kind: transaction.kind(),
-        value: transaction.value(),
-        data: transaction.input().clone(),
-        nonce: transaction.nonce(),
-        chain_id: transaction.chain_id(),
-        access_list: transaction.access_list().cloned().unwrap_or_default(),
-        gas_priority_fee: transaction.max_priority_fee_per_gas(),
-        ..TxEnv::default()
-    })
 }

@@ -2,34 +2,26 @@
 
 use alloy::{
     consensus::{SignableTransaction, TxEip4844, TxEnvelope},
-    eips::Encodable2718,
     primitives::{Address, B256, U256},
     signers::{SignerSync, local::PrivateKeySigner},
 };
 use serde_json::json;
 use subnode_devnet::{DEFAULT_MNEMONIC, accounts};
-use subnode_sandbox::{Attributes, Module, Pooled};
-use subnode_tests::replay::Replay;
+use subnode_sandbox::{Attributes, Module};
+use subnode_tests::replay::{Replay, pooled};
 
 use crate::{fixtures, rules};
 
 /// Whether a block takes a transaction with this many blobs, under rules with other limits or the fork's own.
 async fn is_taken(module: &Module, fork: &str, max: Option<u64>, blobs: u8) -> anyhow::Result<bool> {
     let account = accounts(DEFAULT_MNEMONIC, 1)?.remove(0);
-    let header = json!({
-        "number": "0x0", "timestamp": "0x0", "gasLimit": "0x1c9c380", "gasUsed": "0x0", "difficulty": "0x0", "baseFeePerGas": "0x7",
-        "coinbase": Address::ZERO, "extraData": "0x",
-    });
-    let alloc = json!({
-        account.address.to_string(): { "balance": "0xde0b6b3a7640000" },
-        "0x00000961Ef480Eb55e80D19ad83579A64c007002": { "balance": "0x0", "code": "0x00" },
-        "0x0000BBdDc7CE488642fb579F8B00f3a590007251": { "balance": "0x0", "code": "0x00" },
-    });
+    let mut alloc = json!({ account.address.to_string(): { "balance": "0xde0b6b3a7640000" } });
+    rules::add_called_last(&mut alloc);
     let mut rules = rules::named(fork).expect("a fork of this runtime");
     if let Some(max) = max {
         rules.set_blobs(fork, max / 2, max);
     }
-    let genesis = rules.genesis(&header, &alloc).to_string();
+    let genesis = rules.genesis(&rules::first_header(), &alloc).to_string();
     let mut replay = Replay::genesis(module, genesis.as_bytes()).await?.map_err(anyhow::Error::msg)?;
     let blob_versioned_hashes = (0..blobs).map(|index| B256::with_last_byte(index) | B256::from(U256::from(1) << 248)).collect();
     let transaction = TxEip4844 {
@@ -43,14 +35,7 @@ async fn is_taken(module: &Module, fork: &str, max: Option<u64>, blobs: u8) -> a
     };
     let signature = PrivateKeySigner::from_bytes(&account.secret())?.sign_hash_sync(&transaction.signature_hash())?;
     let transaction = TxEnvelope::from(transaction.into_signed(signature));
-    let pooled = Pooled {
-        id: transaction.tx_hash().to_vec(),
-        sender: account.address.to_vec(),
-        sequence: 0,
-        data: transaction.encoded_2718(),
-        ready: true,
-    };
-    let built = replay.build(vec![pooled], &Attributes { timestamp_ms: 1_000, seed: vec![0; 32] }).await?;
+    let built = replay.build(vec![pooled(&transaction, account.address)], &Attributes { timestamp_ms: 1_000, seed: vec![0; 32] }).await?;
     let built = built.map_err(|invalid| anyhow::anyhow!(invalid.reason))?;
     if built.outcome.transactions == 1 {
         replay.execute(&built.block).await?.map_err(|invalid| anyhow::anyhow!(invalid.reason))?;

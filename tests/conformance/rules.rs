@@ -1,6 +1,9 @@
 //! The rules that a suite names by network, as genesis files.
 
-use alloy::eips::eip7840::BlobParams;
+use alloy::{
+    eips::{eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, eip7840::BlobParams},
+    primitives::Address,
+};
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
@@ -17,6 +20,16 @@ const FORKS: [(&str, Option<&str>); 10] = [
     ("BPO4", Some("bpo4Time")),
     ("BPO5", Some("bpo5Time")),
 ];
+
+/// What a block of Prague calls at its end, and must find.
+pub(crate) const CALLED_LAST: [Address; 2] = [WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS];
+
+/// Adds what a block calls at its end to the accounts of a genesis, with code that does nothing.
+pub(crate) fn add_called_last(accounts: &mut Value) {
+    for contract in CALLED_LAST {
+        accounts[format!("{contract:#x}")] = json!({ "balance": "0x0", "code": "0x00" });
+    }
+}
 
 /// The rules of a case.
 #[derive(Clone)]
@@ -99,6 +112,14 @@ impl Rules {
         genesis["alloc"] = accounts.clone();
         genesis
     }
+}
+
+/// The header of a genesis for what no suite describes.
+pub(crate) fn first_header() -> Value {
+    json!({
+        "number": "0x0", "timestamp": "0x0", "gasLimit": "0x1c9c380", "gasUsed": "0x0", "difficulty": "0x0", "baseFeePerGas": "0x7",
+        "coinbase": Address::ZERO, "extraData": "0x",
+    })
 }
 
 fn quantity(value: &Value) -> anyhow::Result<u64> {

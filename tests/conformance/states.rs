@@ -6,24 +6,24 @@
 
 use alloy::{
     consensus::{Block, Header, Transaction as _, TxEnvelope, proofs::ordered_trie_root_with_encoder, transaction::SignerRecoverable},
-    eips::{Decodable2718, eip7840::BlobParams},
-    primitives::{Address, B256, Bytes, U256, address, keccak256},
+    eips::{Decodable2718, eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS, eip7840::BlobParams},
+    primitives::{Address, B256, Bytes, U256, keccak256},
     rlp::{BufMut, Decodable, Encodable, Header as RlpHeader},
 };
 use alloy_trie::{HashBuilder, Nibbles, nodes::TrieNode};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use subnode_sandbox::{Attributes, Module, Pooled};
-use subnode_tests::replay::Replay;
+use subnode_tests::replay::{self, Replay};
 
-use crate::{refusals, rules::Rules, suites::Verdict};
+use crate::{
+    refusals,
+    rules::{self, CALLED_LAST, Rules},
+    suites::Verdict,
+};
 
-/// What a block calls at its beginning (EIP-4788, EIP-2935), if it is there.
-const CALLED_FIRST: [Address; 2] =
-    [address!("000F3df6D732807Ef1319fB7B8bB8522d0Beac02"), address!("0000F90827F1C53a10cb7A02335B175320002935")];
-/// What a block of Prague calls at its end (EIP-7002, EIP-7251), and must find.
-const CALLED_LAST: [Address; 2] =
-    [address!("00000961Ef480Eb55e80D19ad83579A64c007002"), address!("0000BBdDc7CE488642fb579F8B00f3a590007251")];
+/// What a block calls at its beginning, if it is there.
+const CALLED_FIRST: [Address; 2] = [BEACON_ROOTS_ADDRESS, HISTORY_STORAGE_ADDRESS];
 /// What the rows of the account trie's nodes begin with.
 const NODE_PREFIX: u8 = b'T';
 
@@ -41,9 +41,7 @@ pub(crate) async fn run(module: &Module, rules: Rules, case: &Value, post: &Valu
         }
     }
     if rules.has("Prague") {
-        for contract in CALLED_LAST {
-            accounts[format!("{contract:#x}")] = json!({ "balance": "0x0", "code": "0x00" });
-        }
+        rules::add_called_last(&mut accounts);
     }
     let timestamp: u64 = number(&env["currentTimestamp"])?.try_into()?;
     let genesis = rules.genesis(&parent(env, rules.blobs()?, timestamp)?, &accounts);
@@ -119,13 +117,7 @@ fn parent(env: &Value, blobs: BlobParams, timestamp: u64) -> anyhow::Result<Valu
 fn pooled(bytes: &Bytes) -> Option<Pooled> {
     let transaction = TxEnvelope::decode_2718_exact(bytes).ok()?;
     let sender = transaction.recover_signer().ok()?;
-    Some(Pooled {
-        id: transaction.tx_hash().to_vec(),
-        sender: sender.to_vec(),
-        sequence: transaction.nonce(),
-        data: bytes.to_vec(),
-        ready: true,
-    })
+    Some(replay::pooled(&transaction, sender))
 }
 
 /// A block with this header, but for what the transaction in it determines before it is executed.

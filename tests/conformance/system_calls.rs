@@ -2,8 +2,11 @@
 
 use alloy::{
     consensus::{Block, TxEnvelope},
-    eips::eip7685::Requests,
-    primitives::{Bytes, U256},
+    eips::{
+        eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS,
+        eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, eip7685::Requests,
+    },
+    primitives::{Address, Bytes, U256},
     rlp::Decodable,
 };
 use serde_json::{Value, json};
@@ -12,24 +15,16 @@ use subnode_tests::replay::Replay;
 
 use crate::{fixtures, rules};
 
-const BEACON_ROOTS: &str = "0x000F3df6D732807Ef1319fB7B8bB8522d0Beac02";
-const BLOCK_HASHES: &str = "0x0000F90827F1C53a10cb7A02335B175320002935";
-const WITHDRAWALS: &str = "0x00000961Ef480Eb55e80D19ad83579A64c007002";
-const CONSOLIDATIONS: &str = "0x0000BBdDc7CE488642fb579F8B00f3a590007251";
 /// Code that reverts, and code that is no instruction.
 const FAILING: [&str; 2] = ["0x60006000fd", "0xfe"];
 /// Returns the gas that is left in a word.
 const GAS_LEFT: &str = "0x5a5f5260205ff3";
 
 /// A chain of one contract per pair of address and code, and what an empty block on it is.
-async fn block(module: &Module, fork: &str, contracts: &[(&str, &str)]) -> anyhow::Result<(Replay, Result<Built, Invalid>)> {
-    let header = json!({
-        "number": "0x0", "timestamp": "0x0", "gasLimit": "0x1c9c380", "gasUsed": "0x0", "difficulty": "0x0", "baseFeePerGas": "0x7",
-        "coinbase": "0x0000000000000000000000000000000000000000", "extraData": "0x",
-    });
+async fn block(module: &Module, fork: &str, contracts: &[(Address, &str)]) -> anyhow::Result<(Replay, Result<Built, Invalid>)> {
     let accounts: Value =
-        contracts.iter().map(|(address, code)| ((*address).to_owned(), json!({ "balance": "0x0", "code": code }))).collect();
-    let genesis = rules::named(fork).expect("a fork of this runtime").genesis(&header, &accounts);
+        contracts.iter().map(|(address, code)| (address.to_string(), json!({ "balance": "0x0", "code": code }))).collect();
+    let genesis = rules::named(fork).expect("a fork of this runtime").genesis(&rules::first_header(), &accounts);
     let mut replay = Replay::genesis(module, genesis.to_string().as_bytes()).await?.map_err(anyhow::Error::msg)?;
     let built = replay.build(Vec::new(), &Attributes { timestamp_ms: 1_000, seed: vec![0; 32] }).await?;
     Ok((replay, built))
@@ -40,8 +35,13 @@ async fn block(module: &Module, fork: &str, contracts: &[(&str, &str)]) -> anyho
 async fn a_block_holds_where_an_unchecked_call_fails() -> anyhow::Result<()> {
     let module = fixtures::evm()?;
     for code in FAILING {
-        let prague = [(WITHDRAWALS, "0x00"), (CONSOLIDATIONS, "0x00"), (BEACON_ROOTS, code), (BLOCK_HASHES, code)];
-        for (fork, contracts) in [("Cancun", &[(BEACON_ROOTS, code)][..]), ("Prague", &prague[..]), ("Osaka", &prague[..])] {
+        let prague = [
+            (WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, "0x00"),
+            (CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, "0x00"),
+            (BEACON_ROOTS_ADDRESS, code),
+            (HISTORY_STORAGE_ADDRESS, code),
+        ];
+        for (fork, contracts) in [("Cancun", &[(BEACON_ROOTS_ADDRESS, code)][..]), ("Prague", &prague[..]), ("Osaka", &prague[..])] {
             let (mut replay, built) = block(&module, fork, contracts).await?;
             let built = built.map_err(|invalid| anyhow::anyhow!("{fork}, {code}: {}", invalid.reason))?;
             let outcome = replay.execute(&built.block).await?.map_err(|invalid| anyhow::anyhow!("{fork}, {code}: {}", invalid.reason))?;
@@ -55,7 +55,10 @@ async fn a_block_holds_where_an_unchecked_call_fails() -> anyhow::Result<()> {
 #[tokio::test]
 async fn no_block_holds_where_a_checked_call_fails() -> anyhow::Result<()> {
     let module = fixtures::evm()?;
-    for (failing, other) in [(WITHDRAWALS, CONSOLIDATIONS), (CONSOLIDATIONS, WITHDRAWALS)] {
+    for (failing, other) in [
+        (WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS),
+        (CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS),
+    ] {
         for code in FAILING {
             let (_, built) = block(&module, "Prague", &[(failing, code), (other, "0x00")]).await?;
             assert_eq!(built.map(|_| ()).map_err(|invalid| invalid.reason), Err(format!("system call to {failing} failed")));
@@ -69,7 +72,9 @@ async fn no_block_holds_where_a_checked_call_fails() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_system_call_has_thirty_million_gas() -> anyhow::Result<()> {
     let module = fixtures::evm()?;
-    let (_, built) = block(&module, "Prague", &[(WITHDRAWALS, GAS_LEFT), (CONSOLIDATIONS, "0x00")]).await?;
+    let (_, built) =
+        block(&module, "Prague", &[(WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, GAS_LEFT), (CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, "0x00")])
+            .await?;
     let built = built.map_err(|invalid| anyhow::anyhow!(invalid.reason))?;
     let header = Block::<TxEnvelope>::decode(&mut built.block.as_slice())?.header;
     let mut requests = Requests::default();

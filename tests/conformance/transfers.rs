@@ -15,8 +15,6 @@ use subnode_tests::replay::Replay;
 use crate::{fixtures, rules};
 
 const FORKS: [&str; 5] = ["Paris", "Shanghai", "Cancun", "Prague", "Osaka"];
-/// What blocks of Prague call at their end (EIP-7002, EIP-7251). Here they ask for nothing.
-const SYSTEM_CONTRACTS: [&str; 2] = ["0x00000961Ef480Eb55e80D19ad83579A64c007002", "0x0000BBdDc7CE488642fb579F8B00f3a590007251"];
 const BLOCKS: u64 = 60;
 const TRANSACTIONS: usize = 40;
 const BASE_FEE: u128 = 1_000;
@@ -89,9 +87,7 @@ async fn transfers_make_the_blocks_that_revm_makes_of_them() -> anyhow::Result<(
                 rich.to_string(): { "balance": (U256::MAX - U256::from(seed * 7)).to_string() },
             });
             if ["Prague", "Osaka"].contains(&fork) {
-                for contract in SYSTEM_CONTRACTS {
-                    alloc[contract] = json!({ "balance": "0x0", "code": "0x00" });
-                }
+                rules::add_called_last(&mut alloc);
                 alloc[delegated.to_string()] = json!({ "balance": "0x1", "code": format!("0xef0100{}", &contract.to_string()[2..]) });
             }
             for (index, sender) in senders.iter().enumerate() {

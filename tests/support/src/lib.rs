@@ -10,6 +10,8 @@ pub mod guests;
 pub mod http;
 /// Modules that misbehave.
 pub mod module;
+/// Ethereum without a guest.
+pub mod native;
 /// All that an operator can ask of a chain.
 pub mod operations;
 /// Nodes and their operators.

@@ -4,6 +4,11 @@ use std::{
     time::Duration,
 };
 
+use alloy::{
+    consensus::{Transaction as _, TxEnvelope},
+    eips::Encodable2718,
+    primitives::Address,
+};
 use subnode_devnet::Signers;
 use subnode_sandbox::{
     Action, Attributes, Built, CallError, ChainStatus, Entry, HostFault, Invalid, Lent, Limits, Module, Occupancy, Outcome, PoolReader,
@@ -24,6 +29,18 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 struct Undo {
     height: u64,
     rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+/// A transaction as admission lays it into the pool.
+#[must_use]
+pub fn pooled(transaction: &TxEnvelope, sender: Address) -> Pooled {
+    Pooled {
+        id: transaction.tx_hash().to_vec(),
+        sender: sender.to_vec(),
+        sequence: transaction.nonce(),
+        data: transaction.encoded_2718(),
+        ready: true,
+    }
 }
 
 /// A runtime guest's tables in memory, and the calls that move them on: a chain without host around it.
