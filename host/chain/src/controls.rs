@@ -3,7 +3,11 @@
 use subnode_sandbox::border;
 use tokio_util::sync::CancellationToken;
 
-use crate::{RpcError, actor::Actor, message::Message};
+use crate::{
+    RpcError,
+    actor::Actor,
+    message::{Amendment, Message},
+};
 
 /// Versions dropped with one write when the past is shortened.
 const PRUNED_AT_ONCE: u64 = 64;
@@ -22,7 +26,17 @@ impl Actor {
             }
             Message::Snapshot { done } => drop(done.send(self.snapshot())),
             Message::Revert { id, done } => drop(done.send(self.revert(id).await)),
-            Message::Amend { version, changes, done } => drop(done.send(self.amend(version, changes).await)),
+            Message::Amend(amendment) => self.amend_and_answer(amendment).await,
+            Message::StandStill { standing, amendment } => {
+                drop(standing.send(Ok(())));
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    // None comes of a client that left.
+                    sent = amendment => if let Ok(amendment) = sent {
+                        self.amend_and_answer(amendment).await;
+                    }
+                }
+            }
             Message::Reset { done } => drop(done.send(self.reset().await)),
             // The flag is read before anything else is begun.
             Message::SetPaused { done } => drop(done.send(Ok(()))),
@@ -33,6 +47,10 @@ impl Actor {
                 drop(done.send(self.renew(*gathered).await));
             }
         }
+    }
+
+    async fn amend_and_answer(&mut self, Amendment { version, changes, done }: Amendment) {
+        drop(done.send(self.amend(version, changes).await));
     }
 
     async fn prune(&mut self, shutdown: &CancellationToken) -> Result<(), RpcError> {

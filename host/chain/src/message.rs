@@ -29,11 +29,11 @@ pub(crate) enum Message {
         id: u64,
         done: oneshot::Sender<Result<bool, RpcError>>,
     },
-    /// Answered with whether the state was still at `version`, which the changes were computed on.
-    Amend {
-        version: u64,
-        changes: Vec<Change>,
-        done: oneshot::Sender<Result<bool, RpcError>>,
+    Amend(Amendment),
+    /// Seal nothing until an amendment comes, or nobody is left to send one: blocks came faster than it was computed.
+    StandStill {
+        standing: oneshot::Sender<Result<(), RpcError>>,
+        amendment: oneshot::Receiver<Amendment>,
     },
     /// The flag has been set; answered once no block is under way any more.
     SetPaused {
@@ -57,4 +57,11 @@ pub(crate) enum Message {
         gathered: Box<Gathered>,
         done: oneshot::Sender<Result<(), String>>,
     },
+}
+
+/// Changes of the state, answered with whether it was still at `version`, which they were computed on.
+pub(crate) struct Amendment {
+    pub version: u64,
+    pub changes: Vec<Change>,
+    pub done: oneshot::Sender<Result<bool, RpcError>>,
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use subnode_sandbox::{Action, Answer, CallError, HostFault, Lent, border};
+use subnode_sandbox::{Action, Answer, CallError, Change, HostFault, Lent, border};
 use subnode_types::{Hex, Sealing};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -14,7 +14,7 @@ use crate::{
     admission::{Origin, Submission},
     cursor::NotKept,
     lend::ViewReader,
-    message::Message,
+    message::{Amendment, Message},
     shared::Shared,
     subscription::{Notification, Sink},
 };
@@ -87,10 +87,13 @@ impl Chain {
     /// As [`Self::query`].
     pub async fn begin_query(&self, method: &str, params: &[u8], session: Option<&Session>) -> Result<Begun, RpcError> {
         let mut turn = None;
+        let mut standing = None;
         for _ in 0..TRIES {
             let mark = self.shared().pool_mark.load(Ordering::Acquire);
             let (answer, basis) = ask(self.shared(), method, params).await?;
             let Answer { json, action } = answer;
+            // For anything else the chain goes on.
+            let still = standing.take().filter(|_| matches!(action, Some(Action::Amend(_))));
             let outcome = match action {
                 None => Some(Reply::Null),
                 Some(Action::Submit(data)) => {
@@ -114,6 +117,13 @@ impl Chain {
                     let admitted = Submitted::send(self.shared().clone(), data).await?.admitted().await?;
                     turn = None;
                     Some(Reply::Id(admitted.mined().await?))
+                }
+                Some(Action::Amend(changes)) => {
+                    let amended = amend(self.shared(), changes, basis.version, still).await?;
+                    if !amended {
+                        standing = Some(stand_still(self.shared()).await?);
+                    }
+                    amended.then_some(Reply::Null)
                 }
                 Some(action) => perform(self.shared(), action, basis, session).await?,
             };
@@ -214,11 +224,11 @@ async fn perform(shared: &Arc<Shared>, action: Action, basis: Basis, session: Op
             | Action::Subscribe(_)
             | Action::Unsubscribe(_)
     );
-    if !open_to_all && !shared.options.controls {
-        return Err(RpcError::not_allowed());
+    if !open_to_all {
+        allowed(shared)?;
     }
     let reply = match action {
-        Action::Submit(_) | Action::SubmitCompleted(_) => unreachable!("begin_query submits"),
+        Action::Submit(_) | Action::SubmitCompleted(_) | Action::Amend(_) => unreachable!("begin_query carries these out"),
         Action::OpenCursor(bytes) => match shared.cursors.open(bytes, basis.reverts) {
             Ok(id) => Reply::Number(id),
             Err(NotKept::Reverted) => return Ok(None),
@@ -262,10 +272,6 @@ async fn perform(shared: &Arc<Shared>, action: Action, basis: Basis, session: Op
         }
         Action::Snapshot => Reply::Number(call(shared, |done| Message::Snapshot { done }).await?),
         Action::Revert(id) => Reply::Truth(call(shared, |done| Message::Revert { id, done }).await?),
-        Action::Amend(changes) => {
-            let amended = call(shared, |done| Message::Amend { version: basis.version, changes, done }).await?;
-            return Ok(amended.then_some(Reply::Null));
-        }
         Action::DropTransaction(id) => {
             let was_there = shared.pool.lock().remove(&id);
             shared.wake_clients();
@@ -282,6 +288,29 @@ async fn perform(shared: &Arc<Shared>, action: Action, basis: Basis, session: Op
         }
     };
     Ok(Some(reply))
+}
+
+/// Whether this chain's clients may control it.
+fn allowed(shared: &Shared) -> Result<(), RpcError> {
+    if shared.options.controls { Ok(()) } else { Err(RpcError::not_allowed()) }
+}
+
+/// Changes the state. False where it is not that of `version` any more, which cannot be while the chain stands still.
+async fn amend(shared: &Shared, changes: Vec<Change>, version: u64, still: Option<oneshot::Sender<Amendment>>) -> Result<bool, RpcError> {
+    allowed(shared)?;
+    let Some(still) = still else {
+        return call(shared, |done| Message::Amend(Amendment { version, changes, done })).await;
+    };
+    let (done, answer) = oneshot::channel();
+    drop(still.send(Amendment { version, changes, done }));
+    answer.await.unwrap_or_else(|_| Err(RpcError::closing()))
+}
+
+/// Has the chain seal nothing until an amendment is sent, or this sender is dropped.
+async fn stand_still(shared: &Shared) -> Result<oneshot::Sender<Amendment>, RpcError> {
+    let (still, amendment) = oneshot::channel();
+    call(shared, |standing| Message::StandStill { standing, amendment }).await?;
+    Ok(still)
 }
 
 pub(crate) async fn call<T>(shared: &Shared, message: impl FnOnce(oneshot::Sender<Result<T, RpcError>>) -> Message) -> Result<T, RpcError> {
