@@ -37,7 +37,7 @@ pub struct ChainStore {
 impl ChainStore {
     pub(crate) fn open(rows: Arc<dyn Rows>, retention: Retention) -> Result<Arc<Self>, StoreError> {
         let position = match rows.get(&key::latest(Table::Meta, HEAD_KEY))? {
-            None => Position { version: 0, oldest: 0, live_bytes: 0, head: None },
+            None => Position::default(),
             Some(row) => Position::decode(&row).ok_or_else(|| StoreError::Corrupt("head row does not decode".into()))?,
         };
         Ok(Arc::new(Self {
@@ -364,7 +364,7 @@ impl ChainStore {
         let head_row = key::latest(Table::Meta, HEAD_KEY);
         let mut after = match restored.get(&head_row) {
             None => position.clone(),
-            Some(None) => Position { version: 0, oldest: 0, live_bytes: 0, head: None },
+            Some(None) => Position::default(),
             Some(Some(row)) => Position::decode(row).ok_or_else(|| StoreError::Corrupt("undone head does not decode".into()))?,
         };
         after.oldest = position.oldest;
@@ -387,6 +387,33 @@ impl ChainStore {
         self.rows.write(ops).await?;
         self.begun.store(after.version, Ordering::Release);
         self.past.set_bytes(past_bytes);
+        *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Empties the chain, but for its log: the next commit is its first. Views opened before are void. Takes memory for the keys of all rows.
+    ///
+    /// # Errors
+    /// Where disk or database fail: the chain is what it was.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe, as [`Self::commit`].
+    pub async fn clear(&self) -> Result<(), StoreError> {
+        let logged = key::latest(Table::Log, b"");
+        let mut changes = Changes::default();
+        self.rows.scan(&[], &[u8::MAX], &mut |row, value| {
+            if !row.starts_with(&logged) {
+                changes.delete(row.to_vec(), Some(value.len()));
+            }
+            true
+        })?;
+        let after = Position { live_bytes: changes.live_after(self.live_bytes()), ..Position::default() };
+        self.wanted_bytes.store(0, Ordering::Relaxed);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.rows.write(changes.into_ops()).await?;
+        self.begun.store(after.version, Ordering::Release);
+        self.past.begin();
         *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
         self.epoch.fetch_add(1, Ordering::AcqRel);
         Ok(())

@@ -87,6 +87,11 @@ impl Past {
         self.set_bytes(bytes);
     }
 
+    /// Of a chain that has no version.
+    pub(crate) fn begin(&self) {
+        self.move_to(Kept { oldest: 0, first: FIRST_DROPPED }, 0);
+    }
+
     fn limit_bytes(&self) -> u64 {
         self.limit_bytes.load(Ordering::Relaxed)
     }

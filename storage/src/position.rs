@@ -13,7 +13,7 @@ pub struct Head {
 }
 
 /// Where a chain is.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Position {
     pub(crate) version: u64,
     /// Oldest version that can be read.

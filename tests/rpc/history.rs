@@ -77,6 +77,7 @@ fn the_memory_of_a_chain_levels_off_and_says_what_it_dropped() {
     const BLOCKS: u64 = 3_000;
     let mut node = Dev::start(["--history-memory", "4MiB", "--history", "64"]).unwrap();
     let mut client = client(&node);
+    let genesis = client.call("eth_getBlockByNumber", &json!(["latest", false])).unwrap();
     let mine = json!([format!("{BLOCKS:#x}")]);
     client.call("hardhat_mine", &mine).unwrap();
     let before = resident_mib(&mut node);
@@ -99,6 +100,19 @@ fn the_memory_of_a_chain_levels_off_and_says_what_it_dropped() {
         assert!(code == 4444 && message.contains("pruned history unavailable"), "{method}: {code} {message}");
     }
     assert_eq!(client.call("eth_getLogs", &json!([{ "fromBlock": "0x2000" }])).unwrap(), json!([]));
+
+    // Genesis can be returned to all the same.
+    let filter = client.call("eth_newBlockFilter", &json!([])).unwrap();
+    client.call("anvil_setBalance", &json!([STRANGER, "0x7"])).unwrap();
+    client.call("anvil_reset", &json!([])).unwrap();
+    assert_eq!((height(&mut client), balance(&mut client, STRANGER)), (0, "0x0".into()));
+    assert_eq!(client.call("eth_getBlockByNumber", &json!(["latest", false])).unwrap(), genesis);
+    client.call("evm_mine", &json!([])).unwrap();
+    let block = client.call("eth_getBlockByNumber", &json!(["latest", false])).unwrap();
+    assert_eq!((&block["number"], &block["parentHash"]), (&json!("0x1"), &genesis["hash"]));
+    assert_eq!(client.call("eth_getFilterChanges", &json!([filter])).unwrap(), json!([block["hash"]]));
+    client.call("hardhat_mine", &mine).unwrap();
+    assert_eq!(height(&mut client), BLOCKS + 1);
 }
 
 #[test]

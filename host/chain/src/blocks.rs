@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subnode_chain_core::{BlockTooLong, Checkpoints, CommitteeError, Committees, Link, Manifest, Summary, Turn, wire};
-use subnode_sandbox::{Built, CallError, Change, GuestFault, Lease, Lent, ModuleHash, Outcome, RuntimeGuest, Tenant, border};
+use subnode_sandbox::{Built, CallError, Change, GuestFault, Lease, Lent, Module, ModuleHash, Outcome, RuntimeGuest, Tenant, border};
 use subnode_storage::{Batch, ChainStore, Head, StoreError, Table, Write};
 use subnode_types::{BlockRef, ChainName};
 
-use crate::{ChainOptions, ChainParts, OpenError, lend::ViewReader};
+use crate::{ChainOptions, ChainParts, OpenError, lend::Nothing};
 
 /// Ids that runtimes give to blocks: the contract's bounds.
 const ID_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
@@ -251,7 +251,7 @@ pub(crate) struct Origin {
 /// The chain's head and committees, after creating the chain if its store is empty.
 pub(crate) async fn load_or_create(parts: &ChainParts, options: &ChainOptions) -> Result<Origin, OpenError> {
     if parts.store.head().is_none() {
-        create(parts, options).await?;
+        parts.store.commit(genesis(&parts.runtime, &parts.tenant, &parts.spec, options).await?).await?;
     }
     let view = parts.store.view();
     let head = parts.store.head().ok_or_else(|| StoreError::Corrupt("no head after genesis".into()))?;
@@ -279,23 +279,24 @@ fn chain_key(name: &ChainName, genesis: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(genesis).chain_update(name.as_str()).finalize().into()
 }
 
-async fn create(parts: &ChainParts, options: &ChainOptions) -> Result<(), OpenError> {
-    let guest = RuntimeGuest::new(&parts.runtime, &parts.tenant, options.block, &[]).await;
+/// The batch that begins a chain.
+pub(crate) async fn genesis(runtime: &Module, tenant: &Tenant, spec: &[u8], options: &ChainOptions) -> Result<Batch, OpenError> {
+    let guest = RuntimeGuest::new(runtime, tenant, options.block, &[]).await;
     let mut guest = guest.map_err(|error| OpenError::Module { which: "runtime", error })??;
-    let lent = Lent { state: Box::new(ViewReader(parts.store.view())), pool: None, query: None };
-    let Built { block, outcome } = guest.genesis(&parts.spec, lent).await?.map_err(OpenError::Spec)?;
+    let lent = Lent { state: Box::new(Nothing), pool: None, query: None };
+    let Built { block, outcome } = guest.genesis(spec, lent).await?.map_err(OpenError::Spec)?;
     // Part of what genesis stands for: nodes that take different states' roots are on different chains.
     let every = if outcome.committee.is_some() { options.checkpoint_every } else { 0 };
     let mut checkpoint = [0; 32];
     checkpoint[24..].copy_from_slice(&every.to_be_bytes());
     let basis = Basis { parent: None, committees: &Committees::default(), checkpoint: (every > 0).then_some(checkpoint) };
-    let genesis = Candidate::new(&parts.tenant, basis, block, outcome).map_err(CallError::from)?;
+    let genesis = Candidate::new(tenant, basis, block, outcome).map_err(CallError::from)?;
     let id = genesis.id;
     let mut batch = batch(genesis, &[], None);
     batch.writes.extend([
-        put(Table::Meta, SPEC_KEY, ModuleHash::of(&parts.spec).as_bytes().to_vec()),
+        put(Table::Meta, SPEC_KEY, ModuleHash::of(spec).as_bytes().to_vec()),
         put(Table::Meta, GENESIS_KEY, id.to_vec()),
         put(Table::Meta, CHECKPOINTS_KEY, every.to_be_bytes().to_vec()),
     ]);
-    Ok(parts.store.commit(batch).await?)
+    Ok(batch)
 }

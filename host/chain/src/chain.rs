@@ -172,6 +172,7 @@ impl Chain {
             name: parts.tenant.chain().clone(),
             tenant: parts.tenant.clone(),
             runtime: parts.runtime,
+            spec: if options.controls { parts.spec } else { Vec::new() },
             store: parts.store,
             accounts: parts.accounts,
             options,

@@ -50,6 +50,23 @@ impl StateReader for ViewReader {
     }
 }
 
+/// What there is before a chain begins.
+pub(crate) struct Nothing;
+
+impl StateReader for Nothing {
+    fn read(&self, _: Table, _: &[u8], _: &mut dyn FnMut(&[u8])) -> Result<(), HostFault> {
+        Ok(())
+    }
+
+    fn scan(&self, _: Table, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<Entry>, HostFault> {
+        Ok(Vec::new())
+    }
+
+    fn seek(&mut self, _: u64) -> Result<Result<(), Unavailable>, HostFault> {
+        Ok(Err(Unavailable { oldest: 0, newest: 0 }))
+    }
+}
+
 /// The pool, shared by admission, building and queries. Held for moments only. Its bytes count against the chain's memory.
 #[derive(Clone)]
 pub(crate) struct SharedPool {

@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) name: ChainName,
     pub(crate) tenant: Tenant,
     pub(crate) runtime: Module,
+    /// What the chain began from, where its user may have it begin again; else empty.
+    pub(crate) spec: Vec<u8>,
     pub(crate) store: Arc<ChainStore>,
     pub(crate) pool: SharedPool,
     /// The pool's mark, for those who compare it later: never ahead of it.

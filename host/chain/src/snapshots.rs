@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 use crate::{
     RpcError,
     actor::Actor,
-    blocks::{decode_head, encode_head, load_committees, writes},
+    blocks::{self, decode_head, encode_head, load_committees, writes},
+    cursor::Cursor,
     notifier::{self, Event},
     shared::Shared,
 };
@@ -22,6 +23,11 @@ const POOLED_BYTES_MAX: u64 = 64 << 20;
 /// Before the keys of rows that a revert leaves alone (wit/runtime.wit), and how many are.
 const OUTLIVING_PREFIX: u8 = 0xff;
 const OUTLIVING_MAX: usize = 64;
+
+/// The version that is genesis.
+const GENESIS: u64 = 1;
+/// Bytes of rows that are cleared at once for a genesis made anew: the keys of all are in memory then.
+const CLEARED_BYTES_MAX: u64 = 1 << 30;
 
 /// Moments to return to. The store holds the past from the oldest on.
 #[derive(Default)]
@@ -61,6 +67,10 @@ impl Snapshots {
     }
 }
 
+fn no_longer_kept() -> RpcError {
+    RpcError::rejected("that state is no longer kept; keep more history to return further")
+}
+
 /// The rows that a revert leaves alone.
 fn outliving(store: &Arc<ChainStore>) -> Result<Vec<Entry>, StoreError> {
     store.view().scan(Table::State, &[OUTLIVING_PREFIX], None, OUTLIVING_MAX)
@@ -80,6 +90,18 @@ async fn put_back(shared: &Shared, outliving: Vec<Entry>) -> Result<(), StoreErr
         return Ok(());
     }
     store.commit(Batch { head: encode_head(&shared.head()), writes: changed }).await
+}
+
+/// Tells subscribers of blocks that will be undone, `told` the lowest of them that is still kept; what cursors become where `lowest` is.
+async fn tell_undone(shared: &Shared, lowest: u64, told: u64) -> Vec<(u64, Option<Cursor>)> {
+    if !shared.subscriptions.is_empty() {
+        for height in (told..=shared.head().height).rev() {
+            let (done, told) = oneshot::channel();
+            shared.tell_surely(Event::Undone(height, done)).await;
+            drop(told.await);
+        }
+    }
+    notifier::undo_cursors(shared, lowest).await
 }
 
 impl Actor {
@@ -123,8 +145,11 @@ impl Actor {
     }
 
     pub(crate) async fn reset(&mut self) -> Result<(), RpcError> {
-        // Version 1 is genesis.
-        self.revert_to(1).await?;
+        if self.shared.store.oldest_version() <= GENESIS {
+            self.revert_to(GENESIS).await?;
+        } else {
+            self.begin_again().await?;
+        }
         self.snapshots.kept.clear();
         self.snapshots.hold(&self.shared.store);
         *self.shared.clock() = ChainClock::default();
@@ -133,22 +158,32 @@ impl Actor {
 
     async fn revert_to(&mut self, version: u64) -> Result<(), RpcError> {
         if version < self.shared.store.oldest_version() {
-            return Err(RpcError::rejected("that state is no longer kept; keep more history to return further"));
+            return Err(no_longer_kept());
         }
-        let undone = self.undone_from(version)?;
-        let head = self.shared.head().height;
-        let mut cursors = Vec::new();
-        if let Some(lowest) = undone {
-            if !self.shared.subscriptions.is_empty() {
-                for height in (lowest..=head).rev() {
-                    let (done, told) = oneshot::channel();
-                    self.shared.tell_surely(Event::Undone(height, done)).await;
-                    drop(told.await);
-                }
-            }
-            cursors = notifier::undo_cursors(&self.shared, lowest).await;
-        }
+        let cursors = match self.undone_from(version)? {
+            Some(lowest) => tell_undone(&self.shared, lowest, lowest).await,
+            None => Vec::new(),
+        };
         self.shared.store.revert_to(version).await?;
+        self.went_back(cursors)
+    }
+
+    /// Makes genesis anew, where the past does not reach back to it.
+    async fn begin_again(&mut self) -> Result<(), RpcError> {
+        let Shared { store, runtime, tenant, spec, options, .. } = &*self.shared;
+        if spec.is_empty() || store.live_bytes() > CLEARED_BYTES_MAX {
+            return Err(no_longer_kept());
+        }
+        let genesis = blocks::genesis(runtime, tenant, spec, options).await;
+        let genesis = genesis.map_err(|error| RpcError::rejected(format!("the chain cannot begin again: {error}")))?;
+        let cursors = tell_undone(&self.shared, 1, store.oldest_height()? + 1).await;
+        store.clear().await?;
+        store.commit(genesis).await?;
+        self.went_back(cursors)
+    }
+
+    /// Goes on at the head that the store has again.
+    fn went_back(&mut self, cursors: Vec<(u64, Option<Cursor>)>) -> Result<(), RpcError> {
         self.end_seals();
         self.stop_waiting();
         let head = self.shared.store.head().ok_or_else(|| StoreError::Corrupt("no head after a revert".into()))?;

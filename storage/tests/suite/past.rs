@@ -1,6 +1,6 @@
 //! What is dropped of the past, and what is not.
 
-use subnode_storage::{Retention, Table, Write};
+use subnode_storage::{Retention, StoreError, Table, Write};
 
 use crate::{commit, each, open, state, wait};
 
@@ -94,5 +94,33 @@ fn old_states_go_too_where_they_alone_pass_the_limit() {
         }
         wait(chain.revert_to(held)).unwrap();
         assert_eq!(chain.view().get(Table::Block, &250_u64.to_be_bytes()).unwrap(), Some(vec![250; 1000]));
+    });
+}
+
+#[test]
+fn a_cleared_chain_begins_again_and_keeps_its_log() {
+    each(|store| {
+        let chain = open(store, "a", Retention::Last(3));
+        let fresh = chain.live_bytes();
+        wait(chain.log(vec![put(Table::Log, b"signed", b"7")])).unwrap();
+        for height in 0..=20 {
+            commit(&chain, height.into(), block(height));
+        }
+        let stale = chain.view();
+        wait(chain.clear()).unwrap();
+        assert!(matches!(stale.get(Table::State, b"x"), Err(StoreError::Reverted)));
+        assert_eq!((chain.version(), chain.head()), (0, None));
+        commit(&chain, 0, block(0));
+        assert_eq!(chain.version(), 1);
+        let view = chain.view();
+        assert_eq!(view.get(Table::State, b"x").unwrap(), Some(vec![0]));
+        assert_eq!(view.get(Table::Log, b"signed").unwrap(), Some(b"7".to_vec()));
+        assert_eq!(view.scan(Table::Block, b"", None, 100).unwrap().len(), 1);
+        for height in 1..=20 {
+            commit(&chain, height.into(), block(height));
+        }
+        wait(chain.revert_to(chain.version() - 3)).unwrap();
+        assert_eq!(chain.view().get(Table::State, b"x").unwrap(), Some(vec![17]));
+        assert!(chain.live_bytes() > fresh);
     });
 }
