@@ -93,3 +93,30 @@ fn times_and_percentiles_that_do_not_ascend_are_refused() {
     client.call("evm_mine", &json!([0])).unwrap();
     client.call("eth_feeHistory", &json!(["0x1", "latest", [10, 20]])).unwrap();
 }
+
+/// Asks for the head until another block was sealed and the next, which is due in a millisecond, waits for its second.
+fn wait_for_a_block_that_waits(client: &mut Client) {
+    let before = head(client).0;
+    let mut asked_since = 0;
+    while asked_since < 100 {
+        asked_since += u32::from(head(client).0 > before);
+    }
+}
+
+#[test]
+fn a_chain_whose_next_block_waits_for_the_clock_goes_on_in_another_mode_and_after_a_revert() {
+    let node = Dev::start(["--hardhat"]).unwrap();
+    let mut client = client(&node);
+    let snapshot = client.call("evm_snapshot", &json!([])).unwrap();
+    client.call("evm_setAutomine", &json!([false])).unwrap();
+    client.call("evm_setIntervalMining", &json!([1])).unwrap();
+    wait_for_a_block_that_waits(&mut client);
+    client.call("evm_setIntervalMining", &json!([0])).unwrap();
+    client.call("evm_mine", &json!([])).unwrap();
+
+    client.call("evm_setIntervalMining", &json!([1])).unwrap();
+    wait_for_a_block_that_waits(&mut client);
+    assert_eq!(client.call("evm_revert", &json!([snapshot])).unwrap(), true);
+    client.call("evm_mine", &json!([])).unwrap();
+    wait_for_a_block_that_waits(&mut client);
+}

@@ -99,6 +99,8 @@ pub struct Pool {
     /// The mark of the oldest of `recent`.
     recent_start: u64,
     progress: BTreeMap<Vec<u8>, u64>,
+    /// What a unit cost in the block that was drawn for last.
+    floor: u64,
 }
 
 impl Sender {
@@ -150,6 +152,7 @@ impl Pool {
             recent: VecDeque::new(),
             recent_start: 0,
             progress: BTreeMap::new(),
+            floor: 0,
         }
     }
 
@@ -211,7 +214,9 @@ impl Pool {
 
     fn make_room(&mut self, needed: usize, incoming: &Transaction) -> Result<(), PoolError> {
         while self.bytes + needed > self.limits.bytes {
-            let worst = self.worst(Some(&incoming.sender)).filter(|(ready, last)| !ready || last.priority < incoming.priority);
+            let worst = self
+                .worst(Some(&incoming.sender))
+                .filter(|(ready, last)| !ready || last.pays_above(self.floor) < incoming.pays_above(self.floor));
             let id = worst.ok_or(PoolError::Full)?.1.id.clone();
             self.remove(&id);
         }
@@ -229,15 +234,15 @@ impl Pool {
         before - self.by_id.len()
     }
 
-    /// The transaction that is least likely to be mined, and whether it is ready: the last of a sender that waits, else of the one
-    /// that pays least.
+    /// The transaction that is least likely to be mined, and whether it is ready: the last of a sender that waits, else of one that the last
+    /// block cost too much for, else of the one that pays least.
     fn worst(&self, beside: Option<&[u8]>) -> Option<(bool, &Transaction)> {
         let others = self.senders.iter().filter(|(name, _)| beside != Some(name.as_slice()));
         let lasts = others.filter_map(|(_, sender)| {
             let last = sender.transactions.values().next_back()?;
             Some((sender.ready == sender.transactions.len(), &**last))
         });
-        lasts.min_by_key(|(ready, last)| (*ready, last.priority))
+        lasts.min_by_key(|(ready, last)| (*ready, last.pays_above(self.floor)))
     }
 
     /// Forgets a transaction. Whether it was there.
@@ -377,7 +382,8 @@ impl Pool {
 
     /// Starts drawing transactions for a block in which a unit costs `floor`: those that pay most above it first, and none that does not
     /// reach it.
-    pub fn draw(&self, floor: u64) -> Draw {
+    pub fn draw(&mut self, floor: u64) -> Draw {
+        self.floor = floor;
         let heads = self.senders.iter().filter(|(_, sender)| sender.ready > 0).filter_map(|(name, sender)| {
             let first = sender.transactions.get(&sender.next)?;
             Some((first.pays_above(floor)?, Reverse((name.clone(), first.sequence))))

@@ -1,5 +1,7 @@
 //! What a chain's user asks of its actor: the developer's controls, pruning, pausing.
 
+use std::time::Duration;
+
 use subnode_sandbox::border;
 use tokio_util::sync::CancellationToken;
 
@@ -9,6 +11,8 @@ use crate::{
     message::{Amendment, Message},
 };
 
+/// How long a chain seals nothing for an amendment that is being computed, which takes milliseconds where its client is alone.
+const STANDS_STILL_MAX: Duration = Duration::from_secs(5);
 /// Versions dropped with one write when the past is shortened.
 const PRUNED_AT_ONCE: u64 = 64;
 
@@ -18,8 +22,8 @@ impl Actor {
         match message {
             Message::Seal { sealed, done } => self.seal(sealed, done),
             Message::SetSealing { sealing, done } => {
+                self.give_waiting_up().await;
                 self.shared.set_sealing(sealing);
-                self.stop_waiting();
                 self.shared.wake_clients();
                 self.input(border::set_sealing(sealing)).await;
                 drop(done.send(Ok(())));
@@ -31,6 +35,7 @@ impl Actor {
                 drop(standing.send(Ok(())));
                 tokio::select! {
                     () = shutdown.cancelled() => {}
+                    () = tokio::time::sleep(STANDS_STILL_MAX) => {}
                     // None comes of a client that left.
                     sent = amendment => if let Ok(amendment) = sent {
                         self.amend_and_answer(amendment).await;

@@ -50,6 +50,15 @@ pub(crate) enum NotKept {
     TooLarge,
 }
 
+/// What cursors become where blocks are undone.
+#[derive(Default)]
+pub(crate) struct UndoneCursors {
+    /// Each that was told; none where it is to be closed.
+    pub(crate) told: Vec<(u64, Option<Cursor>)>,
+    /// The newest there was then; none where no block is undone.
+    pub(crate) newest: Option<u64>,
+}
+
 impl Cursors {
     pub(crate) fn new(tenant: Tenant) -> Self {
         Self { inner: Mutex::default(), tenant }
@@ -118,11 +127,11 @@ impl Cursors {
         self.lock().kept.remove(&id).is_some()
     }
 
-    /// Those that are open.
-    pub(crate) fn ids(&self) -> Vec<u64> {
+    /// Those that are open, and the newest id that any was given.
+    pub(crate) fn ids(&self) -> (Vec<u64>, u64) {
         let mut inner = self.lock();
         inner.kept.retain(|_, cursor| cursor.used.elapsed() < IDLE_MAX);
-        inner.kept.keys().copied().collect()
+        (inner.kept.keys().copied().collect(), inner.next)
     }
 
     /// A cursor's bytes, which its client did not ask for.
@@ -136,10 +145,13 @@ impl Cursors {
     }
 
     /// Blocks were undone, and these cursors were told: what each has become, or none where it is to be closed. A poll that was answered since they
-    /// were told is taken back, and its client hears of what it had heard then once more, but not of what was undone.
-    pub(crate) fn reverted(&self, told: Vec<(u64, Option<Cursor>)>) {
+    /// were told is taken back, and its client hears of what it had heard then once more, but not of what was undone. One that was opened since then, on blocks that are gone, is closed.
+    pub(crate) fn reverted(&self, UndoneCursors { told, newest }: UndoneCursors) {
         let mut inner = self.lock();
         inner.reverts += 1;
+        if let Some(newest) = newest {
+            inner.kept.retain(|id, _| *id <= newest);
+        }
         for (id, cursor) in told {
             let Some(used) = inner.kept.get(&id).map(|cursor| cursor.used) else { continue };
             match cursor {

@@ -244,7 +244,7 @@ impl PoolReader for LentPool {
         if self.draw.is_some() || matches!(self.purpose, Use::Admission(_)) {
             return 0;
         }
-        let pool = self.pool.lock();
+        let mut pool = self.pool.lock();
         self.draw = Some(pool.draw(floor));
         pool.senders()
     }

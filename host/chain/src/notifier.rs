@@ -5,7 +5,7 @@ use std::sync::Arc;
 use subnode_sandbox::{CallError, Lent, Occurrence, RuntimeGuest, Topic};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{cursor::Cursor, lend::ViewReader, shared::Shared, subscription::Subscriber};
+use crate::{cursor::UndoneCursors, lend::ViewReader, shared::Shared, subscription::Subscriber};
 
 /// Events that wait. A chain that outruns its subscribers by more waits for them at a revert only; blocks and transactions
 /// beyond it are not told, and the log says so.
@@ -84,18 +84,19 @@ async fn tell(shared: &Shared, guest: &mut Option<RuntimeGuest>, subscriber: &Su
 
 /// What the cursors become that change when this block and all after it are undone: none of one that cannot be told, whose client has to open
 /// another.
-pub(crate) async fn undo_cursors(shared: &Shared, lowest: u64) -> Vec<(u64, Option<Cursor>)> {
+pub(crate) async fn undo_cursors(shared: &Shared, lowest: u64) -> UndoneCursors {
     let mut guest = None;
-    let mut changed = Vec::new();
-    for id in shared.cursors.ids() {
+    let mut told = Vec::new();
+    let (ids, newest) = shared.cursors.ids();
+    for id in ids {
         let Some(bytes) = shared.cursors.look_at(id) else { continue };
         match notify(shared, &mut guest, &bytes, &Occurrence::Undone(lowest)).await {
-            Ok(texts) => changed.extend(texts.into_iter().next().map(|text| (id, shared.cursors.told(text)))),
+            Ok(texts) => told.extend(texts.into_iter().next().map(|text| (id, shared.cursors.told(text)))),
             Err(error) => {
                 tracing::warn!(chain = %shared.name, %error, "a cursor could not be told what is undone, and is closed");
-                changed.push((id, None));
+                told.push((id, None));
             }
         }
     }
-    changed
+    UndoneCursors { told, newest: Some(newest) }
 }

@@ -44,6 +44,13 @@ impl Actor {
         self.waits_until.take().is_some()
     }
 
+    /// The same, and tells the consensus module that the block it asked for does not come.
+    pub(crate) async fn give_waiting_up(&mut self) {
+        if self.stop_waiting() {
+            self.tell_consensus(Input::BuildFailed).await;
+        }
+    }
+
     /// A candidate of a block on a parent: with the root of an earlier state where it has to vouch for one, which it waits for.
     async fn candidate(&mut self, parent: &BlockRef, block: Vec<u8>, outcome: Outcome) -> Result<Candidate, CallError> {
         let checkpoint = match self.shared.rule.and_then(|rule| Some((rule, rule.shown_at(parent.height + 1)?))) {

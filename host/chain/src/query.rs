@@ -7,7 +7,10 @@ use std::{
 
 use subnode_sandbox::{Action, Answer, CallError, Change, HostFault, Lent, border};
 use subnode_types::{Hex, Sealing};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 use crate::{
     Chain, RpcError,
@@ -92,13 +95,16 @@ impl Chain {
             let mark = self.shared().pool_mark.load(Ordering::Acquire);
             let (answer, basis) = ask(self.shared(), method, params).await?;
             let Answer { json, action } = answer;
+            if action.as_ref().is_some_and(needs_controls) && !self.shared().options.controls {
+                return Err(RpcError::not_allowed());
+            }
             // For anything else the chain goes on.
             let still = standing.take().filter(|_| matches!(action, Some(Action::Amend(_))));
             let outcome = match action {
                 None => Some(Reply::Null),
                 Some(Action::Submit(data)) => {
                     let submitted = Submitted::send(self.shared().clone(), data).await?;
-                    return Ok(Begun { reply: json.map(Reply::Json), submitted: Some(submitted) });
+                    return Ok(Begun { reply: json.map(Reply::Json), sent: Some(Sent::Submitted(submitted)) });
                 }
                 Some(Action::SubmitCompleted(data)) => {
                     // Where others were admitted meanwhile the sequence may be taken: it is completed anew, and nobody else completes one then.
@@ -115,8 +121,7 @@ impl Chain {
                         }
                     }
                     let admitted = Submitted::send(self.shared().clone(), data).await?.admitted().await?;
-                    turn = None;
-                    Some(Reply::Id(admitted.mined().await?))
+                    return Ok(Begun { reply: json.map(Reply::Json), sent: Some(Sent::Admitted(admitted)) });
                 }
                 Some(Action::Amend(changes)) => {
                     let amended = amend(self.shared(), changes, basis.version, still).await?;
@@ -128,7 +133,7 @@ impl Chain {
                 Some(action) => perform(self.shared(), action, basis, session).await?,
             };
             if let Some(outcome) = outcome {
-                return Ok(Begun { reply: Some(json.map_or(outcome, Reply::Json)), submitted: None });
+                return Ok(Begun { reply: Some(json.map_or(outcome, Reply::Json)), sent: None });
             }
         }
         Err(RpcError::limit("the chain changes too fast for this call; retry"))
@@ -139,7 +144,13 @@ impl Chain {
 pub struct Begun {
     /// None where the outcome is the answer.
     reply: Option<Reply>,
-    submitted: Option<Submitted>,
+    sent: Option<Sent>,
+}
+
+/// A transaction whose block a client may wait for.
+enum Sent {
+    Submitted(Submitted),
+    Admitted(Admitted),
 }
 
 impl Begun {
@@ -148,9 +159,10 @@ impl Begun {
     /// # Errors
     /// Where the transaction is refused.
     pub async fn wait(self) -> Result<Reply, RpcError> {
-        let outcome = match self.submitted {
+        let outcome = match self.sent {
             None => Reply::Null,
-            Some(submitted) => Reply::Id(submitted.admitted().await?.mined().await?),
+            Some(Sent::Submitted(submitted)) => Reply::Id(submitted.admitted().await?.mined().await?),
+            Some(Sent::Admitted(admitted)) => Reply::Id(admitted.mined().await?),
         };
         Ok(self.reply.unwrap_or(outcome))
     }
@@ -214,19 +226,6 @@ impl Drop for Place<'_> {
 
 /// Carries out an action. None where it was computed on a state that is not the chain's any more.
 async fn perform(shared: &Arc<Shared>, action: Action, basis: Basis, session: Option<&Session>) -> Result<Option<Reply>, RpcError> {
-    let open_to_all = matches!(
-        action,
-        Action::Submit(_)
-            | Action::SubmitCompleted(_)
-            | Action::OpenCursor(_)
-            | Action::UpdateCursor(_)
-            | Action::CloseCursor(_)
-            | Action::Subscribe(_)
-            | Action::Unsubscribe(_)
-    );
-    if !open_to_all {
-        allowed(shared)?;
-    }
     let reply = match action {
         Action::Submit(_) | Action::SubmitCompleted(_) | Action::Amend(_) => unreachable!("begin_query carries these out"),
         Action::OpenCursor(bytes) => match shared.cursors.open(bytes, basis.reverts) {
@@ -290,14 +289,31 @@ async fn perform(shared: &Arc<Shared>, action: Action, basis: Basis, session: Op
     Ok(Some(reply))
 }
 
-/// Whether this chain's clients may control it.
-fn allowed(shared: &Shared) -> Result<(), RpcError> {
-    if shared.options.controls { Ok(()) } else { Err(RpcError::not_allowed()) }
+/// Whether only a developer may do this.
+fn needs_controls(action: &Action) -> bool {
+    match action {
+        Action::Submit(_)
+        | Action::SubmitCompleted(_)
+        | Action::OpenCursor(_)
+        | Action::UpdateCursor(_)
+        | Action::CloseCursor(_)
+        | Action::Subscribe(_)
+        | Action::Unsubscribe(_) => false,
+        Action::Seal(_)
+        | Action::SetSealing(_)
+        | Action::ShiftClock(_)
+        | Action::SetNextTimestamp(_)
+        | Action::Snapshot
+        | Action::Revert(_)
+        | Action::Amend(_)
+        | Action::DropTransaction(_)
+        | Action::DropTransactions
+        | Action::Reset => true,
+    }
 }
 
 /// Changes the state. False where it is not that of `version` any more, which cannot be while the chain stands still.
 async fn amend(shared: &Shared, changes: Vec<Change>, version: u64, still: Option<oneshot::Sender<Amendment>>) -> Result<bool, RpcError> {
-    allowed(shared)?;
     let Some(still) = still else {
         return call(shared, |done| Message::Amend(Amendment { version, changes, done })).await;
     };
@@ -324,6 +340,8 @@ struct Submitted {
     shared: Arc<Shared>,
     answer: oneshot::Receiver<Result<Vec<u8>, RpcError>>,
     commits: watch::Receiver<u64>,
+    /// Until when its client waits for a block.
+    until: Instant,
 }
 
 /// How long a client that wants its transaction mined waits for that. One that no block takes is answered all the same: it is in the pool.
@@ -340,14 +358,14 @@ impl Submitted {
         let (done, answer) = oneshot::channel();
         let commits = shared.commits.subscribe();
         shared.submissions.send(Submission { data, origin: Origin::Client(done) }).await.map_err(|_| RpcError::closing())?;
-        Ok(Self { shared, answer, commits })
+        Ok(Self { shared, answer, commits, until: Instant::now() + MINED_WITHIN })
     }
 
     /// The same once it is in the pool.
     async fn admitted(self) -> Result<Admitted, RpcError> {
-        let Self { shared, answer, commits } = self;
+        let Self { shared, answer, commits, until } = self;
         let id = answer.await.unwrap_or_else(|_| Err(RpcError::closing()))?;
-        Ok(Admitted { shared, id, commits })
+        Ok(Admitted { shared, id, commits, until })
     }
 }
 
@@ -356,6 +374,7 @@ struct Admitted {
     shared: Arc<Shared>,
     id: Vec<u8>,
     commits: watch::Receiver<u64>,
+    until: Instant,
 }
 
 impl Admitted {
@@ -372,7 +391,7 @@ impl Admitted {
                 }
             }
         };
-        drop(tokio::time::timeout(MINED_WITHIN, mined).await);
+        drop(tokio::time::timeout_at(self.until, mined).await);
         match ask(&self.shared, OUTCOME, format!("[\"0x{}\"]", Hex(&self.id)).as_bytes()).await {
             Err(error) if error.data.is_some() => Err(error),
             // It failed nowhere yet, or the runtime has nothing to say of it.

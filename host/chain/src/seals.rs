@@ -47,6 +47,10 @@ impl Actor {
     /// Seals the next block that a call waits for.
     pub(crate) async fn seal_next(&mut self) {
         let Some(mut seal) = self.seals.0.pop_front() else { return };
+        if seal.done.is_closed() {
+            // Its client left.
+            return;
+        }
         match self.seal_one(&seal).await {
             Ok(()) => seal.sealed = seal.sealed.saturating_add(1),
             // A client that left does not need its answer.

@@ -11,7 +11,7 @@ use crate::{
     RpcError,
     actor::Actor,
     blocks::{self, decode_head, encode_head, load_committees, writes},
-    cursor::Cursor,
+    cursor::UndoneCursors,
     notifier::{self, Event},
     shared::Shared,
 };
@@ -93,7 +93,7 @@ async fn put_back(shared: &Shared, outliving: Vec<Entry>) -> Result<(), StoreErr
 }
 
 /// Tells subscribers of blocks that will be undone, `told` the lowest of them that is still kept; what cursors become where `lowest` is.
-async fn tell_undone(shared: &Shared, lowest: u64, told: u64) -> Vec<(u64, Option<Cursor>)> {
+async fn tell_undone(shared: &Shared, lowest: u64, told: u64) -> UndoneCursors {
     if !shared.subscriptions.is_empty() {
         for height in (told..=shared.head().height).rev() {
             let (done, told) = oneshot::channel();
@@ -162,10 +162,10 @@ impl Actor {
         }
         let cursors = match self.undone_from(version)? {
             Some(lowest) => tell_undone(&self.shared, lowest, lowest).await,
-            None => Vec::new(),
+            None => UndoneCursors::default(),
         };
         self.shared.store.revert_to(version).await?;
-        self.went_back(cursors)
+        self.went_back(cursors).await
     }
 
     /// Makes genesis anew, where the past does not reach back to it.
@@ -179,19 +179,19 @@ impl Actor {
         let cursors = tell_undone(&self.shared, 1, store.oldest_height()? + 1).await;
         store.clear().await?;
         store.commit(genesis).await?;
-        self.went_back(cursors)
+        self.went_back(cursors).await
     }
 
     /// Goes on at the head that the store has again.
-    fn went_back(&mut self, cursors: Vec<(u64, Option<Cursor>)>) -> Result<(), RpcError> {
+    async fn went_back(&mut self, cursors: UndoneCursors) -> Result<(), RpcError> {
         self.end_seals();
-        self.stop_waiting();
         let head = self.shared.store.head().ok_or_else(|| StoreError::Corrupt("no head after a revert".into()))?;
         self.shared.set_head(decode_head(&head)?, Some(load_committees(&self.shared.store)?));
         self.shared.cursors.reverted(cursors);
         self.shared.pool.lock().clear();
         self.shared.drop_idle_guests();
         self.shared.commits.send_modify(|commits| *commits += 1);
+        self.give_waiting_up().await;
         Ok(())
     }
 

@@ -18,7 +18,7 @@ fn transaction(sender: u8, sequence: u64, priority: u64) -> Transaction {
     }
 }
 
-fn drain(pool: &Pool) -> Vec<(u8, u64)> {
+fn drain(pool: &mut Pool) -> Vec<(u8, u64)> {
     let mut draw = pool.draw(0);
     std::iter::from_fn(|| draw.next(pool)).map(|drawn| (drawn.sender[0], drawn.sequence)).collect()
 }
@@ -30,7 +30,7 @@ fn thousands_out_of_order_are_all_drawn_in_order() {
     for step in 0..1000u64 {
         assert_eq!(pool.insert(transaction(1, step * 7 % 1000, 5), 0), Ok(()));
     }
-    assert_eq!(drain(&pool), (0..1000).map(|sequence| (1, sequence)).collect::<Vec<_>>());
+    assert_eq!(drain(&mut pool), (0..1000).map(|sequence| (1, sequence)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -72,7 +72,19 @@ fn a_full_pool_drops_what_waits_then_what_pays_least() {
     assert_eq!(pool.insert(transaction(4, 0, 15), 0), Ok(()), "takes the place of the one that waits");
     assert_eq!(pool.insert(transaction(5, 0, 12), 0), Ok(()), "takes the place of the cheapest");
     assert_eq!(pool.insert(transaction(6, 0, 12), 0), Err(PoolError::Full));
-    assert_eq!(drain(&pool), [(2, 0), (4, 0), (5, 0)]);
+    assert_eq!(drain(&mut pool), [(2, 0), (4, 0), (5, 0)]);
+}
+
+#[test]
+fn a_full_pool_drops_what_the_last_block_cost_too_much_for() {
+    let mut pool = Pool::new(PoolLimits { bytes: 2 * (100 + OVERHEAD_BYTES), per_sender: 10 });
+    // A tip of 9 that is never paid, for a block costs 10.
+    pool.insert(Transaction { priority: 9, cap: 9, ..transaction(1, 0, 1) }, 0).expect("fits");
+    pool.insert(Transaction { priority: 2, cap: 50, ..transaction(2, 0, 1) }, 0).expect("fits");
+    drop(pool.draw(10));
+    assert_eq!(pool.insert(Transaction { priority: 1, cap: 50, ..transaction(3, 0, 1) }, 0), Ok(()));
+    assert_eq!(pool.insert(Transaction { priority: 9, cap: 9, ..transaction(4, 0, 1) }, 0), Err(PoolError::Full));
+    assert_eq!(drain(&mut pool), [(2, 0), (3, 0)]);
 }
 
 #[test]
@@ -94,11 +106,11 @@ fn a_sender_whose_next_sequence_was_moved_goes_on_from_there() {
     pool.insert(transaction(1, 5, 5), 5).expect("fits");
     pool.forget_progress();
     pool.insert(transaction(1, 10, 5), 10).expect("fits");
-    assert_eq!(drain(&pool), [(1, 10)], "what is below is forgotten");
+    assert_eq!(drain(&mut pool), [(1, 10)], "what is below is forgotten");
     pool.insert(transaction(1, 8, 5), 8).expect("fits");
-    assert_eq!((drain(&pool), pool.waiting()), (vec![(1, 8)], 1));
+    assert_eq!((drain(&mut pool), pool.waiting()), (vec![(1, 8)], 1));
     pool.insert(transaction(1, 9, 5), 8).expect("fits");
-    assert_eq!(drain(&pool), [(1, 8), (1, 9), (1, 10)]);
+    assert_eq!(drain(&mut pool), [(1, 8), (1, 9), (1, 10)]);
 }
 
 #[test]
@@ -109,7 +121,7 @@ fn what_a_sender_cannot_pay_is_forgotten_and_the_rest_is_not() {
     }
     pool.insert(transaction(2, 0, 50), 0).expect("fits");
     pool.drop_unpayable(&[1], Amount::from(49));
-    assert_eq!(drain(&pool), [(2, 0), (1, 0)]);
+    assert_eq!(drain(&mut pool), [(2, 0), (1, 0)]);
     assert_eq!((pool.waiting(), pool.owed(&[1], 2)), (1, (Amount::from(11), Amount::from(6))));
 }
 
@@ -133,7 +145,7 @@ proptest! {
         for (sender, sequence, priority, kind) in steps {
             match kind {
                 0 => {
-                    let drawn = drain(&pool).into_iter().find(|(drawn, _)| *drawn == sender);
+                    let drawn = drain(&mut pool).into_iter().find(|(drawn, _)| *drawn == sender);
                     if let Some((_, sequence)) = drawn {
                         next[usize::from(sender)] = sequence + 1;
                         pool.advance([(&[sender][..], sequence + 1)].into_iter());
@@ -156,7 +168,7 @@ proptest! {
             }
             prop_assert_eq!(pool.ready(), all.iter().filter(|(_, ready)| *ready).count());
             prop_assert_eq!(pool.ready() + pool.waiting(), all.len());
-            let drawn = drain(&pool);
+            let drawn = drain(&mut pool);
             prop_assert_eq!(drawn.len(), pool.ready());
             for sender in 0..4u8 {
                 let own: Vec<_> = drawn.iter().filter(|(drawn, _)| *drawn == sender).map(|(_, sequence)| *sequence).collect();

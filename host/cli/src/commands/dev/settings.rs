@@ -175,6 +175,9 @@ pub fn refuse(args: &DevArgs, dir: &Path) -> anyhow::Result<()> {
         ("--base-fee", args.base_fee.is_some()),
         ("--hardfork", args.hardfork.is_some()),
         ("--timestamp", args.timestamp.is_some()),
+        ("--code-size-limit", args.code_size_limit.is_some()),
+        ("--disable-code-size-limit", args.disable_code_size_limit),
+        ("--enable-tx-gas-limit", args.enable_tx_gas_limit),
     ];
     if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
         bail!(
