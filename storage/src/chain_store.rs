@@ -16,7 +16,7 @@ use crate::{
     key::{self, KEY_BYTES_MAX},
     past::{PRUNED_PER_COMMIT, Past, Retention},
     position::{HEAD_KEY, Position, decode_number, height_key},
-    rows::Rows,
+    rows::{Op, Rows},
 };
 
 /// One chain's tables. Reads at any version that is kept; one writer.
@@ -382,13 +382,8 @@ impl ChainStore {
         if after.head.is_some() {
             ops.push((head_row, Some(after.encode())));
         }
-        self.wanted_bytes.store(0, Ordering::Relaxed);
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        self.rows.write(ops).await?;
-        self.begun.store(after.version, Ordering::Release);
+        self.go_back(ops, after).await?;
         self.past.set_bytes(past_bytes);
-        *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
-        self.epoch.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 
@@ -409,12 +404,18 @@ impl ChainStore {
             true
         })?;
         let after = Position { live_bytes: changes.live_after(self.live_bytes()), ..Position::default() };
+        self.go_back(changes.into_ops(), after).await?;
+        self.past.begin();
+        Ok(())
+    }
+
+    /// Writes what takes the chain back to a position. Views opened before are void.
+    async fn go_back(&self, ops: Vec<Op>, to: Position) -> Result<(), StoreError> {
         self.wanted_bytes.store(0, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        self.rows.write(changes.into_ops()).await?;
-        self.begun.store(after.version, Ordering::Release);
-        self.past.begin();
-        *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
+        self.rows.write(ops).await?;
+        self.begun.store(to.version, Ordering::Release);
+        *self.position.write().unwrap_or_else(PoisonError::into_inner) = to;
         self.epoch.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }

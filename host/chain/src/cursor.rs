@@ -145,7 +145,8 @@ impl Cursors {
     }
 
     /// Blocks were undone, and these cursors were told: what each has become, or none where it is to be closed. A poll that was answered since they
-    /// were told is taken back, and its client hears of what it had heard then once more, but not of what was undone. One that was opened since then, on blocks that are gone, is closed.
+    /// were told is taken back, and its client hears of what it had heard then once more, but not of what was undone. One that was opened since
+    /// then, on blocks that are gone, is closed.
     pub(crate) fn reverted(&self, UndoneCursors { told, newest }: UndoneCursors) {
         let mut inner = self.lock();
         inner.reverts += 1;

@@ -82,9 +82,22 @@ async fn tell(shared: &Shared, guest: &mut Option<RuntimeGuest>, subscriber: &Su
     }
 }
 
+/// Tells subscribers of all blocks from `kept` to the head that they will be undone, the newest first. What cursors become where `lowest` is the
+/// lowest block that is undone: it is below `kept` where blocks are dropped already, of which nothing can be told.
+pub(crate) async fn tell_undone(shared: &Shared, lowest: u64, kept: u64) -> UndoneCursors {
+    if !shared.subscriptions.is_empty() {
+        for height in (kept..=shared.head().height).rev() {
+            let (done, told) = oneshot::channel();
+            shared.tell_surely(Event::Undone(height, done)).await;
+            drop(told.await);
+        }
+    }
+    undo_cursors(shared, lowest).await
+}
+
 /// What the cursors become that change when this block and all after it are undone: none of one that cannot be told, whose client has to open
 /// another.
-pub(crate) async fn undo_cursors(shared: &Shared, lowest: u64) -> UndoneCursors {
+async fn undo_cursors(shared: &Shared, lowest: u64) -> UndoneCursors {
     let mut guest = None;
     let mut told = Vec::new();
     let (ids, newest) = shared.cursors.ids();

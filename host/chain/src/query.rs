@@ -136,7 +136,7 @@ impl Chain {
                 return Ok(Begun { reply: Some(json.map_or(outcome, Reply::Json)), sent: None });
             }
         }
-        Err(RpcError::limit("the chain changes too fast for this call; retry"))
+        Err(outrun())
     }
 }
 
@@ -289,6 +289,10 @@ async fn perform(shared: &Arc<Shared>, action: Action, basis: Basis, session: Op
     Ok(Some(reply))
 }
 
+fn outrun() -> RpcError {
+    RpcError::limit("the chain changes too fast for this call; retry")
+}
+
 /// Whether only a developer may do this.
 fn needs_controls(action: &Action) -> bool {
     match action {
@@ -312,13 +316,16 @@ fn needs_controls(action: &Action) -> bool {
     }
 }
 
-/// Changes the state. False where it is not that of `version` any more, which cannot be while the chain stands still.
+/// Changes the state. False where it is not that of `version` any more, which cannot be while the chain stands still. It goes on where that took
+/// too long.
 async fn amend(shared: &Shared, changes: Vec<Change>, version: u64, still: Option<oneshot::Sender<Amendment>>) -> Result<bool, RpcError> {
     let Some(still) = still else {
         return call(shared, |done| Message::Amend(Amendment { version, changes, done })).await;
     };
     let (done, answer) = oneshot::channel();
-    drop(still.send(Amendment { version, changes, done }));
+    if still.send(Amendment { version, changes, done }).is_err() {
+        return Err(outrun());
+    }
     answer.await.unwrap_or_else(|_| Err(RpcError::closing()))
 }
 

@@ -5,14 +5,13 @@ use std::{collections::VecDeque, sync::Arc};
 use subnode_chain_core::{ChainClock, PoolCopy};
 use subnode_sandbox::{Change, Lease};
 use subnode_storage::{Batch, ChainStore, Entry, StoreError, Table, Write};
-use tokio::sync::oneshot;
 
 use crate::{
     RpcError,
     actor::Actor,
     blocks::{self, decode_head, encode_head, load_committees, writes},
     cursor::UndoneCursors,
-    notifier::{self, Event},
+    notifier,
     shared::Shared,
 };
 
@@ -92,18 +91,6 @@ async fn put_back(shared: &Shared, outliving: Vec<Entry>) -> Result<(), StoreErr
     store.commit(Batch { head: encode_head(&shared.head()), writes: changed }).await
 }
 
-/// Tells subscribers of blocks that will be undone, `told` the lowest of them that is still kept; what cursors become where `lowest` is.
-async fn tell_undone(shared: &Shared, lowest: u64, told: u64) -> UndoneCursors {
-    if !shared.subscriptions.is_empty() {
-        for height in (told..=shared.head().height).rev() {
-            let (done, told) = oneshot::channel();
-            shared.tell_surely(Event::Undone(height, done)).await;
-            drop(told.await);
-        }
-    }
-    notifier::undo_cursors(shared, lowest).await
-}
-
 impl Actor {
     pub(crate) fn snapshot(&mut self) -> Result<u64, RpcError> {
         let copy = self.shared.pool.lock().copy();
@@ -161,7 +148,7 @@ impl Actor {
             return Err(no_longer_kept());
         }
         let cursors = match self.undone_from(version)? {
-            Some(lowest) => tell_undone(&self.shared, lowest, lowest).await,
+            Some(lowest) => notifier::tell_undone(&self.shared, lowest, lowest).await,
             None => UndoneCursors::default(),
         };
         self.shared.store.revert_to(version).await?;
@@ -176,7 +163,7 @@ impl Actor {
         }
         let genesis = blocks::genesis(runtime, tenant, spec, options).await;
         let genesis = genesis.map_err(|error| RpcError::rejected(format!("the chain cannot begin again: {error}")))?;
-        let cursors = tell_undone(&self.shared, 1, store.oldest_height()? + 1).await;
+        let cursors = notifier::tell_undone(&self.shared, 1, store.oldest_height()? + 1).await;
         store.clear().await?;
         store.commit(genesis).await?;
         self.went_back(cursors).await
