@@ -126,8 +126,14 @@ impl ChainStore {
 
     /// Reads as of the last commit.
     pub fn view(self: &Arc<Self>) -> View {
+        self.view_of_head().0
+    }
+
+    /// The same, and the head it is of: none before the first commit.
+    pub fn view_of_head(self: &Arc<Self>) -> (View, Option<Head>) {
         let epoch = self.epoch.load(Ordering::Acquire);
-        View::new(self.clone(), self.version(), epoch)
+        let Position { version, head, .. } = self.position();
+        (View::new(self.clone(), version, epoch), head)
     }
 
     pub(crate) fn rows(&self) -> &dyn Rows {
@@ -136,6 +142,11 @@ impl ChainStore {
 
     pub(crate) fn begun(&self) -> u64 {
         self.begun.load(Ordering::Acquire)
+    }
+
+    /// Whether no revert is under way: while one is, views answer [`StoreError::Reverted`].
+    pub fn is_settled(&self) -> bool {
+        self.epoch().is_multiple_of(2)
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -177,18 +188,11 @@ impl ChainStore {
             batch.head.height
         );
 
-        let mut writes = batch.writes;
-        writes.push(Write { table: Table::Meta, key: height_key(batch.head.height), value: Some(version.to_be_bytes().to_vec()) });
-        let mut last = BTreeMap::new();
-        for write in writes {
-            assert!((1..=KEY_BYTES_MAX).contains(&write.key.len()), "key of {} bytes", write.key.len());
-            last.insert((write.table, write.key), write.value);
-        }
-
+        let height = Write { table: Table::Meta, key: height_key(batch.head.height), value: Some(version.to_be_bytes().to_vec()) };
         let mut changes = Changes::default();
         let mut undo = Undo::default();
         let mut written = self.past.written();
-        for ((table, table_key), value) in last {
+        for ((table, table_key), value) in last_writes(batch.writes, height) {
             let row = key::latest(table, &table_key);
             let before = self.rows.get(&row)?;
             if before == value {
@@ -214,12 +218,12 @@ impl ChainStore {
         let kept = self.prune_into(&mut changes, version, before.oldest, PRUNED_PER_COMMIT)?;
         let mut after = Position { version, oldest: kept.oldest, live_bytes: before.live_bytes, head: Some(batch.head.clone()) };
         // Its size does not depend on the numbers in it.
-        changes.put(head_row.clone(), after.encode(), head_before.map(|row| row.len()));
+        changes.put(head_row, after.encode(), head_before.map(|row| row.len()));
         after.live_bytes = changes.live_after(before.live_bytes);
         self.check_room(before.live_bytes, after.live_bytes)?;
         let past_bytes = changes.past_after(self.past.bytes());
         let mut ops = changes.into_ops();
-        ops.push((head_row, Some(after.encode())));
+        ops.push(head_op(&after));
         self.begun.store(version, Ordering::Release);
         let done = self.rows.write_within(ops, patience).await;
         let mut position = self.position.write().unwrap_or_else(PoisonError::into_inner);
@@ -260,7 +264,7 @@ impl ChainStore {
         self.check_room(before.live_bytes, after.live_bytes)?;
         let mut ops = changes.into_ops();
         if after.head.is_some() {
-            ops.push((key::latest(Table::Meta, HEAD_KEY), Some(after.encode())));
+            ops.push(head_op(&after));
         }
         self.rows.write(ops).await?;
         *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
@@ -303,27 +307,14 @@ impl ChainStore {
     /// # Cancel safety
     /// Not cancel safe, as [`Self::commit`].
     pub async fn adopt(&self, stage: Stage, head: Head, writes: Vec<Write>) -> Result<(), StoreError> {
-        let first = 1_u64;
+        assert!(writes.iter().all(|write| write.table != Table::State), "a row of the state beside a gathered one");
         let mut changes = Changes::default();
-        let height = Write { table: Table::Meta, key: height_key(head.height), value: Some(first.to_be_bytes().to_vec()) };
-        for Write { table, key: table_key, value } in writes.into_iter().chain([height]) {
-            assert!(
-                table != Table::State && (1..=KEY_BYTES_MAX).contains(&table_key.len()),
-                "a row of {table:?}, {} bytes",
-                table_key.len()
-            );
-            changes.set(key::latest(table, &table_key), value, None);
-        }
-        let mut after = Position { version: first, oldest: first, live_bytes: 0, head: Some(head) };
-        let head_row = key::latest(Table::Meta, HEAD_KEY);
-        changes.put(head_row.clone(), after.encode(), None);
-        after.live_bytes = changes.live_after(stage.live_bytes());
-        self.check_room(self.live_bytes(), after.live_bytes)?;
+        let after = self.first_version(&mut changes, stage.live_bytes(), Batch { head, writes })?;
         let mut ops = changes.into_ops();
-        ops.push((head_row, Some(after.encode())));
+        ops.push(head_op(&after));
         ops.push(stage.completion()?);
         stage.rows.write(ops).await?;
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.epoch.fetch_add(2, Ordering::AcqRel);
         self.rows.give_way()
     }
 
@@ -380,21 +371,25 @@ impl ChainStore {
         let past_bytes = changes.past_after(self.past.bytes());
         let mut ops = changes.into_ops();
         if after.head.is_some() {
-            ops.push((head_row, Some(after.encode())));
+            ops.push(head_op(&after));
         }
         self.go_back(ops, after).await?;
         self.past.set_bytes(past_bytes);
         Ok(())
     }
 
-    /// Empties the chain, but for its log: the next commit is its first. Views opened before are void. Takes memory for the keys of all rows.
+    /// Has the chain begin again with a batch as its first version. All that it had is gone, its past too, but not its log. Views opened before
+    /// are void. Takes memory for the keys of all rows.
     ///
     /// # Errors
-    /// Where disk or database fail: the chain is what it was.
+    /// Where the batch passes the chain's slice, or disk or database fail: the chain is what it was.
+    ///
+    /// # Panics
+    /// As [`Self::commit`].
     ///
     /// # Cancel safety
     /// Not cancel safe, as [`Self::commit`].
-    pub async fn clear(&self) -> Result<(), StoreError> {
+    pub async fn begin_again(&self, first: Batch) -> Result<(), StoreError> {
         let logged = key::latest(Table::Log, b"");
         let mut changes = Changes::default();
         self.rows.scan(&[], &[u8::MAX], &mut |row, value| {
@@ -403,20 +398,54 @@ impl ChainStore {
             }
             true
         })?;
-        let after = Position { live_bytes: changes.live_after(self.live_bytes()), ..Position::default() };
-        self.go_back(changes.into_ops(), after).await?;
-        self.past.begin();
+        let after = self.first_version(&mut changes, self.live_bytes(), first)?;
+        let past_bytes = changes.past_after(self.past.bytes());
+        let mut ops = changes.into_ops();
+        ops.push(head_op(&after));
+        self.go_back(ops, after).await?;
+        self.past.begin(past_bytes);
         Ok(())
+    }
+
+    /// Adds what makes a batch the first version to changes of a chain of which `live` bytes are live; where the chain is then.
+    fn first_version(&self, changes: &mut Changes, live: u64, first: Batch) -> Result<Position, StoreError> {
+        let version = 1_u64;
+        let height = Write { table: Table::Meta, key: height_key(first.head.height), value: Some(version.to_be_bytes().to_vec()) };
+        for ((table, table_key), value) in last_writes(first.writes, height) {
+            changes.set(key::latest(table, &table_key), value, None);
+        }
+        let mut after = Position { version, oldest: version, live_bytes: 0, head: Some(first.head) };
+        changes.put(key::latest(Table::Meta, HEAD_KEY), after.encode(), None);
+        after.live_bytes = changes.live_after(live);
+        self.check_room(self.live_bytes(), after.live_bytes)?;
+        Ok(after)
     }
 
     /// Writes what takes the chain back to a position. Views opened before are void.
     async fn go_back(&self, ops: Vec<Op>, to: Position) -> Result<(), StoreError> {
         self.wanted_bytes.store(0, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        self.rows.write(ops).await?;
-        self.begun.store(to.version, Ordering::Release);
-        *self.position.write().unwrap_or_else(PoisonError::into_inner) = to;
+        let written = self.rows.write(ops).await;
+        if written.is_ok() {
+            self.begun.store(to.version, Ordering::Release);
+            *self.position.write().unwrap_or_else(PoisonError::into_inner) = to;
+        }
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        Ok(())
+        written
     }
+}
+
+/// Writes the row that tells where the chain is.
+fn head_op(position: &Position) -> Op {
+    (key::latest(Table::Meta, HEAD_KEY), Some(position.encode()))
+}
+
+/// The last write of each key, and one more.
+fn last_writes(writes: Vec<Write>, more: Write) -> BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>> {
+    let mut last = BTreeMap::new();
+    for write in writes.into_iter().chain([more]) {
+        assert!((1..=KEY_BYTES_MAX).contains(&write.key.len()), "key of {} bytes", write.key.len());
+        last.insert((write.table, write.key), write.value);
+    }
+    last
 }

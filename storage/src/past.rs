@@ -87,9 +87,9 @@ impl Past {
         self.set_bytes(bytes);
     }
 
-    /// Of a chain that has no version.
-    pub(crate) fn begin(&self) {
-        self.move_to(Kept { oldest: 0, first: FIRST_DROPPED }, 0);
+    /// Of a chain that has one version.
+    pub(crate) fn begin(&self, bytes: u64) {
+        self.move_to(Kept { oldest: FIRST_DROPPED - 1, first: FIRST_DROPPED }, bytes);
     }
 
     fn limit_bytes(&self) -> u64 {

@@ -15,7 +15,8 @@ pub struct Entry {
 
 /// A chain's tables at one version. Other tables than the state are always the latest.
 ///
-/// A commit while the view is open does not change what it reads; a revert makes it answer [`StoreError::Reverted`].
+/// A commit while the view is open does not change what it reads; a revert makes it answer [`StoreError::Reverted`], and one that is opened during a
+/// revert answers nothing else.
 #[derive(Clone)]
 pub struct View {
     store: Arc<ChainStore>,
@@ -36,10 +37,12 @@ impl View {
     /// Moves the view to the end of a height.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], in versions, where that height is not kept.
+    /// [`StoreError::Unavailable`], in versions, where that height is not kept; else as [`Self::get`].
     pub fn seek(&mut self, height: u64) -> Result<(), StoreError> {
         let (oldest, newest) = (self.store.oldest_version(), self.store.version());
-        match self.store.version_at(height)? {
+        let found = self.store.version_at(height)?;
+        self.check_epoch()?;
+        match found {
             Some(version) if version >= oldest => {
                 self.version = version;
                 Ok(())
@@ -171,6 +174,6 @@ impl View {
     }
 
     fn check_epoch(&self) -> Result<(), StoreError> {
-        if self.store.epoch() == self.epoch { Ok(()) } else { Err(StoreError::Reverted) }
+        if self.store.is_settled() && self.store.epoch() == self.epoch { Ok(()) } else { Err(StoreError::Reverted) }
     }
 }

@@ -158,6 +158,44 @@ fn a_revert_ends_the_mining_of_blocks_that_it_undoes() {
 }
 
 #[test]
+fn calls_that_meet_a_revert_are_answered_before_or_after_it() {
+    meet_reverts(&Dev::start([""; 0]).unwrap(), 300);
+    let dir = tempfile::tempdir().unwrap();
+    meet_reverts(&Dev::start(["--data-dir", dir.path().to_str().unwrap()]).unwrap(), 30);
+}
+
+fn meet_reverts(node: &Dev, reverts: u32) {
+    let mut reverting = client(node);
+    let accounts = reverting.call("eth_accounts", &json!([])).unwrap();
+    let transfer = json!({ "from": accounts[0], "to": STRANGER, "value": "0x1" });
+    let read = json!([transfer, "latest"]);
+    let sent = json!([transfer]);
+    let calls = [("eth_call", &read), ("eth_estimateGas", &read), ("eth_sendTransaction", &sent)];
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let callers: Vec<_> = calls
+            .into_iter()
+            .map(|(method, params)| {
+                let (mut client, stop) = (client(node), &stop);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Acquire) {
+                        client.call(method, params).unwrap();
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..reverts {
+            let snapshot = reverting.call("evm_snapshot", &json!([])).unwrap();
+            reverting.call("hardhat_mine", &json!(["0x4"])).unwrap();
+            // A send may outrun it, and the chain goes on from what it has then.
+            reverting.call("evm_revert", &json!([snapshot])).unwrap();
+        }
+        stop.store(true, Ordering::Release);
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+    });
+}
+
+#[test]
 fn receipts_have_the_time_of_their_block_and_the_pending_block_its_requests() {
     let node = Dev::start(["--wait-mined"]).unwrap();
     let mut client = client(&node);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use subnode_chain_core::{Amount, OVERHEAD_BYTES, PoolError, Transaction};
-use subnode_sandbox::{Admission, CallError, Lent, RuntimeGuest};
+use subnode_sandbox::{Admission, CallError, HostFault, Lent, RuntimeGuest};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -51,43 +51,59 @@ pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Sub
             }
         }
         worked = true;
-        let (data, origins): (Vec<_>, Vec<_>) = batch.drain(..).map(|one| (one.data, one.origin)).unzip();
-        let checked = check(&shared, &mut guest, &data).await;
-        let mut pooled = false;
-        let mut fresh = Vec::new();
-        for ((data, checked), origin) in data.into_iter().zip(checked).zip(origins) {
-            let sent_on = (shared.peers.is_some() && matches!(origin, Origin::Client(_))).then(|| data.clone());
-            let answer = match checked {
-                Ok(Ok((admission, cost))) => insert(&shared, admission, cost, data),
-                Ok(Err(error)) => Err(error),
-                Err(fault) => {
-                    shared.counters.fault(&fault);
-                    tracing::warn!(chain = %shared.name, %fault, "a transaction could not be checked");
-                    Err(RpcError::from_call(&fault))
-                }
-            };
-            pooled |= answer.is_ok();
-            let counters = &shared.counters;
-            let counter = if answer.is_ok() { &counters.transactions_admitted } else { &counters.transactions_refused };
-            counter.fetch_add(1, Ordering::Relaxed);
-            if answer.is_ok() {
-                fresh.extend(sent_on);
-            }
-            if let Origin::Client(done) = origin {
-                // A client that left does not need the answer; its transaction stays.
-                drop(done.send(answer));
-            }
-        }
-        post::gossip(&shared, fresh);
-        if pooled {
-            shared.ready.notify_one();
+        while !batch.is_empty() {
+            shared.settled().await;
+            batch = pool(&shared, &mut guest, batch).await;
         }
     }
+}
+
+/// Has a batch checked, and what is lawful pooled. Those that the chain was reverted under are to be checked again.
+async fn pool(shared: &Shared, guest: &mut Option<RuntimeGuest>, batch: Vec<Submission>) -> Vec<Submission> {
+    let (data, origins): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.data, one.origin)).unzip();
+    let reverts = shared.cursors.reverts();
+    let checked = check(shared, guest, &data).await;
+    let mut pooled = false;
+    let mut fresh = Vec::new();
+    let mut again = Vec::new();
+    for ((data, checked), origin) in data.into_iter().zip(checked).zip(origins) {
+        let answer = match checked {
+            Ok(Ok((admission, cost))) => insert(shared, admission, cost, &data, reverts),
+            Ok(Err(error)) => Some(Err(error)),
+            Err(CallError::Host(HostFault::Reverted)) => None,
+            Err(fault) => {
+                shared.counters.fault(&fault);
+                tracing::warn!(chain = %shared.name, %fault, "a transaction could not be checked");
+                Some(Err(RpcError::from_call(&fault)))
+            }
+        };
+        let Some(answer) = answer else {
+            again.push(Submission { data, origin });
+            continue;
+        };
+        pooled |= answer.is_ok();
+        let counters = &shared.counters;
+        let counter = if answer.is_ok() { &counters.transactions_admitted } else { &counters.transactions_refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let Origin::Client(done) = origin {
+            if shared.peers.is_some() && answer.is_ok() {
+                fresh.push(data);
+            }
+            // A client that left does not need the answer; its transaction stays.
+            drop(done.send(answer));
+        }
+    }
+    post::gossip(shared, fresh);
+    if pooled {
+        shared.ready.notify_one();
+    }
+    again
 }
 
 async fn check(shared: &Shared, guest: &mut Option<RuntimeGuest>, data: &[Vec<u8>]) -> Vec<Checked> {
     match admit(shared, guest, data).await {
         Ok(all) => all.into_iter().map(Ok).collect(),
+        Err(fault @ CallError::Host(HostFault::Reverted)) => data.iter().map(|_| Err(fault.clone())).collect(),
         Err(fault) if data.len() == 1 => vec![Err(fault)],
         // One of them does it: find out which, so that its company is not refused with it.
         Err(_) => {
@@ -131,10 +147,11 @@ async fn admit(
     Ok(admitted.into_iter().map(|one| one.map(costed).map_err(RpcError::from)).collect())
 }
 
-fn insert(shared: &Shared, admission: Admission, cost: Amount, data: Vec<u8>) -> Result<Vec<u8>, RpcError> {
+/// Puts a transaction into the pool; its id. None where blocks were undone since `reverts` was read: what was said of it holds no more.
+fn insert(shared: &Shared, admission: Admission, cost: Amount, data: &[u8], reverts: u64) -> Option<Result<Vec<u8>, RpcError>> {
     let bytes = (data.len() + OVERHEAD_BYTES) as u64;
     if shared.tenant.memory().free() < bytes {
-        return Err(RpcError::limit("the chain's slice of memory is full; retry, or have its operator resize it"));
+        return Some(Err(RpcError::limit("the chain's slice of memory is full; retry, or have its operator resize it")));
     }
     let id = admission.id.clone();
     let transaction = Transaction {
@@ -144,15 +161,19 @@ fn insert(shared: &Shared, admission: Admission, cost: Amount, data: Vec<u8>) ->
         priority: admission.priority,
         cap: admission.cap,
         cost,
-        data,
+        data: data.to_vec(),
     };
     let inserted = {
         let mut pool = shared.pool.lock();
+        // Counted before a revert empties the pool.
+        if shared.cursors.reverts() != reverts {
+            return None;
+        }
         let inserted = pool.insert(transaction, admission.next_sequence);
         shared.pool_mark.store(pool.mark(), Ordering::Release);
         inserted
     };
-    match inserted {
+    Some(match inserted {
         Ok(()) => {
             if !shared.subscriptions.is_empty() {
                 shared.tell(Event::Transaction(id.clone()));
@@ -161,5 +182,5 @@ fn insert(shared: &Shared, admission: Admission, cost: Amount, data: Vec<u8>) ->
         }
         Err(PoolError::Stale) => Err(RpcError::rejected("nonce too low")),
         Err(error) => Err(RpcError::rejected(error.to_string())),
-    }
+    })
 }

@@ -86,6 +86,11 @@ impl RpcError {
         Self::new(LIMIT_EXCEEDED, message)
     }
 
+    /// The chain was reverted or moved on under a call each time it was made again.
+    pub(crate) fn outrun() -> Self {
+        Self::limit("the chain changes too fast for this call; retry")
+    }
+
     /// What a client hears of a call that did not return. The log has the rest.
     pub(crate) fn from_call(error: &CallError) -> Self {
         match error {
@@ -95,9 +100,8 @@ impl RpcError {
                 Self::limit("the chain's slice of memory is full; retry, or have its operator resize it")
             }
             CallError::Host(HostFault::Timeout(after)) => Self::limit(format!("the call took longer than {after:?}")),
-            CallError::Host(HostFault::Storage(_) | HostFault::Reverted) => {
-                Self::new(INTERNAL, "this node could not read its storage; retry")
-            }
+            CallError::Host(HostFault::Storage(_)) => Self::new(INTERNAL, "this node could not read its storage; retry"),
+            CallError::Host(HostFault::Reverted) => Self::outrun(),
         }
     }
 }

@@ -136,7 +136,7 @@ impl Chain {
                 return Ok(Begun { reply: Some(json.map_or(outcome, Reply::Json)), sent: None });
             }
         }
-        Err(outrun())
+        Err(RpcError::outrun())
     }
 }
 
@@ -193,7 +193,7 @@ async fn ask(shared: &Shared, method: &str, params: &[u8]) -> Result<(Answer, Ba
         shared.return_query_guest(guest);
         match answer {
             Ok(answer) => return answer.map(|answer| (answer, basis)).map_err(RpcError::from),
-            Err(CallError::Host(HostFault::Reverted)) if tries < TRIES => tokio::task::yield_now().await,
+            Err(CallError::Host(HostFault::Reverted)) if tries < TRIES => shared.settled().await,
             Err(fault) => {
                 shared.counters.fault(&fault);
                 tracing::warn!(chain = %shared.name, %method, %fault, "a query failed");
@@ -289,10 +289,6 @@ async fn perform(shared: &Arc<Shared>, action: Action, basis: Basis, session: Op
     Ok(Some(reply))
 }
 
-fn outrun() -> RpcError {
-    RpcError::limit("the chain changes too fast for this call; retry")
-}
-
 /// Whether only a developer may do this.
 fn needs_controls(action: &Action) -> bool {
     match action {
@@ -324,7 +320,7 @@ async fn amend(shared: &Shared, changes: Vec<Change>, version: u64, still: Optio
     };
     let (done, answer) = oneshot::channel();
     if still.send(Amendment { version, changes, done }).is_err() {
-        return Err(outrun());
+        return Err(RpcError::outrun());
     }
     answer.await.unwrap_or_else(|_| Err(RpcError::closing()))
 }

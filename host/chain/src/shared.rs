@@ -22,7 +22,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use crate::{
     ChainOptions,
     admission::Submission,
-    blocks::{BlockId, Offered},
+    blocks::{BlockId, Offered, decode_head},
     cursor::Cursors,
     lend::SharedPool,
     message::Message,
@@ -162,10 +162,19 @@ impl Shared {
         }
     }
 
-    /// A view of the store, and the head it is of. Taken under the head's lock, which commits hold while both move on.
+    /// A view of the store, and the head it is of: while a block is committed or undone, the store's head is another than [`Self::head`].
     pub(crate) fn view(&self) -> (View, BlockRef) {
-        let head = self.head.read().unwrap_or_else(PoisonError::into_inner);
-        (self.store.view(), head.clone())
+        let (view, head) = self.store.view_of_head();
+        let head = head.and_then(|head| decode_head(&head).ok());
+        // Opening a chain has decoded its head, and nothing since has written one that is none.
+        (view, head.unwrap_or_else(|| self.head()))
+    }
+
+    /// Waits until no revert is under way.
+    pub(crate) async fn settled(&self) {
+        // The end of each is told here, so one that is seen after this is told later.
+        let mut commits = self.commits.subscribe();
+        while !self.store.is_settled() && commits.changed().await.is_ok() {}
     }
 
     pub(crate) fn clock(&self) -> MutexGuard<'_, ChainClock> {

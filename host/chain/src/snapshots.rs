@@ -151,8 +151,8 @@ impl Actor {
             Some(lowest) => notifier::tell_undone(&self.shared, lowest, lowest).await,
             None => UndoneCursors::default(),
         };
-        self.shared.store.revert_to(version).await?;
-        self.went_back(cursors).await
+        let reverted = self.shared.store.revert_to(version).await;
+        self.went_back(reverted, cursors).await
     }
 
     /// Makes genesis anew, where the past does not reach back to it.
@@ -164,13 +164,16 @@ impl Actor {
         let genesis = blocks::genesis(runtime, tenant, spec, options).await;
         let genesis = genesis.map_err(|error| RpcError::rejected(format!("the chain cannot begin again: {error}")))?;
         let cursors = notifier::tell_undone(&self.shared, 1, store.oldest_height()? + 1).await;
-        store.clear().await?;
-        store.commit(genesis).await?;
-        self.went_back(cursors).await
+        let begun = store.begin_again(genesis).await;
+        self.went_back(begun, cursors).await
     }
 
-    /// Goes on at the head that the store has again.
-    async fn went_back(&mut self, cursors: UndoneCursors) -> Result<(), RpcError> {
+    /// Goes on at the head that the store has again, or where it could not go back, at the one it has.
+    async fn went_back(&mut self, done: Result<(), StoreError>, cursors: UndoneCursors) -> Result<(), RpcError> {
+        if let Err(error) = done {
+            self.shared.wake_clients();
+            return Err(error.into());
+        }
         self.end_seals();
         let head = self.shared.store.head().ok_or_else(|| StoreError::Corrupt("no head after a revert".into()))?;
         self.shared.set_head(decode_head(&head)?, Some(load_committees(&self.shared.store)?));
