@@ -101,6 +101,22 @@ fn a_chain_whose_consensus_fails_is_restarted_and_then_left_alone_beside_one_tha
 }
 
 #[test]
+fn a_chain_that_can_make_no_block_is_not_well() {
+    const PRAGUE: &str =
+        r#"{"config":{"chainId":7,"shanghaiTime":0,"cancunTime":0,"pragueTime":0},"alloc":{},"gasLimit":"0x1c9c380","difficulty":"0x0"}"#;
+    const REASON: &str = "system contract 0x00000961Ef480Eb55e80D19ad83579A64c007002 has no code";
+    let home = Home::new("").unwrap();
+    let mut node = home.start().unwrap();
+    node.operator.create("stuck", json!({ "genesis": PRAGUE, "sealing": "manual", "controls": true })).unwrap();
+    let refusal = node.chain("stuck").unwrap().call("evm_mine", &json!([])).unwrap_err().to_string();
+    assert!(refusal.contains(REASON), "{refusal}");
+    let health = home.subnode(&["health"]).unwrap();
+    assert_eq!(health.status.code(), Some(1));
+    assert_eq!(String::from_utf8(health.stdout).unwrap(), format!("chain stuck makes no blocks: {REASON}\n"));
+    node.stop().unwrap();
+}
+
+#[test]
 fn the_configuration_decides_of_its_chains_and_is_read_again() {
     let chain = |name: &str, more: &str| format!("[[chain]]\nname = \"{name}\"\ngenesis = \"genesis.json\"\n{more}\n");
     let home = Home::new(&(chain("a", "sealing = \"20ms\"") + &chain("b", "slice = \"small\""))).unwrap();

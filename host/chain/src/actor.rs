@@ -90,8 +90,8 @@ impl Consensus {
     }
 }
 
-/// Has other modules build a block on the head and start there, and drops what they say.
-pub(crate) async fn try_modules(shared: &Shared, runtime: &Module, consensus: &Module, config: &[u8]) -> Result<(), OpenError> {
+/// Has a runtime build a block on the head, and drops it.
+pub(crate) async fn try_block(shared: &Shared, runtime: &Module) -> Result<(), OpenError> {
     let options = &shared.options;
     let runtime_error = |error| OpenError::Module { which: "runtime", error };
     let (view, head) = shared.view();
@@ -99,12 +99,18 @@ pub(crate) async fn try_modules(shared: &Shared, runtime: &Module, consensus: &M
     let timestamp_ms = shared.clock().next_timestamp(options.time.now_ms());
     let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(shared.pool.for_build(0, Arc::default())), query: None };
     let built = guest.build(&head, &Attributes { timestamp_ms, seed: vec![0; 32] }, lent).await?;
-    let built = built.map_err(|invalid| OpenError::Spec(format!("no block can be built on the head: {}", invalid.reason)))?;
+    let built = built.map_err(|invalid| OpenError::NoBlock(invalid.reason))?;
     let basis = Basis { parent: Some(&head), committees: &shared.committees(), checkpoint: None };
     Candidate::new(&shared.tenant, basis, built.block, built.outcome).map_err(CallError::from)?;
+    Ok(())
+}
+
+/// Has other modules build a block on the head and start there, and drops what they say.
+pub(crate) async fn try_modules(shared: &Shared, runtime: &Module, consensus: &Module, config: &[u8]) -> Result<(), OpenError> {
+    try_block(shared, runtime).await?;
     // It is only tried: it signs nothing.
     let voter = Arc::new(Voter::new(None, [0; 32], Guard::default()));
-    let mut tried = Consensus::new(consensus.clone(), config.to_vec(), &shared.tenant, options.query, voter).await?;
+    let mut tried = Consensus::new(consensus.clone(), config.to_vec(), &shared.tenant, shared.options.query, voter).await?;
     let beginning = tried.beginning(shared, Vec::new(), Vec::new());
     tried.guest.start(beginning).await?.map_err(OpenError::Consensus)?;
     Ok(())
@@ -287,6 +293,7 @@ impl Actor {
                         Ok(committed) => committed,
                         Err(error) if self.shared.committee().is_empty() => {
                             tracing::error!(chain = %self.shared.name, %error, "a block could not be committed; it is built anew");
+                            self.shared.set_stuck(Some(error.to_string()));
                             Input::BuildFailed
                         }
                         // Others have it by now: there is no other block of this height.

@@ -192,6 +192,7 @@ impl Chain {
             offered: Mutex::default(),
             head: RwLock::new(origin.head),
             clock: Mutex::default(),
+            stuck: Mutex::default(),
             idle: Mutex::default(),
             next_subscription: AtomicU64::new(1),
         });
@@ -278,6 +279,14 @@ impl Chain {
     /// What they said.
     pub async fn try_modules(&self, runtime: &Module, consensus: &Module, consensus_config: &[u8]) -> Result<(), OpenError> {
         actor::try_modules(self.shared(), runtime, consensus, consensus_config).await
+    }
+
+    /// Has the runtime build a block on the head, and drops it.
+    ///
+    /// # Errors
+    /// Why it can build none.
+    pub async fn try_block(&self) -> Result<(), OpenError> {
+        actor::try_block(self.shared(), &self.shared().runtime).await
     }
 
     /// Gives up instances that were not used since this was last called.

@@ -15,6 +15,9 @@ pub enum OpenError {
     /// The runtime refuses the chain's spec.
     #[error("genesis: {0}")]
     Spec(String),
+    /// The runtime can build no block on the head.
+    #[error("no block can be built on the head: {0}")]
+    NoBlock(String),
     /// The consensus module refuses its configuration.
     #[error("consensus: {0}")]
     Consensus(String),

@@ -66,6 +66,7 @@ impl Actor {
     pub(crate) async fn build(&mut self) -> Option<Candidate> {
         if self.shared.store.full().is_some() {
             // Its own slice keeps it from committing: building on is for nothing until it is resized or pruned.
+            self.shared.set_stuck(Some("the chain's slice of storage is full".to_owned()));
             return None;
         }
         let started = Instant::now();
@@ -89,6 +90,7 @@ impl Actor {
         match candidate {
             Ok(Ok(mut candidate)) => {
                 self.draw_max = self.draw_max.saturating_mul(2);
+                self.shared.set_stuck(None);
                 self.shared.counters.build_us.fetch_add(micros(started.elapsed()), Ordering::Relaxed);
                 if candidate.outcome.transactions == 0 {
                     // What they fail on is the head.
@@ -99,11 +101,15 @@ impl Actor {
                 Some(candidate)
             }
             Ok(Err(invalid)) => {
-                tracing::error!(chain = %self.shared.name, reason = %invalid.reason, "no block can be built on the head");
+                // It may be tried for ever.
+                if self.shared.set_stuck(Some(invalid.reason.clone())) {
+                    tracing::error!(chain = %self.shared.name, reason = %invalid.reason, "no block can be built on the head");
+                }
                 None
             }
             Err(fault) => {
                 self.shared.counters.fault(&fault);
+                self.shared.set_stuck(Some(fault.to_string()));
                 tracing::warn!(chain = %self.shared.name, %fault, transactions = drawn.len(), "building a block failed");
                 if let (CallError::Guest(_), [only]) = (&fault, drawn.as_slice()) {
                     tracing::warn!(chain = %self.shared.name, "the transaction that makes the runtime fail is dropped");

@@ -85,7 +85,8 @@ impl Actor {
             self.input(Input::Seal).await;
         }
         if self.shared.head().height == parent.height {
-            return Err(RpcError::rejected(format!("{} of {count} blocks were sealed; the log says why not more", seal.sealed)));
+            let reason = self.shared.stuck().unwrap_or_else(|| "the consensus module gave none more".to_owned());
+            return Err(RpcError::rejected(format!("{} of {count} blocks were sealed: {reason}", seal.sealed)));
         }
         Ok(())
     }

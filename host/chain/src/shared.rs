@@ -77,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) head: RwLock<BlockRef>,
     pub(crate) clock: Mutex<ChainClock>,
     pub(crate) sealing: Mutex<Sealing>,
+    /// Why no block could be made when one was last wanted; none once one is.
+    pub(crate) stuck: Mutex<Option<String>>,
     pub(crate) idle: Mutex<Vec<RuntimeGuest>>,
     pub(crate) idle_used: AtomicBool,
     pub(crate) next_subscription: AtomicU64,
@@ -183,6 +185,19 @@ impl Shared {
 
     pub(crate) fn set_sealing(&self, sealing: Sealing) {
         *self.sealing.lock().unwrap_or_else(PoisonError::into_inner) = sealing;
+    }
+
+    /// Why no block could be made when one was last wanted.
+    pub(crate) fn stuck(&self) -> Option<String> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets that. Whether it is another reason than before.
+    pub(crate) fn set_stuck(&self, reason: Option<String>) -> bool {
+        let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *stuck != reason;
+        *stuck = reason;
+        changed
     }
 
     /// Has clients that wait for their transactions look again.

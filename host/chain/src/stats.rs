@@ -74,6 +74,8 @@ pub struct ChainStats {
     pub state_sync: Option<(u64, u64)>,
     /// Whether its slice of storage keeps it from making blocks.
     pub full: bool,
+    /// Why no block could be made when one was last wanted; none once one is.
+    pub stuck: Option<String>,
     /// Bytes its clients sent and received.
     pub traffic_bytes: (u64, u64),
     /// Transactions in the pool that are ready, and that wait.
@@ -130,6 +132,7 @@ impl ChainStats {
             storage_bytes: (shared.store.live_bytes(), shared.store.limit_bytes()),
             state_sync: shared.state_sync.pieces(),
             full: shared.store.full().is_some(),
+            stuck: shared.stuck(),
             traffic_bytes: shared.traffic.totals(),
             pool,
             pool_bytes,

@@ -1,6 +1,7 @@
 //! Chains and the node as JSON, for operators.
 
 use serde_json::{Value, json};
+use subnode_chain::Chain;
 use subnode_node::{ChainInfo, Machine, Origin, PeerInfo, Supervisor, Wanted};
 use subnode_storage::{Retention, StoreUsage};
 
@@ -43,6 +44,7 @@ pub(crate) fn chain(info: &ChainInfo) -> Value {
             "memoryBytes": stats.memory_bytes.0,
             "storageBytes": stats.storage_bytes.0,
             "storageFull": stats.full,
+            "stuck": stats.stuck,
             "receivedBytes": stats.traffic_bytes.0,
             "sentBytes": stats.traffic_bytes.1,
             "poolReady": stats.pool.0,
@@ -99,8 +101,11 @@ fn problems_of(supervisor: &Supervisor, chains: &[ChainInfo], usage: &StoreUsage
         if let Some(reason) = info.state.reason() {
             problems.push(format!("chain {} is {}: {reason}", info.name, info.state.name()));
         }
-        if info.chain.as_ref().is_some_and(|chain| chain.stats().full) {
+        let Some(stats) = info.chain.as_ref().map(Chain::stats) else { continue };
+        if stats.full {
             problems.push(format!("chain {}: its slice of storage is full; subnode chain resize {0} --storage SIZE", info.name));
+        } else if let Some(reason) = stats.stuck {
+            problems.push(format!("chain {} makes no blocks: {reason}", info.name));
         }
     }
     if usage.disk_free_bytes.is_some_and(|free| free < supervisor.disk_free_bytes_min()) {

@@ -181,8 +181,16 @@ pub async fn rehearse(config: &Config) -> anyhow::Result<()> {
         peering: None,
     };
     let supervisor = Box::pin(Supervisor::start(parts, configured)).await?;
-    let failed: Vec<String> =
-        supervisor.list().iter().filter_map(|chain| Some(format!("chain {}: {}", chain.name, chain.state.reason()?))).collect();
+    let mut failed = Vec::new();
+    for info in supervisor.list() {
+        if let Some(reason) = info.state.reason() {
+            failed.push(format!("chain {}: {reason}", info.name));
+        } else if let Some(chain) = info.chain
+            && let Err(error) = Box::pin(chain.try_block()).await
+        {
+            failed.push(format!("chain {}: {error}", info.name));
+        }
+    }
     supervisor.shut_down().await;
     if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("\n")) }
 }
