@@ -1,6 +1,6 @@
 //! Builds RocksDB from the sources that librocksdb-sys comes with, many files to a translation unit: reading headers is most of what
 //! compiling one file takes, and is done once for [`FILES`] this way. The library is kept in the target folder, under a name that stands for
-//! the compiler, its flags and the sources.
+//! the compiler, its flags and the sources, and linked from this script's own folder, which is there as long as cargo takes it to have run.
 
 use std::{
     env, fs,
@@ -32,7 +32,9 @@ const FEATURES: [(&str, &str); 5] =
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-env-changed=ROCKSDB_LIB_DIR");
+    for variable in ["ROCKSDB_LIB_DIR", "CXX", "CXXFLAGS"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
     if env::var("ROCKSDB_LIB_DIR").is_ok_and(|dir| dir == BUILT_HERE) {
         println!("cargo::rustc-link-search=native={}", library().display());
     }
@@ -42,7 +44,7 @@ fn variable(name: &str) -> String {
     env::var(name).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The folder with the library, which is built if it is not there.
+/// The folder with the library, which is built if it is not kept.
 fn library() -> PathBuf {
     let sources = PathBuf::from(variable("DEP_ROCKSDB_CARGO_MANIFEST_DIR"));
     let mut build = configure(&sources);
@@ -51,14 +53,17 @@ fn library() -> PathBuf {
     let out = PathBuf::from(variable("OUT_DIR"));
     // OUT_DIR is target/PROFILE/build/NAME/out.
     let built = out.ancestors().nth(4).expect("out is four folders down").join(format!("rocksdb/{:016x}", hasher.finish()));
-    if !built.join("librocksdb.a").exists() {
+    let (kept, own) = (built.join("librocksdb.a"), out.join("librocksdb.a"));
+    if !kept.exists() {
         build.files(units(&sources, &out)).compile("rocksdb");
         fs::create_dir_all(&built).unwrap_or_else(|error| panic!("create {}: {error}", built.display()));
         // A rename, so that a build that is interrupted leaves nothing that looks like a library.
-        let (from, to) = (out.join("librocksdb.a"), built.join("librocksdb.a"));
-        fs::rename(&from, &to).unwrap_or_else(|error| panic!("move {} to {}: {error}", from.display(), to.display()));
+        fs::rename(&own, &kept).unwrap_or_else(|error| panic!("move {} to {}: {error}", own.display(), kept.display()));
     }
-    built
+    // One of an earlier run may be there.
+    drop(fs::remove_file(&own));
+    fs::hard_link(&kept, &own).unwrap_or_else(|error| panic!("link {} to {}: {error}", kept.display(), own.display()));
+    out
 }
 
 /// The compiler's flags. Those that say what the system has are of RocksDB's own build.

@@ -28,13 +28,31 @@ fn a_snapshot_holds_the_history_that_it_needs() {
     client.call("anvil_setBalance", &json!([STRANGER, "0x5"])).unwrap();
     let snapshot = client.call("evm_snapshot", &json!([])).unwrap();
     client.call("anvil_setBalance", &json!([STRANGER, "0x6"])).unwrap();
-    client.call("hardhat_mine", &json!(["0x800"])).unwrap();
+    client.call("hardhat_mine", &json!(["0x600"])).unwrap();
     assert_eq!(client.call("evm_revert", &json!([snapshot])).unwrap(), true);
     assert_eq!((height(&mut client), balance(&mut client, STRANGER)), (0x20, json!("0x5")));
     assert_eq!(client.call("evm_revert", &json!([snapshot])).unwrap(), false, "a snapshot is used once");
     client.call("hardhat_mine", &json!(["0x800"])).unwrap();
     let (_, message) = refusal(&mut client, "eth_getBalance", &json!([STRANGER, "0x20"]));
     assert!(message.contains("missing trie node") || message.contains("header not found"), "nothing holds it any more: {message}");
+}
+
+#[test]
+fn a_snapshot_that_is_never_returned_to_does_not_fill_the_memory() {
+    let mut node = Dev::start(["--history-memory", "1MiB"]).unwrap();
+    let mut client = client(&node);
+    let forgotten = client.call("evm_snapshot", &json!([])).unwrap();
+    client.call("hardhat_mine", &json!(["0x2000"])).unwrap();
+    let before = resident_mib(&mut node);
+    let snapshot = client.call("evm_snapshot", &json!([])).unwrap();
+    client.call("hardhat_mine", &json!(["0x2000"])).unwrap();
+    client.call("hardhat_mine", &json!(["0x2000"])).unwrap();
+    let after = resident_mib(&mut node);
+    // Held, these blocks take 60 MiB and more.
+    assert!(after < before + 20, "{before} MiB, then {after}");
+    for given_up in [forgotten, snapshot] {
+        assert_eq!(client.call("evm_revert", &json!([given_up])).unwrap(), false);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use alloy::{
     signers::SignerSync,
 };
 use serde_json::{Value, json};
-use subnode_tests::operator::Home;
+use subnode_tests::{operator::Home, transfer::Sender};
 
 use crate::chain::{Chain, quantity};
 
@@ -54,6 +55,39 @@ fn nonces_of_one_account_are_given_out_in_order() {
         assert_eq!(chain.quantity("eth_getTransactionCount", json!([account, "pending"])), 200);
         chain.call("evm_mine", json!([]));
         assert_eq!(chain.quantity("eth_getTransactionCount", json!([account, "latest"])), 200);
+    }
+}
+
+#[test]
+fn what_the_node_gives_a_nonce_replaces_nothing_that_was_sent_with_one() {
+    let mut chain = Chain::start(&["--no-mining"]);
+    let from = chain.accounts[0].clone();
+    let stop = AtomicBool::new(false);
+    let (mut raw, mut sent) = (chain.node.client().unwrap(), chain.node.client().unwrap());
+    let hashes = thread::scope(|scope| {
+        let signing = scope.spawn(|| {
+            let mut sender = Sender::on(31_337, 0);
+            let mut hashes = BTreeSet::new();
+            while !stop.load(Ordering::Relaxed) {
+                sender.nonce = raw.quantity("eth_getTransactionCount", &json!([from, "pending"])).unwrap();
+                // It may come too late for its nonce.
+                hashes.extend(sender.send(&mut raw, Vec::new()).ok().map(|hash| hash.as_str().unwrap().to_owned()));
+            }
+            hashes
+        });
+        // It pays more, so that it could replace.
+        let transfer = json!([{ "from": from, "to": from, "gas": "0x5208", "gasPrice": "0x2540be4000" }]);
+        let mut hashes = BTreeSet::new();
+        for _ in 0..200 {
+            hashes.insert(sent.call("eth_sendTransaction", &transfer).unwrap().as_str().unwrap().to_owned());
+        }
+        stop.store(true, Ordering::Relaxed);
+        hashes.extend(signing.join().unwrap());
+        hashes
+    });
+    chain.call("evm_mine", json!([]));
+    for hash in hashes {
+        assert_eq!(chain.receipt(&json!(hash))["status"], "0x1", "{hash}");
     }
 }
 

@@ -327,6 +327,11 @@ impl Pool {
         self.senders.get(name)?.with_readiness().find(|(transaction, _)| transaction.sequence == *sequence)
     }
 
+    /// Whether a sender has a transaction of this sequence.
+    pub fn has(&self, sender: &[u8], sequence: u64) -> bool {
+        self.senders.get(sender).is_some_and(|sender| sender.transactions.contains_key(&sequence))
+    }
+
     /// One sender's transactions in order, and whether each is ready.
     pub fn by_sender(&self, sender: &[u8]) -> impl Iterator<Item = (Arc<Transaction>, bool)> {
         self.senders.get(sender).into_iter().flat_map(Sender::with_readiness)

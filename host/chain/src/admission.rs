@@ -28,6 +28,9 @@ pub(crate) struct Submission {
 pub(crate) enum Origin {
     /// A client of this node's, which is answered with the transaction's id.
     Client(oneshot::Sender<Result<Vec<u8>, RpcError>>),
+    /// The same, where the runtime completed it: it replaces none of its sequence, and nothing is checked again, as its sequence may be another
+    /// then.
+    Completed(oneshot::Sender<Result<Vec<u8>, RpcError>>),
     /// Another node, which sent it to all it knows.
     Peer,
 }
@@ -67,7 +70,11 @@ async fn pool(shared: &Shared, guest: &mut Option<RuntimeGuest>, batch: Vec<Subm
     let mut fresh = Vec::new();
     let mut again = Vec::new();
     for ((data, checked), origin) in data.into_iter().zip(checked).zip(origins) {
+        let completed = matches!(origin, Origin::Completed(_));
         let answer = match checked {
+            Ok(Ok((admission, _))) if completed && shared.pool.lock().has(&admission.sender, admission.sequence) => {
+                Some(Err(RpcError::rejected(PoolError::Underpriced.to_string())))
+            }
             Ok(Ok((admission, cost))) => insert(shared, admission, cost, &data, reverts),
             Ok(Err(error)) => Some(Err(error)),
             Err(CallError::Host(HostFault::Reverted)) => None,
@@ -77,15 +84,19 @@ async fn pool(shared: &Shared, guest: &mut Option<RuntimeGuest>, batch: Vec<Subm
                 Some(Err(RpcError::from_call(&fault)))
             }
         };
-        let Some(answer) = answer else {
-            again.push(Submission { data, origin });
-            continue;
+        let answer = match answer {
+            Some(answer) => answer,
+            None if completed => Err(RpcError::outrun()),
+            None => {
+                again.push(Submission { data, origin });
+                continue;
+            }
         };
         pooled |= answer.is_ok();
         let counters = &shared.counters;
         let counter = if answer.is_ok() { &counters.transactions_admitted } else { &counters.transactions_refused };
         counter.fetch_add(1, Ordering::Relaxed);
-        if let Origin::Client(done) = origin {
+        if let Origin::Client(done) | Origin::Completed(done) = origin {
             if shared.peers.is_some() && answer.is_ok() {
                 fresh.push(data);
             }

@@ -177,6 +177,7 @@ impl Actor {
         let mut batch = batch(candidate, &certificate, self.shared.rule);
         batch.writes.extend(self.log_after(head.height));
         charged(&self.shared.tenant, self.shared.store.commit_within(batch, patience)).await?;
+        self.snapshots.bound_past(&self.shared);
         self.candidates.clear();
         self.built = None;
         self.fetches.abort_all();

@@ -22,8 +22,8 @@ use crate::{
     subscription::{Notification, Sink},
 };
 
-/// A call is made again when the chain was reverted or moved on under it, so often at most.
-const TRIES: usize = 16;
+/// A call is made again where the chain was reverted or moved on under it, for so long: most are answered in milliseconds.
+const MADE_AGAIN_FOR: Duration = Duration::from_secs(5);
 /// Blocks one request may seal.
 const SEALED_MAX: u32 = 100_000;
 
@@ -91,7 +91,9 @@ impl Chain {
     pub async fn begin_query(&self, method: &str, params: &[u8], session: Option<&Session>) -> Result<Begun, RpcError> {
         let mut turn = None;
         let mut standing = None;
-        for _ in 0..TRIES {
+        let mut refusal = None;
+        let until = Instant::now() + MADE_AGAIN_FOR;
+        while Instant::now() < until {
             let mark = self.shared().pool_mark.load(Ordering::Acquire);
             let (answer, basis) = ask(self.shared(), method, params).await?;
             let Answer { json, action } = answer;
@@ -103,7 +105,7 @@ impl Chain {
             let outcome = match action {
                 None => Some(Reply::Null),
                 Some(Action::Submit(data)) => {
-                    let submitted = Submitted::send(self.shared().clone(), data).await?;
+                    let submitted = Submitted::send(self.shared().clone(), data, Origin::Client).await?;
                     return Ok(Begun { reply: json.map(Reply::Json), sent: Some(Sent::Submitted(submitted)) });
                 }
                 Some(Action::SubmitCompleted(data)) => {
@@ -120,8 +122,15 @@ impl Chain {
                             continue;
                         }
                     }
-                    let admitted = Submitted::send(self.shared().clone(), data).await?.admitted().await?;
-                    return Ok(Begun { reply: json.map(Reply::Json), sent: Some(Sent::Admitted(admitted)) });
+                    match Submitted::send(self.shared().clone(), data, Origin::Completed).await?.admitted().await {
+                        Ok(admitted) => return Ok(Begun { reply: json.map(Reply::Json), sent: Some(Sent::Admitted(admitted)) }),
+                        // Another one may have taken its sequence on the way.
+                        Err(error) if self.shared().pool.lock().mark() != mark || self.shared().store.version() != basis.version => {
+                            refusal = Some(error);
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 Some(Action::Amend(changes)) => {
                     let amended = amend(self.shared(), changes, basis.version, still).await?;
@@ -136,7 +145,7 @@ impl Chain {
                 return Ok(Begun { reply: Some(json.map_or(outcome, Reply::Json)), sent: None });
             }
         }
-        Err(RpcError::outrun())
+        Err(refusal.unwrap_or_else(RpcError::outrun))
     }
 }
 
@@ -181,9 +190,8 @@ async fn ask(shared: &Shared, method: &str, params: &[u8]) -> Result<(Answer, Ba
     let _place = Place::take(shared)?;
     let _permit = shared.query_permits.acquire().await.map_err(|_| RpcError::closing())?;
     shared.counters.queries.fetch_add(1, Ordering::Relaxed);
-    let mut tries = 0;
+    let until = Instant::now() + MADE_AGAIN_FOR;
     loop {
-        tries += 1;
         let mut guest = shared.query_guest().await.map_err(|error| RpcError::from_call(&error))?;
         let reverts = shared.cursors.reverts();
         let (view, head) = shared.view();
@@ -193,7 +201,7 @@ async fn ask(shared: &Shared, method: &str, params: &[u8]) -> Result<(Answer, Ba
         shared.return_query_guest(guest);
         match answer {
             Ok(answer) => return answer.map(|answer| (answer, basis)).map_err(RpcError::from),
-            Err(CallError::Host(HostFault::Reverted)) if tries < TRIES => shared.settled().await,
+            Err(CallError::Host(HostFault::Reverted)) if Instant::now() < until => shared.settled().await,
             Err(fault) => {
                 shared.counters.fault(&fault);
                 tracing::warn!(chain = %shared.name, %method, %fault, "a query failed");
@@ -338,6 +346,9 @@ pub(crate) async fn call<T>(shared: &Shared, message: impl FnOnce(oneshot::Sende
     answer.await.unwrap_or_else(|_| Err(RpcError::closing()))
 }
 
+/// Where its client is told of a transaction's admission.
+type Admitting = oneshot::Sender<Result<Vec<u8>, RpcError>>;
+
 /// A transaction on its way into the pool.
 struct Submitted {
     shared: Arc<Shared>,
@@ -351,7 +362,7 @@ struct Submitted {
 const MINED_WITHIN: Duration = Duration::from_secs(10);
 
 impl Submitted {
-    async fn send(shared: Arc<Shared>, data: Vec<u8>) -> Result<Self, RpcError> {
+    async fn send(shared: Arc<Shared>, data: Vec<u8>, origin: fn(Admitting) -> Origin) -> Result<Self, RpcError> {
         if shared.paused.load(Ordering::Relaxed) {
             return Err(RpcError::paused());
         }
@@ -360,7 +371,7 @@ impl Submitted {
         }
         let (done, answer) = oneshot::channel();
         let commits = shared.commits.subscribe();
-        shared.submissions.send(Submission { data, origin: Origin::Client(done) }).await.map_err(|_| RpcError::closing())?;
+        shared.submissions.send(Submission { data, origin: origin(done) }).await.map_err(|_| RpcError::closing())?;
         Ok(Self { shared, answer, commits, until: Instant::now() + MINED_WITHIN })
     }
 

@@ -19,6 +19,9 @@ use crate::{
 const SNAPSHOTS_MAX: usize = 4096;
 /// Bytes of pooled transactions that all of them keep; the oldest gives its own up.
 const POOLED_BYTES_MAX: u64 = 64 << 20;
+/// How many times the memory of a chain's past snapshots may hold it; beyond, the oldest is given up. A suite of tests that returns to one
+/// snapshot again and again has room, and one that was forgotten does not fill the machine.
+const HELD_TIMES: u64 = 4;
 /// Before the keys of rows that a revert leaves alone (wit/runtime.wit), and how many are.
 const OUTLIVING_PREFIX: u8 = 0xff;
 const OUTLIVING_MAX: usize = 64;
@@ -52,6 +55,21 @@ struct Pooled {
 impl Snapshots {
     fn hold(&self, store: &ChainStore) {
         store.hold(self.kept.front().map(|oldest| oldest.version));
+    }
+
+    /// Gives up the oldest where what it holds takes too much.
+    pub(crate) fn bound_past(&mut self, shared: &Shared) {
+        let (store, limit) = (&shared.store, shared.options.past_bytes_max.saturating_mul(HELD_TIMES));
+        // Before the past is dropped up to the oldest, that is not what it holds.
+        let Some(oldest) = self.kept.front().filter(|oldest| store.past_bytes() > limit && store.oldest_version() >= oldest.version) else {
+            return;
+        };
+        tracing::warn!(
+            chain = %shared.name, snapshot = oldest.id, bytes = store.past_bytes(), limit,
+            "what a snapshot holds of the past takes too much memory: the snapshot is given up"
+        );
+        self.kept.pop_front();
+        self.hold(store);
     }
 
     /// Gives up the transactions of the oldest, until those of all fit.

@@ -3,7 +3,7 @@
 mod key;
 mod module;
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf};
 
 use alloy::primitives::utils::parse_ether;
 use clap::{Parser, Subcommand};
@@ -91,7 +91,7 @@ pub struct DevArgs {
     #[arg(long)]
     pub hardhat: bool,
     /// Chain id of the first chain [default: 31337].
-    #[arg(long, alias = "chain", value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, alias = "chain", value_name = "ID", value_parser = |text: &str| parse_number(text, 1..=u64::MAX))]
     pub chain_id: Option<u64>,
     /// How many accounts to fund [default: 10].
     #[arg(short, long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=10_000))]
@@ -112,10 +112,10 @@ pub struct DevArgs {
     #[arg(long)]
     pub wait_mined: bool,
     /// Gas limit of a block [default: 30000000].
-    #[arg(long, value_name = "GAS", value_parser = clap::value_parser!(u64).range(5_000..=9_000_000_000_000_000))]
+    #[arg(long, value_name = "GAS", value_parser = |text: &str| parse_number(text, 5_000..=9_000_000_000_000_000))]
     pub gas_limit: Option<u64>,
     /// Base fee of genesis, in wei [default: 1000000000].
-    #[arg(long, visible_alias = "block-base-fee-per-gas", value_name = "WEI")]
+    #[arg(long, visible_alias = "block-base-fee-per-gas", value_name = "WEI", value_parser = |text: &str| parse_number(text, 0..=u64::MAX))]
     pub base_fee: Option<u64>,
     /// The fork the chain is in: paris, shanghai, cancun, prague or osaka [default: osaka].
     #[arg(long, value_name = "FORK")]
@@ -130,7 +130,7 @@ pub struct DevArgs {
     #[arg(long, visible_alias = "tx-gas-limit")]
     pub enable_tx_gas_limit: bool,
     /// Time of genesis, Unix seconds; now by default.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| parse_number(text, 0..=u64::MAX))]
     pub timestamp: Option<u64>,
     /// Geth-style genesis file, in place of the flags that describe one. System contracts that its forks need are added.
     #[arg(long, visible_alias = "genesis", value_name = "FILE", conflicts_with_all = ["chain_id", "balance", "gas_limit", "base_fee", "hardfork", "timestamp"])]
@@ -150,7 +150,7 @@ pub struct DevArgs {
     /// block is dropped.
     #[arg(long, default_value = "256MiB", value_name = "SIZE")]
     pub history_memory: ByteSize,
-    /// Print nothing.
+    /// Print no banner and no log.
     #[arg(short, long, visible_alias = "quiet")]
     pub silent: bool,
     /// Print where it listens, accounts and keys as one line of JSON instead of the banner.
@@ -391,6 +391,15 @@ pub struct CreateArgs {
 
 fn parse_balance(text: &str) -> Result<alloy::primitives::U256, String> {
     parse_ether(text).map_err(|error| format!("{text:?} is no amount of ether: {error}"))
+}
+
+fn parse_number(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    let number = number.map_err(|_| format!("{text:?} is no number: use digits, as 31337, or hexadecimal ones behind 0x"))?;
+    if range.contains(&number) { Ok(number) } else { Err(format!("{text}: use {} to {}", range.start(), range.end())) }
 }
 
 fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {

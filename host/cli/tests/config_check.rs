@@ -32,6 +32,8 @@ fn what_would_keep_a_chain_from_running_is_said_before_it_runs() {
         ("genesis = \"genesis.json\"\nconsensus-config = \"nonsense\"", ["chain a", "nonsense"]),
         ("genesis = \"genesis.json\"\nhistory = -1", ["history: -1", "a number of heights of 1 or more"]),
         ("genesis = \"genesis.json\"\nmemory = \"900TiB\"", ["chain a", "memory"]),
+        ("genesis = \"genesis.json\"\n[capacity]\nkeep-free = \"900TiB\"", ["capacity.keep-free is 900 TiB", "data"]),
+        ("genesis = \"genesis.json\"\n[metrics]\nlisten = \"127.0.0.1:8545\"", ["rpc.listen and metrics.listen", "127.0.0.1:8545"]),
     ] {
         let (well, said) = check(chain);
         assert!(!well && hints.iter().all(|hint| said.contains(hint)), "{chain}: {said}");

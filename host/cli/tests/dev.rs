@@ -191,6 +191,21 @@ fn contracts_are_deployed_at_the_address_that_the_salt_says() {
 }
 
 #[test]
+fn whoever_keeps_a_connection_busy_does_not_keep_the_process() {
+    let (mut node, mut client) = dev(&[]);
+    let mut half = node.client().unwrap();
+    half.send(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{").unwrap();
+    let mut other = node.client().unwrap();
+    std::thread::scope(|scope| {
+        let mining = scope.spawn(move || client.call("hardhat_mine", &json!(["0x186a0"])));
+        while call(&mut other, "eth_blockNumber", json!([])) == "0x0" {}
+        signal(node.child().id(), "-TERM").unwrap();
+        assert!(node.child().wait().unwrap().success());
+        assert!(mining.join().unwrap().is_err(), "all blocks were mined first");
+    });
+}
+
+#[test]
 fn a_kept_chain_refuses_flags_that_say_something_else() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
@@ -225,6 +240,12 @@ fn a_kept_chain_refuses_flags_that_say_something_else() {
     for arguments in [["--init", text(&file)].as_slice(), &[]] {
         let (node, _) = dev(&[["--data-dir", text(&from_file)].as_slice(), arguments].concat());
         assert_eq!(node.announced["chains"][0]["chainId"], 7);
+        stop(node);
+    }
+    for arguments in [["--code-size-limit", "9", "--block-time", "0.5", "--chains", "2"].as_slice(), &[]] {
+        let (node, _) = dev(&[["--data-dir", text(&dir.path().join("flags")), "--init", text(&file)].as_slice(), arguments].concat());
+        assert_eq!(node.announced["chains"][0]["chainId"], 7, "what flags added to the file is kept with it");
+        assert!(node.announced["chains"][1].is_null() || node.announced["chains"][1]["chainId"] == 8);
         stop(node);
     }
     assert!(failure(&["--data-dir", text(&from_file), "--chain-id", "9"]).contains("made from a genesis file"));

@@ -275,7 +275,7 @@ impl Builder {
             name,
             runtime,
             consensus,
-            spec: self.genesis.as_ref().map_or_else(|| genesis.to_json(), |file| adopt(file, &DevGenesis::dev())),
+            spec: self.genesis.as_ref().map_or_else(|| genesis.to_json(), |file| adopt(file, &DevGenesis::dev(), 0)),
             consensus_config: self.sealing.consensus_config().into_bytes(),
             retention: self.kept_heights.map_or(Retention::Archive, Retention::Last),
             slice: Slice::WHOLE,

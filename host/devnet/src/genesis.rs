@@ -171,17 +171,18 @@ impl DevGenesis {
     }
 }
 
-/// Makes a developer's chain of a genesis file, whatever it says: `extension` goes over its `config.subnode`, and system contracts of
-/// forks that are active at genesis are put where the file has nothing. What does not decode is left to the runtime, which says why.
+/// Makes developers' chains of a genesis file, whatever it says: `extension` goes over its `config.subnode`, and system contracts of
+/// forks that are active at genesis are put where the file has nothing. The first chain, of index 0, has the file's chain id; those of further
+/// ones follow on it. What does not decode is left to the runtime, which says why.
 #[must_use]
-pub fn adopt(file: &[u8], extension: &Value) -> Vec<u8> {
-    adopted(file, extension).unwrap_or_else(|| file.to_vec())
+pub fn adopt(file: &[u8], extension: &Value, index: u32) -> Vec<u8> {
+    adopted(file, extension, index).unwrap_or_else(|| file.to_vec())
 }
 
 /// A part of a file, whose values stay as they are written.
 type Parts<'a> = BTreeMap<String, &'a RawValue>;
 
-fn adopted(file: &[u8], extension: &Value) -> Option<Vec<u8>> {
+fn adopted(file: &[u8], extension: &Value, index: u32) -> Option<Vec<u8>> {
     let mut genesis: Parts<'_> = serde_json::from_slice(file).ok()?;
     let mut config: Parts<'_> = serde_json::from_str(genesis.get("config")?.get()).ok()?;
     let mut alloc: Parts<'_> = serde_json::from_str(genesis.get("alloc")?.get()).ok()?;
@@ -193,6 +194,11 @@ fn adopted(file: &[u8], extension: &Value) -> Option<Vec<u8>> {
     own.extend(extension.as_object().cloned().unwrap_or_default());
     let own = serde_json::value::to_raw_value(&own).ok()?;
     config.insert("subnode".into(), &own);
+    let chain_id = match index {
+        0 => None,
+        index => serde_json::value::to_raw_value(&number(config.get("chainId")?)?.checked_add(index.into())?).ok(),
+    };
+    config.extend(chain_id.as_deref().map(|id| ("chainId".to_owned(), id)));
 
     let born = genesis.get("timestamp").and_then(|time| number(time)).unwrap_or(0);
     let active = |fork: Hardfork| {
@@ -236,16 +242,17 @@ mod tests {
     fn an_adopted_file_keeps_what_it_says() {
         let file = r#"{"config":{"chainId":7,"terminalTotalDifficulty":58750000000000000000000,"cancunTime":0,"pragueTime":"0x5",
             "subnode":{"codeSizeLimit":9}},"timestamp":"0x4","alloc":{"000F3df6D732807Ef1319fB7B8bB8522d0Beac02":{"balance":"1"}},"note":"n"}"#;
-        let adopted = String::from_utf8(adopt(file.as_bytes(), &json!({ "dev": true }))).expect("text");
+        let adopted = String::from_utf8(adopt(file.as_bytes(), &json!({ "dev": true }), 0)).expect("text");
         assert!(adopted.contains("58750000000000000000000"), "digits of a number beyond 64 bits stay: {adopted}");
         let adopted: Value = serde_json::from_str(&adopted).expect("JSON");
         assert_eq!(adopted["config"]["subnode"], json!({ "codeSizeLimit": 9, "dev": true }));
         assert_eq!(adopted["note"], "n");
         assert_eq!(adopted["alloc"].as_object().map(Map::len), Some(1), "Prague is not active yet, and Cancun's contract has an account");
 
-        let prague = adopt(file.replace("\"0x4\"", "\"0x5\"").as_bytes(), &json!({}));
+        let prague = adopt(file.replace("\"0x4\"", "\"0x5\"").as_bytes(), &json!({}), 2);
         let prague: Value = serde_json::from_slice(&prague).expect("JSON");
         assert_eq!(prague["alloc"].as_object().map(Map::len), Some(4));
-        assert_eq!(adopt(b"garbage", &json!({})), b"garbage");
+        assert_eq!(prague["config"]["chainId"], 9);
+        assert_eq!(adopt(b"garbage", &json!({}), 0), b"garbage");
     }
 }

@@ -41,7 +41,7 @@ pub enum NodeError {
     #[error("chain {0} is running already; choose another name")]
     Exists(ChainName),
     /// The store failed.
-    #[error("chain {name}: {error}")]
+    #[error("{error}")]
     Store {
         /// The chain.
         name: ChainName,
@@ -49,7 +49,7 @@ pub enum NodeError {
         error: StoreError,
     },
     /// Its modules are not there.
-    #[error("chain {name}: {reason}")]
+    #[error("{reason}")]
     Modules {
         /// The chain.
         name: ChainName,
@@ -57,7 +57,7 @@ pub enum NodeError {
         reason: String,
     },
     /// The chain does not open.
-    #[error("chain {name}: {error}")]
+    #[error("{error}")]
     Open {
         /// The chain.
         name: ChainName,

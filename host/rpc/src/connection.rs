@@ -1,6 +1,7 @@
-//! Accepted sockets, as many as may be open.
+//! Accepted sockets: as many as may be open, and as long as the node runs.
 
 use std::{
+    fmt::Debug,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -9,12 +10,36 @@ use std::{
     time::Duration,
 };
 
-use axum::serve::Listener;
+use axum::{Router, serve::Listener};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tokio_util::sync::CancellationToken;
+
+/// What is being answered at the shutdown may take so long: an operator waits for it, and a client that sends half a request would hold it up for
+/// ever.
+const DRAINS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Serves until `shutdown`, then finishes the requests being answered, or breaks them off where they take too long.
+pub(crate) async fn serve<L: Listener>(listener: L, router: Router, shutdown: CancellationToken) -> io::Result<()>
+where
+    L::Addr: Debug,
+{
+    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let too_long = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAINS_WITHIN).await;
+    };
+    tokio::select! {
+        served = serving => served,
+        () = too_long => {
+            tracing::warn!("requests that were not answered within {DRAINS_WITHIN:?} are broken off");
+            Ok(())
+        }
+    }
+}
 
 /// A listener that holds back connections beyond a number.
 pub(crate) struct BoundedListener {

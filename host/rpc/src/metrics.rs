@@ -53,7 +53,7 @@ use subnode_node::{ChainInfo, Machine, Supervisor, Wanted};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ServeError, describe};
+use crate::{ServeError, connection, describe};
 
 /// Serves figures until `shutdown`.
 ///
@@ -62,8 +62,7 @@ use crate::{ServeError, describe};
 pub async fn serve_metrics(supervisor: Arc<Supervisor>, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ServeError> {
     let router =
         Router::new().route("/metrics", get(metrics)).route("/health", get(health)).route("/ready", get(ready)).with_state(supervisor);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
-    Ok(())
+    Ok(connection::serve(listener, router, shutdown).await?)
 }
 
 async fn metrics(State(supervisor): State<Arc<Supervisor>>) -> Response {

@@ -16,7 +16,11 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{Any, CorsLayer};
 
-use crate::{RpcLimits, connection::BoundedListener, framing, websocket};
+use crate::{
+    RpcLimits,
+    connection::{self, BoundedListener},
+    framing, websocket,
+};
 
 /// EIP-1474: the resource is not there, or cannot be used now.
 const NO_CHAIN: i32 = -32001;
@@ -35,7 +39,7 @@ struct App {
     shutdown: CancellationToken,
 }
 
-/// Serves the node's chains until `shutdown`, then finishes the requests being answered.
+/// Serves the node's chains until `shutdown`, then finishes the requests being answered, or breaks off those that take too long.
 ///
 /// # Errors
 /// Where the listener fails.
@@ -45,16 +49,14 @@ struct App {
 pub async fn serve(node: Arc<Node>, listener: TcpListener, limits: RpcLimits, shutdown: CancellationToken) -> Result<(), ServeError> {
     let app = App { node, limits, requests: Arc::new(Semaphore::new(limits.requests)), shutdown: shutdown.clone() };
     // Wallets in browsers call from pages of any origin. Nothing here depends on cookies.
-    let cors = CorsLayer::new().allow_origin(Any).allow_methods([Method::POST, Method::GET]).allow_headers([header::CONTENT_TYPE]);
+    let cors = CorsLayer::new().allow_origin(Any).allow_methods([Method::POST, Method::GET]).allow_headers(Any);
     let router = Router::new()
         .route("/", any(first))
         .route("/chain/{name}", any(named))
         .layer(DefaultBodyLimit::max(limits.request_bytes))
         .layer(cors)
         .with_state(app);
-    let listener = BoundedListener::new(listener, limits.connections);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
-    Ok(())
+    Ok(connection::serve(BoundedListener::new(listener, limits.connections), router, shutdown).await?)
 }
 
 async fn first(State(app): State<App>, request: Request) -> Response {

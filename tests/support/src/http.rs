@@ -37,6 +37,14 @@ impl Client {
         self
     }
 
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// Where the connection breaks.
+    pub fn send(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        Ok(self.stream.write_all(bytes)?)
+    }
+
     /// Posts a body; the body of the answer, whatever its status.
     ///
     /// # Errors

@@ -145,7 +145,7 @@ fn check_time(call: &Call<'_>, seconds: u64) -> Result<()> {
 
 fn seal(count: u64, spacing_seconds: u64, timestamp: Option<u64>) -> Result<Action> {
     Ok(Action::Seal(Sealed {
-        count: u32::try_from(count).unwrap_or(u32::MAX),
+        count: u32::try_from(count).map_err(|_| error::invalid_params(format!("{count} blocks at once are too many")))?,
         spacing_ms: milliseconds(spacing_seconds)?,
         timestamp_ms: timestamp.map(milliseconds).transpose()?,
     }))

@@ -105,8 +105,10 @@ fn digest(typed: &TypedTransaction) -> B256 {
     }
 }
 
-fn prepare(call: &mut Call<'_>) -> Result<Transaction> {
+/// The signed transaction of a call, and whether its nonce is the client's own.
+fn prepare(call: &mut Call<'_>) -> Result<(Transaction, bool)> {
     let request: TransactionRequest = call.params.required()?;
+    let numbered = request.nonce.is_some();
     let from = sender_of(&request)?;
     let known = keys::accounts().iter().any(|name| name == from.as_slice());
     let impersonated = !known && Spec::load().dev && Impersonation::load().includes(from);
@@ -116,15 +118,17 @@ fn prepare(call: &mut Call<'_>) -> Result<Transaction> {
     let typed = fill(call, from, request)?;
     let digest = digest(&typed);
     let signature = if impersonated { impersonated_signature(from, digest) } else { sign_digest(from, digest)? };
-    signed(typed, signature)
+    Ok((signed(typed, signature)?, numbered))
 }
 
 pub(super) fn send_transaction(call: &mut Call<'_>) -> Result {
-    act(Action::SubmitCompleted(prepare(call)?.encoded_2718()))
+    let (transaction, numbered) = prepare(call)?;
+    let bytes = transaction.encoded_2718();
+    act(if numbered { Action::Submit(bytes) } else { Action::SubmitCompleted(bytes) })
 }
 
 pub(super) fn sign_transaction(call: &mut Call<'_>) -> Result {
-    let transaction = prepare(call)?;
+    let (transaction, _) = prepare(call)?;
     json(&Bytes::from(transaction.encoded_2718()))
 }
 

@@ -6,6 +6,8 @@ mod settings;
 use std::{net::SocketAddr, num::NonZeroU64, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use subnode_chain::{Chain, Reply, TimeSource};
 use subnode_devnet::{Account, DEFAULT_MNEMONIC, DEV_CLIENT_VERSION, Signers, accounts, adopt, default_options, module_cache_dir};
 use subnode_node::{ChainSetup, Node};
@@ -35,13 +37,21 @@ struct Opened {
     settings: Option<Settings>,
 }
 
+/// What is recorded of chains that were made from a genesis file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FromFile {
+    /// What flags added to the file.
+    added: Value,
+}
+
 pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     super::log(if args.silent { "off" } else { "warn,subnode=info" });
     let shutdown = shutdown::token()?;
-    let listener = super::bind(SocketAddr::new(args.host, args.port)).await?;
+    let listener = super::bind(SocketAddr::new(args.host, args.port), "choose another with --port (0 takes a free one)").await?;
     let address = listener.local_addr()?;
     let opened = open(&args).await?;
-    if !args.silent {
+    if !args.silent || args.json {
         let announcement = Announcement {
             address,
             ids: &opened.ids,
@@ -70,13 +80,25 @@ fn settings(args: &DevArgs, store: &dyn Store) -> anyhow::Result<Option<Settings
         return Ok(Some(Settings::new(args, super::unix_time()?)));
     }
     let record = store.record(&first)?.unwrap_or_default();
-    if record.is_empty() {
+    if record.is_empty() || serde_json::from_slice::<FromFile>(&record).is_ok() {
         settings::refuse(args, dir)?;
         return Ok(None);
     }
     let kept: Settings = serde_json::from_slice(&record)
         .with_context(|| format!("the chains in {} are not of `subnode dev`; choose another --data-dir", dir.display()))?;
     Ok(Some(kept.resume(args, dir)?))
+}
+
+/// What goes into a genesis file beside what it says: what flags ask for now, and where the chains are kept, what they asked for when those were made.
+fn added(args: &DevArgs, store: &dyn Store) -> anyhow::Result<Value> {
+    let asked = settings::extension(settings::code_size_limit(args), args.enable_tx_gas_limit, settings::shared_seconds(args));
+    let first = name(0)?;
+    let record = if exists(store, &first)? { store.record(&first)?.unwrap_or_default() } else { Vec::new() };
+    let Ok(FromFile { added: Value::Object(mut added) }) = serde_json::from_slice(&record) else { return Ok(asked) };
+    if let Value::Object(asked) = asked {
+        added.extend(asked);
+    }
+    Ok(Value::Object(added))
 }
 
 /// Whether this chain has a genesis block: where that failed, it is as if it had never been tried.
@@ -110,10 +132,7 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
         None => None,
         Some(path) => {
             let file = std::fs::read(path).with_context(|| format!("read the genesis file {}", path.display()))?;
-            Some(adopt(
-                &file,
-                &settings::extension(settings::code_size_limit(args), args.enable_tx_gas_limit, settings::shared_seconds(args)),
-            ))
+            Some((file, added(args, &*store)?))
         }
     };
     let version = args.client_version.as_deref().unwrap_or(if args.hardhat { HARDHAT_CLIENT_VERSION } else { DEV_CLIENT_VERSION });
@@ -135,11 +154,15 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
         options.past_bytes_max = if args.data_dir.is_none() { args.history_memory.0 } else { u64::MAX };
         let kept = exists(&*store, &name)?;
         if !kept {
-            let record = settings.as_ref().map(serde_json::to_vec).transpose()?;
-            store.register(&name, &record.unwrap_or_default())?;
+            let record = match (&settings, &given) {
+                (Some(settings), _) => serde_json::to_vec(settings)?,
+                (None, Some((_, added))) => serde_json::to_vec(&FromFile { added: added.clone() })?,
+                (None, None) => Vec::new(),
+            };
+            store.register(&name, &record)?;
         }
         let spec = match (&given, &settings) {
-            (Some(file), _) => file.clone(),
+            (Some((file, added)), _) => adopt(file, added, index),
             // It is taken as it is.
             (None, _) if kept => Vec::new(),
             (None, Some(settings)) => settings.genesis(index, &accounts),

@@ -41,10 +41,8 @@ fn unix_time() -> anyhow::Result<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH).context("the machine's clock is before 1970")?.as_secs())
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}; another program may use that port: choose one with --port (0 takes a free one), or in the configuration")
-    })
+async fn bind(address: SocketAddr, remedy: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}; another program may use that port: {remedy}"))
 }
 
 /// What was attempted where a chain does not open.

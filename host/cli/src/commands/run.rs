@@ -15,7 +15,7 @@ use subnode_rpc::{Admin, RpcLimits};
 use subnode_sandbox::{Limits, Sandbox, SandboxOptions};
 use subnode_scheduler::{Capacity, SliceRequest};
 use subnode_storage::{MemoryStore, Retention, RocksOptions, RocksStore};
-use subnode_types::{ChainName, Parts, Sealing};
+use subnode_types::{ByteSize, ChainName, Parts, Sealing};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -82,11 +82,11 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
     let shutdown = shutdown::token()?;
     let mut reloads = service::reloads()?;
 
-    let listener = super::bind(config.rpc.listen).await?;
+    let listener = super::bind(config.rpc.listen, "set rpc.listen to another").await?;
     let address = listener.local_addr()?;
     let metrics = match config.metrics.listen {
         None => None,
-        Some(address) => Some(super::bind(address).await?),
+        Some(address) => Some(super::bind(address, "set metrics.listen to another").await?),
     };
     let options = RocksOptions {
         cache_bytes: 128 << 20,
@@ -102,7 +102,7 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}; give a shorter path or another directory as admin.socket", socket.display()))?;
     let sandbox = Sandbox::new(&SandboxOptions { instances: INSTANCES, cache_dir: module_cache_dir() })?;
     let modules = Modules::new(sandbox, &subnode_modules::ALL, config.data_dir.join("modules"));
-    let capacity = capacity(&config.capacity, &config.data_dir, &*store);
+    let capacity = capacity(&config.capacity, &config.data_dir, &*store)?;
     let configured = desired(&config, &modules, capacity)?;
     let parts = SupervisorParts {
         store,
@@ -136,9 +136,12 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
             Some(()) = reloads.recv() => {
                 service::reloading();
                 match Box::pin(reload(&path, &supervisor, &modules, capacity)).await {
-                    Ok(config) => {
-                        levels.set(&config);
-                        tracing::info!(chains = config.chains.len(), "the configuration was read again");
+                    Ok(read) => {
+                        levels.set(&read);
+                        tracing::info!(chains = read.chains.len(), "the configuration was read again");
+                        for section in config.fixed_differences(&read) {
+                            tracing::warn!("{section} has changed, which takes effect when the node is started again");
+                        }
                     }
                     Err(error) => tracing::error!(error = format!("{error:#}"), "the configuration is not taken; the old one stays"),
                 }
@@ -169,7 +172,7 @@ pub async fn rehearse(config: &Config) -> anyhow::Result<()> {
     let sandbox = Sandbox::new(&SandboxOptions { instances: INSTANCES, cache_dir: module_cache_dir() })?;
     let added = tempfile::tempdir().context("make a temporary directory")?;
     let modules = Modules::new(sandbox, &subnode_modules::ALL, added.path().to_owned());
-    let capacity = capacity(&config.capacity, &config.data_dir, &*store);
+    let capacity = capacity(&config.capacity, &config.data_dir, &*store)?;
     let configured = desired(config, &modules, capacity)?;
     let parts = SupervisorParts {
         store,
@@ -233,15 +236,23 @@ fn chain_options() -> ChainOptions {
 }
 
 /// What the node has to give.
-fn capacity(config: &CapacityConfig, data_dir: &Path, store: &dyn subnode_storage::Store) -> Capacity {
+fn capacity(config: &CapacityConfig, data_dir: &Path, store: &dyn subnode_storage::Store) -> anyhow::Result<Capacity> {
     let machine = Machine::of(data_dir);
     let storage = machine.disk_free_bytes.saturating_sub(config.keep_free).saturating_add(store.usage().disk_bytes);
-    Capacity {
+    if storage == 0 && config.storage.is_none() {
+        bail!(
+            "the disk of {} has {} left, and capacity.keep-free is {}: nothing is left for chains; set keep-free to less, or data-dir to another disk",
+            data_dir.display(),
+            ByteSize(machine.disk_free_bytes),
+            ByteSize(config.keep_free)
+        );
+    }
+    Ok(Capacity {
         parts: Parts::new(config.parts).unwrap_or(Parts::ONE),
         memory_bytes: config.memory.unwrap_or(machine.memory_bytes / 4 * 3),
         storage_bytes: config.storage.unwrap_or(storage),
         bandwidth_bytes: config.bandwidth,
-    }
+    })
 }
 
 /// What the configuration says should run.

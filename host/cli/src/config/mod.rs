@@ -285,6 +285,20 @@ fn history<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HistoryConfig, 
 }
 
 impl Config {
+    /// Sections that differ in another configuration, and are read at the start alone.
+    pub fn fixed_differences(&self, other: &Self) -> Vec<&'static str> {
+        let differences = [
+            ("data-dir", self.data_dir != other.data_dir),
+            ("[rpc]", self.rpc != other.rpc),
+            ("[admin]", self.admin != other.admin),
+            ("[metrics]", self.metrics != other.metrics),
+            ("log.format", self.log.format != other.log.format),
+            ("[capacity]", self.capacity != other.capacity),
+            ("[network]", self.network != other.network),
+        ];
+        differences.into_iter().filter_map(|(section, differs)| differs.then_some(section)).collect()
+    }
+
     /// Where the operator's socket is.
     pub fn socket(&self) -> PathBuf {
         self.admin.socket.clone().unwrap_or_else(|| self.data_dir.join("subnode.sock"))
@@ -331,6 +345,9 @@ fn parse(text: &str) -> anyhow::Result<Config> {
             bail!("chain {}: the evm runtime needs `genesis`, a geth-style genesis file", chain.name);
         }
     }
+    if config.metrics.listen.is_some_and(|listen| listen.port() != 0 && listen == config.rpc.listen) {
+        bail!("rpc.listen and metrics.listen are both {}; give one another port", config.rpc.listen);
+    }
     if Parts::new(config.capacity.parts).is_none() {
         bail!("capacity.parts: 0 parts cannot be divided; use 1 or more ({PARTS_OF_A_NODE} by default)");
     }
@@ -354,6 +371,13 @@ pub fn meant(path: &str, words: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_reload_does_not_take_is_named() {
+        let read = |more: &str| parse(&format!("data-dir = \"d\"\n{more}")).expect("parses");
+        let other = read("[rpc]\nlisten = \"127.0.0.1:1\"\n[capacity]\nparts = 64\n[log]\nlevel = \"debug\"");
+        assert_eq!(read("").fixed_differences(&other), ["[rpc]", "[capacity]"]);
+    }
 
     #[test]
     fn the_example_says_what_the_defaults_are() {
