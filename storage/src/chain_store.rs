@@ -318,14 +318,14 @@ impl ChainStore {
         self.rows.give_way()
     }
 
-    /// Undoes every version after `version`. Views opened before are void.
+    /// Undoes every version after `version`. Views opened before are void. Rows of the state whose keys begin with `outliving` stay as they are.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] where that version is not kept; else where disk or database fail, and nothing was undone.
     ///
     /// # Cancel safety
     /// Not cancel safe, as [`Self::commit`].
-    pub async fn revert_to(&self, version: u64) -> Result<(), StoreError> {
+    pub async fn revert_to(&self, version: u64, outliving: &[u8]) -> Result<(), StoreError> {
         let position = self.position();
         if version < position.oldest || version > position.version {
             return Err(StoreError::Unavailable { version, oldest: position.oldest, newest: position.version });
@@ -345,7 +345,9 @@ impl ChainStore {
                 let history = key::history(&state_key, undone);
                 let value =
                     self.rows.get(&history)?.ok_or_else(|| StoreError::Corrupt(format!("history of version {undone} is missing")))?;
-                restored.insert(key::latest(Table::State, &state_key), Undo::decode_value(&value)?);
+                if outliving.is_empty() || !state_key.starts_with(outliving) {
+                    restored.insert(key::latest(Table::State, &state_key), Undo::decode_value(&value)?);
+                }
                 restored.insert(history, None);
             }
             restored.insert(row, None);

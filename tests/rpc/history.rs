@@ -28,7 +28,7 @@ fn a_snapshot_holds_the_history_that_it_needs() {
     client.call("anvil_setBalance", &json!([STRANGER, "0x5"])).unwrap();
     let snapshot = client.call("evm_snapshot", &json!([])).unwrap();
     client.call("anvil_setBalance", &json!([STRANGER, "0x6"])).unwrap();
-    client.call("hardhat_mine", &json!(["0x600"])).unwrap();
+    client.call("hardhat_mine", &json!(["0x200"])).unwrap();
     assert_eq!(client.call("evm_revert", &json!([snapshot])).unwrap(), true);
     assert_eq!((height(&mut client), balance(&mut client, STRANGER)), (0x20, json!("0x5")));
     assert_eq!(client.call("evm_revert", &json!([snapshot])).unwrap(), false, "a snapshot is used once");
@@ -178,6 +178,8 @@ fn a_revert_ends_the_mining_of_blocks_that_it_undoes() {
 #[test]
 fn calls_that_meet_a_revert_are_answered_before_or_after_it() {
     meet_reverts(&Dev::start([""; 0]).unwrap(), 300);
+    // Where nothing moves the version but reverts.
+    meet_reverts(&Dev::start(["--no-mining"]).unwrap(), 100);
     let dir = tempfile::tempdir().unwrap();
     meet_reverts(&Dev::start(["--data-dir", dir.path().to_str().unwrap()]).unwrap(), 30);
 }

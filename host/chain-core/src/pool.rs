@@ -385,10 +385,14 @@ impl Pool {
         self.senders.len()
     }
 
+    /// A unit costs so much in the block that is built: what does not reach it is the first to make room.
+    pub fn set_floor(&mut self, floor: u64) {
+        self.floor = floor;
+    }
+
     /// Starts drawing transactions for a block in which a unit costs `floor`: those that pay most above it first, and none that does not
     /// reach it.
-    pub fn draw(&mut self, floor: u64) -> Draw {
-        self.floor = floor;
+    pub fn draw(&self, floor: u64) -> Draw {
         let heads = self.senders.iter().filter(|(_, sender)| sender.ready > 0).filter_map(|(name, sender)| {
             let first = sender.transactions.get(&sender.next)?;
             Some((first.pays_above(floor)?, Reverse((name.clone(), first.sequence))))

@@ -27,10 +27,10 @@ pub(crate) struct Submission {
 /// Where a transaction comes from.
 pub(crate) enum Origin {
     /// A client of this node's, which is answered with the transaction's id.
-    Client(oneshot::Sender<Result<Vec<u8>, RpcError>>),
-    /// The same, where the runtime completed it: it replaces none of its sequence, and nothing is checked again, as its sequence may be another
-    /// then.
-    Completed(oneshot::Sender<Result<Vec<u8>, RpcError>>),
+    Client(oneshot::Sender<Result<Option<Vec<u8>>, RpcError>>),
+    /// The same, where the runtime completed it. The answer is none where its sequence is taken, or the chain was reverted: it has to be completed
+    /// anew.
+    Completed(oneshot::Sender<Result<Option<Vec<u8>>, RpcError>>),
     /// Another node, which sent it to all it knows.
     Peer,
 }
@@ -56,13 +56,13 @@ pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Sub
         worked = true;
         while !batch.is_empty() {
             shared.settled().await;
-            batch = pool(&shared, &mut guest, batch).await;
+            batch = admit_all(&shared, &mut guest, batch).await;
         }
     }
 }
 
 /// Has a batch checked, and what is lawful pooled. Those that the chain was reverted under are to be checked again.
-async fn pool(shared: &Shared, guest: &mut Option<RuntimeGuest>, batch: Vec<Submission>) -> Vec<Submission> {
+async fn admit_all(shared: &Shared, guest: &mut Option<RuntimeGuest>, batch: Vec<Submission>) -> Vec<Submission> {
     let (data, origins): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.data, one.origin)).unzip();
     let reverts = shared.cursors.reverts();
     let checked = check(shared, guest, &data).await;
@@ -72,10 +72,7 @@ async fn pool(shared: &Shared, guest: &mut Option<RuntimeGuest>, batch: Vec<Subm
     for ((data, checked), origin) in data.into_iter().zip(checked).zip(origins) {
         let completed = matches!(origin, Origin::Completed(_));
         let answer = match checked {
-            Ok(Ok((admission, _))) if completed && shared.pool.lock().has(&admission.sender, admission.sequence) => {
-                Some(Err(RpcError::rejected(PoolError::Underpriced.to_string())))
-            }
-            Ok(Ok((admission, cost))) => insert(shared, admission, cost, &data, reverts),
+            Ok(Ok((admission, cost))) => insert(shared, admission, cost, &data, reverts, completed),
             Ok(Err(error)) => Some(Err(error)),
             Err(CallError::Host(HostFault::Reverted)) => None,
             Err(fault) => {
@@ -84,10 +81,13 @@ async fn pool(shared: &Shared, guest: &mut Option<RuntimeGuest>, batch: Vec<Subm
                 Some(Err(RpcError::from_call(&fault)))
             }
         };
-        let answer = match answer {
-            Some(answer) => answer,
-            None if completed => Err(RpcError::outrun()),
-            None => {
+        let (answer, origin) = match (answer, origin) {
+            (Some(answer), origin) => (answer, origin),
+            (None, Origin::Completed(done)) => {
+                drop(done.send(Ok(None)));
+                continue;
+            }
+            (None, origin) => {
                 again.push(Submission { data, origin });
                 continue;
             }
@@ -101,7 +101,7 @@ async fn pool(shared: &Shared, guest: &mut Option<RuntimeGuest>, batch: Vec<Subm
                 fresh.push(data);
             }
             // A client that left does not need the answer; its transaction stays.
-            drop(done.send(answer));
+            drop(done.send(answer.map(Some)));
         }
     }
     post::gossip(shared, fresh);
@@ -158,8 +158,16 @@ async fn admit(
     Ok(admitted.into_iter().map(|one| one.map(costed).map_err(RpcError::from)).collect())
 }
 
-/// Puts a transaction into the pool; its id. None where blocks were undone since `reverts` was read: what was said of it holds no more.
-fn insert(shared: &Shared, admission: Admission, cost: Amount, data: &[u8], reverts: u64) -> Option<Result<Vec<u8>, RpcError>> {
+/// Puts a transaction into the pool; its id. None where blocks were undone since `reverts` was read, or the sequence of one that was completed is
+/// taken: what was said of it holds no more.
+fn insert(
+    shared: &Shared,
+    admission: Admission,
+    cost: Amount,
+    data: &[u8],
+    reverts: u64,
+    completed: bool,
+) -> Option<Result<Vec<u8>, RpcError>> {
     let bytes = (data.len() + OVERHEAD_BYTES) as u64;
     if shared.tenant.memory().free() < bytes {
         return Some(Err(RpcError::limit("the chain's slice of memory is full; retry, or have its operator resize it")));
@@ -177,7 +185,7 @@ fn insert(shared: &Shared, admission: Admission, cost: Amount, data: &[u8], reve
     let inserted = {
         let mut pool = shared.pool.lock();
         // Counted before a revert empties the pool.
-        if shared.cursors.reverts() != reverts {
+        if shared.cursors.reverts() != reverts || completed && pool.has(&transaction.sender, transaction.sequence) {
             return None;
         }
         let inserted = pool.insert(transaction, admission.next_sequence);
@@ -191,6 +199,7 @@ fn insert(shared: &Shared, admission: Admission, cost: Amount, data: &[u8], reve
             }
             Ok(id)
         }
+        Err(PoolError::Stale) if completed => return None,
         Err(PoolError::Stale) => Err(RpcError::rejected("nonce too low")),
         Err(error) => Err(RpcError::rejected(error.to_string())),
     })

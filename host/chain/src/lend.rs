@@ -245,6 +245,9 @@ impl PoolReader for LentPool {
             return 0;
         }
         let mut pool = self.pool.lock();
+        if matches!(self.purpose, Use::Build(_)) {
+            pool.set_floor(floor);
+        }
         self.draw = Some(pool.draw(floor));
         pool.senders()
     }

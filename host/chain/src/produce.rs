@@ -66,7 +66,6 @@ impl Actor {
     pub(crate) async fn build(&mut self) -> Option<Candidate> {
         if self.shared.store.full().is_some() {
             // Its own slice keeps it from committing: building on is for nothing until it is resized or pruned.
-            self.shared.set_stuck(Some("the chain's slice of storage is full".to_owned()));
             return None;
         }
         let started = Instant::now();
@@ -194,6 +193,7 @@ impl Actor {
             counters.late_us_max.fetch_max(late, Ordering::Relaxed);
         }
         self.shared.set_head(head.clone(), committees);
+        self.shared.set_stuck(None);
         self.shared.pool.lock().advance(progress.iter().map(|one| (one.sender.as_slice(), one.next_sequence)));
         self.forget(&discarded);
         self.shared.clock().stamped(head.timestamp_ms, self.shared.options.time.now_ms());

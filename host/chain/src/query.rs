@@ -91,8 +91,8 @@ impl Chain {
     pub async fn begin_query(&self, method: &str, params: &[u8], session: Option<&Session>) -> Result<Begun, RpcError> {
         let mut turn = None;
         let mut standing = None;
-        let mut refusal = None;
-        let until = Instant::now() + MADE_AGAIN_FOR;
+        let mut refused = false;
+        let mut until = Instant::now() + MADE_AGAIN_FOR;
         while Instant::now() < until {
             let mark = self.shared().pool_mark.load(Ordering::Acquire);
             let (answer, basis) = ask(self.shared(), method, params).await?;
@@ -115,6 +115,8 @@ impl Chain {
                             // Who waits keeps nothing.
                             drop(data);
                             turn = Some(self.shared().completing.lock().await);
+                            // The wait is for others.
+                            until = Instant::now() + MADE_AGAIN_FOR;
                             continue;
                         };
                         turn = Some(held);
@@ -123,10 +125,14 @@ impl Chain {
                         }
                     }
                     match Submitted::send(self.shared().clone(), data, Origin::Completed).await?.admitted().await {
-                        Ok(admitted) => return Ok(Begun { reply: json.map(Reply::Json), sent: Some(Sent::Admitted(admitted)) }),
-                        // Another one may have taken its sequence on the way.
-                        Err(error) if self.shared().pool.lock().mark() != mark || self.shared().store.version() != basis.version => {
-                            refusal = Some(error);
+                        Ok(Some(admitted)) => return Ok(Begun { reply: json.map(Reply::Json), sent: Some(Sent::Admitted(admitted)) }),
+                        Ok(None) => {
+                            self.shared().settled().await;
+                            continue;
+                        }
+                        // A block may have come between.
+                        Err(_) if !refused && self.shared().store.version() != basis.version => {
+                            refused = true;
                             continue;
                         }
                         Err(error) => return Err(error),
@@ -136,6 +142,7 @@ impl Chain {
                     let amended = amend(self.shared(), changes, basis.version, still).await?;
                     if !amended {
                         standing = Some(stand_still(self.shared()).await?);
+                        until = Instant::now() + MADE_AGAIN_FOR;
                     }
                     amended.then_some(Reply::Null)
                 }
@@ -145,7 +152,7 @@ impl Chain {
                 return Ok(Begun { reply: Some(json.map_or(outcome, Reply::Json)), sent: None });
             }
         }
-        Err(refusal.unwrap_or_else(RpcError::outrun))
+        Err(RpcError::outrun())
     }
 }
 
@@ -170,7 +177,7 @@ impl Begun {
     pub async fn wait(self) -> Result<Reply, RpcError> {
         let outcome = match self.sent {
             None => Reply::Null,
-            Some(Sent::Submitted(submitted)) => Reply::Id(submitted.admitted().await?.mined().await?),
+            Some(Sent::Submitted(submitted)) => Reply::Id(submitted.admitted().await?.ok_or_else(RpcError::outrun)?.mined().await?),
             Some(Sent::Admitted(admitted)) => Reply::Id(admitted.mined().await?),
         };
         Ok(self.reply.unwrap_or(outcome))
@@ -201,7 +208,9 @@ async fn ask(shared: &Shared, method: &str, params: &[u8]) -> Result<(Answer, Ba
         shared.return_query_guest(guest);
         match answer {
             Ok(answer) => return answer.map(|answer| (answer, basis)).map_err(RpcError::from),
-            Err(CallError::Host(HostFault::Reverted)) if Instant::now() < until => shared.settled().await,
+            Err(CallError::Host(HostFault::Reverted)) if Instant::now() < until => {
+                drop(tokio::time::timeout_at(until, shared.settled()).await);
+            }
             Err(fault) => {
                 shared.counters.fault(&fault);
                 tracing::warn!(chain = %shared.name, %method, %fault, "a query failed");
@@ -320,8 +329,8 @@ fn needs_controls(action: &Action) -> bool {
     }
 }
 
-/// Changes the state. False where it is not that of `version` any more, which cannot be while the chain stands still. It goes on where that took
-/// too long.
+/// Changes the state. False where it is not that of `version` any more, which cannot be while the chain stands still; it stands still for some
+/// seconds at most.
 async fn amend(shared: &Shared, changes: Vec<Change>, version: u64, still: Option<oneshot::Sender<Amendment>>) -> Result<bool, RpcError> {
     let Some(still) = still else {
         return call(shared, |done| Message::Amend(Amendment { version, changes, done })).await;
@@ -347,12 +356,12 @@ pub(crate) async fn call<T>(shared: &Shared, message: impl FnOnce(oneshot::Sende
 }
 
 /// Where its client is told of a transaction's admission.
-type Admitting = oneshot::Sender<Result<Vec<u8>, RpcError>>;
+type Admitting = oneshot::Sender<Result<Option<Vec<u8>>, RpcError>>;
 
 /// A transaction on its way into the pool.
 struct Submitted {
     shared: Arc<Shared>,
-    answer: oneshot::Receiver<Result<Vec<u8>, RpcError>>,
+    answer: oneshot::Receiver<Result<Option<Vec<u8>>, RpcError>>,
     commits: watch::Receiver<u64>,
     /// Until when its client waits for a block.
     until: Instant,
@@ -366,8 +375,8 @@ impl Submitted {
         if shared.paused.load(Ordering::Relaxed) {
             return Err(RpcError::paused());
         }
-        if let Some((wanted, limit)) = shared.store.full() {
-            return Err(RpcError::full(shared.store.live_bytes(), wanted, limit));
+        if let Some(full) = shared.full() {
+            return Err(full);
         }
         let (done, answer) = oneshot::channel();
         let commits = shared.commits.subscribe();
@@ -375,11 +384,11 @@ impl Submitted {
         Ok(Self { shared, answer, commits, until: Instant::now() + MINED_WITHIN })
     }
 
-    /// The same once it is in the pool.
-    async fn admitted(self) -> Result<Admitted, RpcError> {
+    /// The same once it is in the pool; none where it has to be completed anew.
+    async fn admitted(self) -> Result<Option<Admitted>, RpcError> {
         let Self { shared, answer, commits, until } = self;
         let id = answer.await.unwrap_or_else(|_| Err(RpcError::closing()))?;
-        Ok(Admitted { shared, id, commits, until })
+        Ok(id.map(|id| Admitted { shared, id, commits, until }))
     }
 }
 

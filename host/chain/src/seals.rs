@@ -85,7 +85,8 @@ impl Actor {
             self.input(Input::Seal).await;
         }
         if self.shared.head().height == parent.height {
-            let reason = self.shared.stuck().unwrap_or_else(|| "the consensus module gave none more".to_owned());
+            let full = self.shared.full().map(|error| error.message);
+            let reason = full.or_else(|| self.shared.stuck()).unwrap_or_else(|| "the consensus module gave none more".to_owned());
             return Err(RpcError::rejected(format!("{} of {count} blocks were sealed: {reason}", seal.sealed)));
         }
         Ok(())

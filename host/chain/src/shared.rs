@@ -20,7 +20,7 @@ use subnode_types::{BlockRef, ChainName, Purpose, Sealing, Validator};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{
-    ChainOptions,
+    ChainOptions, RpcError,
     admission::Submission,
     blocks::{BlockId, Offered, decode_head},
     cursor::Cursors,
@@ -168,13 +168,13 @@ impl Shared {
     pub(crate) fn view(&self) -> (View, BlockRef) {
         let (view, head) = self.store.view_of_head();
         let head = head.and_then(|head| decode_head(&head).ok());
-        // Opening a chain has decoded its head, and nothing since has written one that is none.
-        (view, head.unwrap_or_else(|| self.head()))
+        // Opening a chain has decoded its head, and what is written since is encoded from one.
+        (view, head.unwrap_or_else(|| panic!("the head of chain {} does not decode", self.name)))
     }
 
     /// Waits until no revert is under way.
     pub(crate) async fn settled(&self) {
-        // The end of each is told here, so one that is seen after this is told later.
+        // Whoever ends a revert sends here, and this listens before it looks.
         let mut commits = self.commits.subscribe();
         while !self.store.is_settled() && commits.changed().await.is_ok() {}
     }
@@ -187,12 +187,18 @@ impl Shared {
         *self.sealing.lock().unwrap_or_else(PoisonError::into_inner) = sealing;
     }
 
+    /// The error that clients hear while the chain's slice of storage is full.
+    pub(crate) fn full(&self) -> Option<RpcError> {
+        let (wanted, limit) = self.store.full()?;
+        Some(RpcError::full(self.store.live_bytes(), wanted, limit))
+    }
+
     /// Why no block could be made when one was last wanted.
     pub(crate) fn stuck(&self) -> Option<String> {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sets that. Whether it is another reason than before.
+    /// Sets the reason; whether it is another one than before.
     pub(crate) fn set_stuck(&self, reason: Option<String>) -> bool {
         let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *stuck != reason;

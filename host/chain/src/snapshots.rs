@@ -1,10 +1,10 @@
 //! Moments that a developer returns to.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::atomic::Ordering};
 
 use subnode_chain_core::{ChainClock, PoolCopy};
 use subnode_sandbox::{Change, Lease};
-use subnode_storage::{Batch, ChainStore, Entry, StoreError, Table, Write};
+use subnode_storage::{Batch, ChainStore, StoreError, Table};
 
 use crate::{
     RpcError,
@@ -19,17 +19,16 @@ use crate::{
 const SNAPSHOTS_MAX: usize = 4096;
 /// Bytes of pooled transactions that all of them keep; the oldest gives its own up.
 const POOLED_BYTES_MAX: u64 = 64 << 20;
-/// How many times the memory of a chain's past snapshots may hold it; beyond, the oldest is given up. A suite of tests that returns to one
-/// snapshot again and again has room, and one that was forgotten does not fill the machine.
-const HELD_TIMES: u64 = 4;
-/// Before the keys of rows that a revert leaves alone (wit/runtime.wit), and how many are.
+/// Snapshots may hold this multiple of what a chain's past may take; beyond, the oldest is given up. A suite of tests that returns to one again and
+/// again has room, and one that was forgotten does not fill the machine.
+const HELD_PAST_FACTOR: u64 = 4;
+/// How the keys of rows begin that a revert leaves alone (wit/runtime.wit).
 const OUTLIVING_PREFIX: u8 = 0xff;
-const OUTLIVING_MAX: usize = 64;
 
 /// The version that is genesis.
 const GENESIS: u64 = 1;
-/// Bytes of rows that are cleared at once for a genesis made anew: the keys of all are in memory then.
-const CLEARED_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of rows that are cleared at once for a genesis made anew: the keys of all are in memory then, and commits of other chains wait for them.
+const CLEARED_BYTES_MAX: u64 = 256 << 20;
 
 /// Moments to return to. The store holds the past from the oldest on.
 #[derive(Default)]
@@ -59,8 +58,8 @@ impl Snapshots {
 
     /// Gives up the oldest where what it holds takes too much.
     pub(crate) fn bound_past(&mut self, shared: &Shared) {
-        let (store, limit) = (&shared.store, shared.options.past_bytes_max.saturating_mul(HELD_TIMES));
-        // Before the past is dropped up to the oldest, that is not what it holds.
+        let (store, limit) = (&shared.store, shared.options.past_bytes_max.saturating_mul(HELD_PAST_FACTOR));
+        // Commits drop some of the past each: as long as they have not come to the oldest snapshot, it holds nothing up.
         let Some(oldest) = self.kept.front().filter(|oldest| store.past_bytes() > limit && store.oldest_version() >= oldest.version) else {
             return;
         };
@@ -82,31 +81,6 @@ impl Snapshots {
             bytes -= snapshot.pool.take().map_or(0, |pool| pool.copy.bytes());
         }
     }
-}
-
-fn no_longer_kept() -> RpcError {
-    RpcError::rejected("that state is no longer kept; keep more history to return further")
-}
-
-/// The rows that a revert leaves alone.
-fn outliving(store: &Arc<ChainStore>) -> Result<Vec<Entry>, StoreError> {
-    store.view().scan(Table::State, &[OUTLIVING_PREFIX], None, OUTLIVING_MAX)
-}
-
-/// Gives the rows that a revert leaves alone the values they had before it.
-async fn put_back(shared: &Shared, outliving: Vec<Entry>) -> Result<(), StoreError> {
-    let store = &shared.store;
-    let gone = self::outliving(store)?.into_iter().filter(|row| outliving.iter().all(|kept| kept.key != row.key));
-    let mut changed: Vec<Write> = gone.map(|row| Write { table: Table::State, key: row.key, value: None }).collect();
-    for row in outliving {
-        if store.view().get(Table::State, &row.key)?.as_ref() != Some(&row.value) {
-            changed.push(Write { table: Table::State, key: row.key, value: Some(row.value) });
-        }
-    }
-    if changed.is_empty() {
-        return Ok(());
-    }
-    store.commit(Batch { head: encode_head(&shared.head()), writes: changed }).await
 }
 
 impl Actor {
@@ -133,73 +107,97 @@ impl Actor {
 
     pub(crate) async fn revert(&mut self, id: u64) -> Result<bool, RpcError> {
         let Some(position) = self.snapshots.kept.iter().position(|snapshot| snapshot.id == id) else { return Ok(false) };
-        let outliving = outliving(&self.shared.store)?;
-        self.revert_to(self.snapshots.kept[position].version).await?;
-        let Some(snapshot) = self.snapshots.kept.split_off(position).into_iter().next() else { return Ok(false) };
-        self.snapshots.hold(&self.shared.store);
-        put_back(&self.shared, outliving).await?;
-        *self.shared.clock() = snapshot.clock;
-        if let Some(pool) = &snapshot.pool {
-            let refused = self.shared.pool.lock().restore(&pool.copy);
-            if refused > 0 {
-                tracing::warn!(chain = %self.shared.name, transactions = refused, "the pool did not take all of a snapshot's transactions back");
-            }
-            self.shared.ready.notify_one();
+        let Some(snapshot) = self.snapshots.kept.remove(position) else { return Ok(false) };
+        let pool = snapshot.pool.as_ref().map(|pool| &pool.copy);
+        if let Err(error) = self.revert_to(snapshot.version, &[OUTLIVING_PREFIX], snapshot.clock.clone(), pool).await {
+            self.snapshots.kept.insert(position, snapshot);
+            return Err(error);
         }
+        // It is used once, and those after it are gone with what they were of.
+        self.snapshots.kept.truncate(position);
+        self.snapshots.hold(&self.shared.store);
         Ok(true)
     }
 
     pub(crate) async fn reset(&mut self) -> Result<(), RpcError> {
         if self.shared.store.oldest_version() <= GENESIS {
-            self.revert_to(GENESIS).await?;
+            self.revert_to(GENESIS, &[], ChainClock::default(), None).await?;
         } else {
             self.begin_again().await?;
         }
         self.snapshots.kept.clear();
         self.snapshots.hold(&self.shared.store);
-        *self.shared.clock() = ChainClock::default();
         Ok(())
     }
 
-    async fn revert_to(&mut self, version: u64) -> Result<(), RpcError> {
+    async fn revert_to(&mut self, version: u64, outliving: &[u8], clock: ChainClock, pool: Option<&PoolCopy>) -> Result<(), RpcError> {
         if version < self.shared.store.oldest_version() {
-            return Err(no_longer_kept());
+            return Err(RpcError::rejected("that state is no longer kept; keep more history to return further"));
         }
         let cursors = match self.undone_from(version)? {
             Some(lowest) => notifier::tell_undone(&self.shared, lowest, lowest).await,
             None => UndoneCursors::default(),
         };
-        let reverted = self.shared.store.revert_to(version).await;
-        self.went_back(reverted, cursors).await
+        let reverted = self.shared.store.revert_to(version, outliving).await;
+        self.went_back(reverted, cursors, clock, pool).await
     }
 
     /// Makes genesis anew, where the past does not reach back to it.
     async fn begin_again(&mut self) -> Result<(), RpcError> {
         let Shared { store, runtime, tenant, spec, options, .. } = &*self.shared;
-        if spec.is_empty() || store.live_bytes() > CLEARED_BYTES_MAX {
-            return Err(no_longer_kept());
+        if spec.is_empty() {
+            let reason =
+                "genesis is no longer kept, and a chain of an earlier run does not begin again; take a new directory, or keep all history";
+            return Err(RpcError::rejected(reason));
+        }
+        if store.live_bytes() > CLEARED_BYTES_MAX {
+            let reason =
+                format!("genesis is no longer kept, and {} bytes are too many to begin again; start the chain anew", store.live_bytes());
+            return Err(RpcError::rejected(reason));
         }
         let genesis = blocks::genesis(runtime, tenant, spec, options).await;
         let genesis = genesis.map_err(|error| RpcError::rejected(format!("the chain cannot begin again: {error}")))?;
         let cursors = notifier::tell_undone(&self.shared, 1, store.oldest_height()? + 1).await;
         let begun = store.begin_again(genesis).await;
-        self.went_back(begun, cursors).await
+        self.went_back(begun, cursors, ChainClock::default(), None).await
     }
 
-    /// Goes on at the head that the store has again, or where it could not go back, at the one it has.
-    async fn went_back(&mut self, done: Result<(), StoreError>, cursors: UndoneCursors) -> Result<(), RpcError> {
-        if let Err(error) = done {
-            self.shared.wake_clients();
-            return Err(error.into());
-        }
+    /// Goes on at the head that the store has again, or where it could not go back, at the one it has; and has those look again who wait for that.
+    async fn went_back(
+        &mut self,
+        done: Result<(), StoreError>,
+        cursors: UndoneCursors,
+        clock: ChainClock,
+        pool: Option<&PoolCopy>,
+    ) -> Result<(), RpcError> {
+        let gone = done.and_then(|()| self.take_up(cursors, clock, pool));
+        self.shared.commits.send_modify(|commits| *commits += 1);
+        gone?;
+        self.give_waiting_up().await;
+        Ok(())
+    }
+
+    fn take_up(&mut self, cursors: UndoneCursors, clock: ChainClock, pool: Option<&PoolCopy>) -> Result<(), StoreError> {
         self.end_seals();
         let head = self.shared.store.head().ok_or_else(|| StoreError::Corrupt("no head after a revert".into()))?;
         self.shared.set_head(decode_head(&head)?, Some(load_committees(&self.shared.store)?));
         self.shared.cursors.reverted(cursors);
-        self.shared.pool.lock().clear();
+        self.shared.set_stuck(None);
+        *self.shared.clock() = clock;
+        let refused = {
+            let mut held = self.shared.pool.lock();
+            held.clear();
+            let refused = pool.map_or(0, |pool| held.restore(pool));
+            self.shared.pool_mark.store(held.mark(), Ordering::Release);
+            refused
+        };
+        if refused > 0 {
+            tracing::warn!(chain = %self.shared.name, transactions = refused, "the pool did not take all of a snapshot's transactions back");
+        }
+        if pool.is_some() {
+            self.shared.ready.notify_one();
+        }
         self.shared.drop_idle_guests();
-        self.shared.commits.send_modify(|commits| *commits += 1);
-        self.give_waiting_up().await;
         Ok(())
     }
 
@@ -227,6 +225,7 @@ impl Actor {
         let head = self.shared.head();
         let writes = writes(Table::State, changes).collect();
         self.shared.store.commit(Batch { head: encode_head(&head), writes }).await?;
+        self.snapshots.bound_past(&self.shared);
         self.shared.pool.lock().forget_progress();
         Ok(true)
     }

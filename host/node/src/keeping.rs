@@ -44,8 +44,7 @@ impl Supervisor {
 
     pub(crate) async fn try_open(&self, slot: &Slot) -> Result<Chain, NodeError> {
         let desired = slot.desired();
-        let (runtime, consensus) =
-            self.load_modules(&desired).await.map_err(|error| NodeError::Modules { name: slot.name.clone(), reason: error.to_string() })?;
+        let (runtime, consensus) = self.load_modules(&desired).await.map_err(|error| NodeError::Modules(error.to_string()))?;
         let setup = ChainSetup {
             name: slot.name.clone(),
             runtime,

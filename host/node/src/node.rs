@@ -41,29 +41,14 @@ pub enum NodeError {
     #[error("chain {0} is running already; choose another name")]
     Exists(ChainName),
     /// The store failed.
-    #[error("{error}")]
-    Store {
-        /// The chain.
-        name: ChainName,
-        /// What is wrong.
-        error: StoreError,
-    },
+    #[error("{0}")]
+    Store(StoreError),
     /// Its modules are not there.
-    #[error("{reason}")]
-    Modules {
-        /// The chain.
-        name: ChainName,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error("{0}")]
+    Modules(String),
     /// The chain does not open.
-    #[error("{error}")]
-    Open {
-        /// The chain.
-        name: ChainName,
-        /// What is wrong.
-        error: OpenError,
-    },
+    #[error("{0}")]
+    Open(OpenError),
 }
 
 /// The chains of this process.
@@ -108,13 +93,13 @@ impl Node {
     /// Opens a chain and runs it.
     ///
     /// # Errors
-    /// [`NodeError`] names the chain and what is wrong with it. Other chains do not notice.
+    /// [`NodeError`]: what is wrong with it. Other chains do not notice.
     pub async fn open(&self, setup: ChainSetup) -> Result<Chain, NodeError> {
         let name = setup.name.clone();
         if self.chain(&name).is_some() {
             return Err(NodeError::Exists(name));
         }
-        let store = self.store.open(&name, setup.retention).map_err(|error| NodeError::Store { name: name.clone(), error })?;
+        let store = self.store.open(&name, setup.retention).map_err(NodeError::Store)?;
         store.set_limit_bytes(setup.slice.storage_bytes);
         let tenant = Tenant::new(name.clone(), &self.cores, setup.slice.cpu, setup.slice.memory_bytes);
         let parts = ChainParts {
@@ -129,7 +114,7 @@ impl Node {
             vote_secret: self.peering.as_ref().map(|peering| peering.secret),
         };
         let opened = Box::pin(Chain::open(parts, setup.options)).await;
-        let chain = opened.map_err(|error| NodeError::Open { name: name.clone(), error })?;
+        let chain = opened.map_err(NodeError::Open)?;
         let mut chains = self.chains.write().unwrap_or_else(PoisonError::into_inner);
         chains.first.get_or_insert_with(|| name.clone());
         chains.by_name.insert(name, chain.clone());

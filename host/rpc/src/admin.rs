@@ -43,7 +43,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{ServeError, describe};
+use crate::{ServeError, connection::DRAINS_WITHIN, describe};
 
 /// Longest request: the largest frame of an archive, in base64.
 const LINE_BYTES_MAX: u64 = 120 << 20;
@@ -110,7 +110,9 @@ pub async fn serve_admin(admin: Admin, listener: UnixListener, shutdown: Cancell
         });
     }
     connections.close();
-    connections.wait().await;
+    if tokio::time::timeout(DRAINS_WITHIN, connections.wait()).await.is_err() {
+        tracing::warn!("operators' requests that were not answered within {DRAINS_WITHIN:?} are waited for no longer");
+    }
     Ok(())
 }
 

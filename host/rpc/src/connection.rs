@@ -18,11 +18,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// What is being answered at the shutdown may take so long: an operator waits for it, and a client that sends half a request would hold it up for
+/// What is being answered at the shutdown is waited for as long: an operator waits, and a client that sends half a request would hold that up for
 /// ever.
-const DRAINS_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const DRAINS_WITHIN: Duration = Duration::from_secs(2);
 
-/// Serves until `shutdown`, then finishes the requests being answered, or breaks them off where they take too long.
+/// Serves until `shutdown`, then waits for the requests being answered, for a while. What is not answered then is, or is not, as its chain stops.
 pub(crate) async fn serve<L: Listener>(listener: L, router: Router, shutdown: CancellationToken) -> io::Result<()>
 where
     L::Addr: Debug,
@@ -35,7 +35,7 @@ where
     tokio::select! {
         served = serving => served,
         () = too_long => {
-            tracing::warn!("requests that were not answered within {DRAINS_WITHIN:?} are broken off");
+            tracing::warn!("requests that were not answered within {DRAINS_WITHIN:?} are waited for no longer");
             Ok(())
         }
     }

@@ -39,7 +39,7 @@ struct App {
     shutdown: CancellationToken,
 }
 
-/// Serves the node's chains until `shutdown`, then finishes the requests being answered, or breaks off those that take too long.
+/// Serves the node's chains until `shutdown`, then waits a while for the requests being answered.
 ///
 /// # Errors
 /// Where the listener fails.

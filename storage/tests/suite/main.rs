@@ -67,7 +67,7 @@ fn a_log_is_counted_and_kept_through_a_revert() {
         wait(chain.log(vec![log(b"signed", Some(b"vote")), log(b"gone", Some(b"entry"))])).unwrap();
         assert_eq!((chain.version(), chain.live_bytes() > before), (version, true), "no version, but bytes");
         commit(&chain, 2, vec![state(b"x", Some(b"2")), log(b"gone", None)]);
-        wait(chain.revert_to(1)).unwrap();
+        wait(chain.revert_to(1, b"")).unwrap();
         let view = chain.view();
         assert_eq!(view.get(Table::State, b"x").unwrap(), Some(b"0".to_vec()));
         assert_eq!(view.get(Table::Log, b"signed").unwrap(), Some(b"vote".to_vec()), "what was signed stays signed");
@@ -82,12 +82,14 @@ fn a_revert_restores_every_table_and_voids_views() {
     each(|store| {
         let chain = open(store, "a", Retention::Archive);
         let index = |value: &[u8]| Write { table: Table::Index, key: b"i".to_vec(), value: Some(value.to_vec()) };
-        commit(&chain, 0, vec![state(b"x", Some(b"0")), index(b"0")]);
+        commit(&chain, 0, vec![state(b"x", Some(b"0")), index(b"0"), state(b"zgone", Some(b"0"))]);
         let kept = chain.version();
-        commit(&chain, 1, vec![state(b"x", Some(b"1")), index(b"1")]);
+        commit(&chain, 1, vec![state(b"x", Some(b"1")), index(b"1"), state(b"zkept", Some(b"1")), state(b"zgone", None)]);
         commit(&chain, 1, vec![state(b"x", Some(b"amended"))]);
         let view = chain.view();
-        wait(chain.revert_to(kept)).unwrap();
+        wait(chain.revert_to(kept, b"z")).unwrap();
+        assert_eq!(chain.view().get(Table::State, b"zkept").unwrap(), Some(b"1".to_vec()), "it outlives the revert");
+        assert_eq!(chain.view().get(Table::State, b"zgone").unwrap(), None);
         assert!(matches!(view.get(Table::State, b"x"), Err(StoreError::Reverted)));
         assert_eq!(chain.head(), Some(Head { height: 0, data: vec![0] }));
         assert_eq!(chain.view().get(Table::State, b"x").unwrap(), Some(b"0".to_vec()));
@@ -110,8 +112,8 @@ fn pruning_keeps_the_window_and_nothing_more() {
         assert_eq!(view.get(Table::State, b"x").unwrap(), Some(vec![16]));
         assert!(matches!(view.seek(15), Err(StoreError::Unavailable { .. })));
         assert_eq!(chain.oldest_height().unwrap(), 16);
-        assert!(matches!(wait(chain.revert_to(16)), Err(StoreError::Unavailable { .. })));
-        wait(chain.revert_to(17)).unwrap();
+        assert!(matches!(wait(chain.revert_to(16, b"")), Err(StoreError::Unavailable { .. })));
+        wait(chain.revert_to(17, b"")).unwrap();
         assert_eq!(chain.view().get(Table::State, b"x").unwrap(), Some(vec![16]));
     });
 }
@@ -235,7 +237,7 @@ proptest! {
             };
             check(&chain, &model);
             let kept = model.len() - back.min(model.len() - 1);
-            wait(chain.revert_to(kept as u64)).unwrap();
+            wait(chain.revert_to(kept as u64, b"")).unwrap();
             model.truncate(kept);
             check(&chain, &model);
         });
@@ -289,7 +291,7 @@ fn live_bytes_are_those_of_the_rows_whatever_was_done() {
             commit(&chain, u64::from(height), vec![state(&[height % 7], (height % 4 != 0).then_some(&value)), index]);
             assert_eq!(chain.live_bytes(), counted(&chain), "at height {height}");
         }
-        wait(chain.revert_to(chain.version() - 2)).unwrap();
+        wait(chain.revert_to(chain.version() - 2, b"")).unwrap();
         assert_eq!(chain.live_bytes(), counted(&chain), "after a revert");
         chain.set_retention(Retention::Last(1));
         while wait(chain.prune(1)).unwrap() {}
@@ -341,7 +343,7 @@ fn an_archive_restores_the_chain_on_either_backend_and_resumes() {
         let copy = to.open(&name, Retention::Archive).unwrap();
         assert_eq!(copy.head(), Some(Head { height: 8, data: vec![8] }));
         assert_eq!(archived(&copy), frames);
-        wait(source.revert_to(1)).unwrap();
+        wait(source.revert_to(1, b"")).unwrap();
         to.delete(&name).unwrap();
         from.delete(&"source".parse().unwrap()).unwrap();
     }

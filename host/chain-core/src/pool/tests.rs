@@ -81,7 +81,7 @@ fn a_full_pool_drops_what_the_last_block_cost_too_much_for() {
     // A tip of 9 that is never paid, for a block costs 10.
     pool.insert(Transaction { priority: 9, cap: 9, ..transaction(1, 0, 1) }, 0).expect("fits");
     pool.insert(Transaction { priority: 2, cap: 50, ..transaction(2, 0, 1) }, 0).expect("fits");
-    drop(pool.draw(10));
+    pool.set_floor(10);
     assert_eq!(pool.insert(Transaction { priority: 1, cap: 50, ..transaction(3, 0, 1) }, 0), Ok(()));
     assert_eq!(pool.insert(Transaction { priority: 9, cap: 9, ..transaction(4, 0, 1) }, 0), Err(PoolError::Full));
     assert_eq!(drain(&mut pool), [(2, 0), (3, 0)]);

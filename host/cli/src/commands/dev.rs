@@ -168,6 +168,7 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
             (None, Some(settings)) => settings.genesis(index, &accounts),
             (None, None) => bail!("chain {name} is new, and the first was made from a genesis file: name the file with --init"),
         };
+        let label = format!("chain {name}");
         let setup = ChainSetup {
             name,
             runtime: runtime.clone(),
@@ -180,7 +181,7 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
             options,
         };
         let opened = Box::pin(node.open(setup)).await;
-        let chain = opened.with_context(|| super::opening("a dev chain", args.init.as_deref()))?;
+        let chain = opened.with_context(|| super::opening(&label, args.init.as_deref()))?;
         ids.push(chain_id(&chain).await?);
     }
     Ok(Opened { node, ids, accounts, mnemonic, settings })
