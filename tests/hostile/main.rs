@@ -85,7 +85,7 @@ impl Host {
 
 fn guest_fault(opened: Result<Chain, NodeError>) -> GuestFault {
     match opened.err() {
-        Some(NodeError::Open { error: OpenError::Call(CallError::Guest(fault)), .. }) => fault,
+        Some(NodeError::Open(OpenError::Call(CallError::Guest(fault)))) => fault,
         other => panic!("a guest fault, not {other:?}"),
     }
 }
@@ -153,10 +153,7 @@ async fn what_an_earlier_version_offered_is_offered_still() {
 async fn a_module_of_the_other_world_is_refused() {
     let host = Host::new().await;
     let (opened, _) = host.beside_a_neighbour(host.open(subnode_modules::SOLO)).await;
-    assert!(matches!(
-        opened.err(),
-        Some(NodeError::Open { error: OpenError::Module { which: "runtime", error: ModuleError::World { .. } }, .. })
-    ));
+    assert!(matches!(opened.err(), Some(NodeError::Open(OpenError::Module { which: "runtime", error: ModuleError::World { .. } }))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
