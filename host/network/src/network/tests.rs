@@ -93,7 +93,8 @@ async fn frames_that_break_the_rules_cost_the_peer_its_connection_and_nobody_els
     for _ in 0..4 {
         let mut again = attacker.stream(Purpose::Blocks).await;
         again.write_all(&u32::MAX.to_be_bytes()).await.expect("written");
-        again.finish().expect("finished");
+        // After the last the connection may be closed already.
+        drop(again.finish());
     }
     assert_eq!(closed_with(&attacker.connection).await, Reason::Misbehaved as u64);
     // It is not let in again for a while.
@@ -113,8 +114,8 @@ async fn strangers_read_and_do_not_vote_and_there_are_not_too_many() {
     let (network, _membership, mut inbox) = victim(&[]);
     let stranger = Attacker::greeted(&network, 2).await.expect("a greeting");
     let mut votes = stranger.stream(Purpose::Consensus).await;
-    write_frame(&mut votes, Bytes::from_static(b"vote")).await.expect("written");
-    // The stream is stopped, not listened to.
+    // The stream is stopped, not listened to; perhaps before all of it is written.
+    drop(write_frame(&mut votes, Bytes::from_static(b"vote")).await);
     assert!(votes.stopped().await.is_ok());
     let mut transactions = stranger.stream(Purpose::Transactions).await;
     write_frame(&mut transactions, Bytes::from_static(b"transaction")).await.expect("written");
