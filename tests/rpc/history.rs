@@ -22,13 +22,13 @@ fn balance(client: &mut Client, of: &str) -> Value {
 
 #[test]
 fn a_snapshot_holds_the_history_that_it_needs() {
-    let node = Dev::start(["--history", "16", "--history-memory", "1MiB"]).unwrap();
+    let node = Dev::start(["--history", "16", "--history-memory", "8MiB"]).unwrap();
     let mut client = client(&node);
     client.call("anvil_mine", &json!(["0x20"])).unwrap();
     client.call("anvil_setBalance", &json!([STRANGER, "0x5"])).unwrap();
     let snapshot = client.call("evm_snapshot", &json!([])).unwrap();
     client.call("anvil_setBalance", &json!([STRANGER, "0x6"])).unwrap();
-    client.call("hardhat_mine", &json!(["0x200"])).unwrap();
+    client.call("hardhat_mine", &json!(["0x800"])).unwrap();
     assert_eq!(client.call("evm_revert", &json!([snapshot])).unwrap(), true);
     assert_eq!((height(&mut client), balance(&mut client, STRANGER)), (0x20, json!("0x5")));
     assert_eq!(client.call("evm_revert", &json!([snapshot])).unwrap(), false, "a snapshot is used once");
