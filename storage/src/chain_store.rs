@@ -30,6 +30,8 @@ pub struct ChainStore {
     pub(crate) position: RwLock<Position>,
     /// The newest version whose write has begun: nothing newer can be visible.
     begun: AtomicU64,
+    /// The oldest version that no write which has begun makes unreadable.
+    kept: AtomicU64,
     /// Counts reverts, after which open views are void.
     epoch: AtomicU64,
 }
@@ -42,6 +44,7 @@ impl ChainStore {
         };
         Ok(Arc::new(Self {
             begun: AtomicU64::new(position.version),
+            kept: AtomicU64::new(position.oldest),
             epoch: AtomicU64::new(0),
             position: RwLock::new(position),
             past: Past::open(retention, &*rows)?,
@@ -149,6 +152,15 @@ impl ChainStore {
         self.epoch().is_multiple_of(2)
     }
 
+    pub(crate) fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Acquire)
+    }
+
+    /// Says so before versions below are dropped, and takes it back where that fails.
+    pub(crate) fn keep_from(&self, oldest: u64) {
+        self.kept.store(oldest, Ordering::Release);
+    }
+
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
@@ -225,6 +237,7 @@ impl ChainStore {
         let mut ops = changes.into_ops();
         ops.push(head_op(&after));
         self.begun.store(version, Ordering::Release);
+        self.keep_from(after.oldest);
         let done = self.rows.write_within(ops, patience).await;
         let mut position = self.position.write().unwrap_or_else(PoisonError::into_inner);
         match &done {
@@ -232,7 +245,10 @@ impl ChainStore {
                 *position = after;
                 self.past.move_to(kept, past_bytes);
             }
-            Err(_) => self.begun.store(before.version, Ordering::Release),
+            Err(_) => {
+                self.begun.store(before.version, Ordering::Release);
+                self.keep_from(before.oldest);
+            }
         }
         done
     }
@@ -430,6 +446,7 @@ impl ChainStore {
         let written = self.rows.write(ops).await;
         if written.is_ok() {
             self.begun.store(to.version, Ordering::Release);
+            self.keep_from(to.oldest);
             *self.position.write().unwrap_or_else(PoisonError::into_inner) = to;
         }
         self.epoch.fetch_add(1, Ordering::AcqRel);

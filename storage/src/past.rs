@@ -241,10 +241,14 @@ impl ChainStore {
             return Ok(false);
         }
         let past_bytes = changes.past_after(self.past.bytes());
-        let after = Position { oldest: kept.oldest, live_bytes: changes.live_after(before.live_bytes), ..before };
+        let after = Position { oldest: kept.oldest, live_bytes: changes.live_after(before.live_bytes), ..before.clone() };
         let mut ops = changes.into_ops();
         ops.push((key::latest(Table::Meta, HEAD_KEY), Some(after.encode())));
-        self.rows.write(ops).await?;
+        self.keep_from(after.oldest);
+        if let Err(error) = self.rows.write(ops).await {
+            self.keep_from(before.oldest);
+            return Err(error);
+        }
         self.wanted_bytes.store(0, Ordering::Relaxed);
         self.past.move_to(kept, past_bytes);
         let more = self.oldest_to_keep(after.version, kept.oldest, 1) > kept.oldest;

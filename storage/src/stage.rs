@@ -38,20 +38,24 @@ impl Progress {
 }
 
 impl Stage {
-    /// Begins to gather the state that `of` stands for, or goes on with it. Any other that was begun is dropped.
+    /// Begins to gather the state that `of` stands for, or goes on with it. Any other that was begun is dropped, and rows of which nothing says whose
+    /// they are: of a process that died before its first piece was noted, or before a whole state took the chain's place.
     pub(crate) fn open(chain: &dyn Rows, of: [u8; 32]) -> Result<Self, StoreError> {
-        let mut rows = chain.beside()?;
+        let rows = chain.beside()?;
         let known = rows.get(&key::PROGRESS)?;
-        let progress = match known.as_deref().map(|row| Progress::decode(row, &of)) {
-            Some(Some(progress)) => progress,
-            None => Progress::default(),
-            Some(None) => {
-                chain.drop_beside()?;
-                rows = chain.beside()?;
-                Progress::default()
-            }
-        };
-        Ok(Self { rows, of, progress })
+        if let Some(progress) = known.and_then(|row| Progress::decode(&row, &of)) {
+            return Ok(Self { rows, of, progress });
+        }
+        let mut empty = true;
+        rows.scan(&[], &[u8::MAX], &mut |_, _| {
+            empty = false;
+            false
+        })?;
+        if empty {
+            return Ok(Self { rows, of, progress: Progress::default() });
+        }
+        chain.drop_beside()?;
+        Ok(Self { rows: chain.beside()?, of, progress: Progress::default() })
     }
 
     /// What is being gathered beside a chain.
@@ -102,5 +106,25 @@ impl Stage {
         } else {
             Err(StoreError::Corrupt("a stream of state ends within a row".into()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryStore, Retention, Store};
+
+    #[test]
+    fn rows_that_nothing_says_whose_they_are_go_before_others_are_gathered() {
+        let name = "a".parse().expect("a name");
+        let store = MemoryStore::default();
+        store.register(&name, b"").expect("free");
+        let chain = store.open(&name, Retention::Archive).expect("opens");
+        let rows = chain.rows();
+        let left = key::latest(Table::State, b"left");
+        let append = rows.beside().expect("a place").append(vec![(left.clone(), b"behind".to_vec())]);
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(append).expect("appends");
+        let stage = Stage::open(rows, [1; 32]).expect("begins");
+        assert_eq!(stage.rows.get(&left).expect("reads"), None);
     }
 }

@@ -16,7 +16,7 @@ pub struct Entry {
 /// A chain's tables at one version. Other tables than the state are always the latest.
 ///
 /// A commit while the view is open does not change what it reads; a revert makes it answer [`StoreError::Reverted`], and one that is opened during a
-/// revert answers nothing else.
+/// revert answers nothing else. Reads of the state answer [`StoreError::Unavailable`] once the version is not kept any more.
 #[derive(Clone)]
 pub struct View {
     store: Arc<ChainStore>,
@@ -87,7 +87,7 @@ impl View {
         {
             value = before;
         }
-        self.check_epoch()?;
+        self.check_kept()?;
         if let Some(value) = value {
             found(&value);
         }
@@ -125,7 +125,7 @@ impl View {
                 _ => break,
             }
         }
-        self.check_epoch()?;
+        if table == Table::State { self.check_kept()? } else { self.check_epoch()? }
         entries.truncate(limit);
         Ok(entries)
     }
@@ -171,6 +171,16 @@ impl View {
         broken.map_or(Ok(()), Err)?;
         let entries = rows.into_iter().filter_map(|(key, value)| Some(Entry { key, value: value? })).collect();
         Ok((entries, horizon))
+    }
+
+    /// Refuses what was read of the state at a version that is dropped meanwhile: without its history today's values are found.
+    fn check_kept(&self) -> Result<(), StoreError> {
+        self.check_epoch()?;
+        let oldest = self.store.kept();
+        if self.version >= oldest {
+            return Ok(());
+        }
+        Err(StoreError::Unavailable { version: self.version, oldest, newest: self.store.version() })
     }
 
     fn check_epoch(&self) -> Result<(), StoreError> {

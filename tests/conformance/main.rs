@@ -12,6 +12,7 @@
 //!
 //! Beside them, blocks of random transfers through a guest that leaves those to revm, and what no suite holds.
 
+mod beacon;
 mod before_merge;
 mod blobs;
 mod blocks;

@@ -1,9 +1,17 @@
 //! What operators get wrong, and what others try on their socket. Each is refused by name, and the node goes on.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+};
 
 use serde_json::{Value, json};
 use subnode_tests::operator::{Home, Operator};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
 
 #[test]
 fn slices_that_do_not_fit_say_what_is_free() {
@@ -161,4 +169,23 @@ fn json_is_there_beside_what_people_read() {
     }
     let top = home.succeeds(&["top", "--once", "--interval", "0.1"]).unwrap();
     assert!(top.contains("NAME") && top.contains("running") && top.contains("GRANTED"), "{top}");
+}
+
+#[tokio::test]
+async fn an_address_that_keeps_its_connections_open_closes_the_port_for_no_other() {
+    const CONNECTIONS: usize = 8;
+    let home = Home::new("").unwrap();
+    let config = fs::read_to_string(home.config()).unwrap();
+    fs::write(home.config(), config.replace("[rpc]", &format!("[rpc]\nconnections = {CONNECTIONS}"))).unwrap();
+    let node = home.start().unwrap();
+    let port = node.run.address;
+    let _open: Vec<_> = (0..2 * CONNECTIONS).map(|_| TcpStream::connect(port).unwrap()).collect();
+    let other = TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = other.connect(port).await.unwrap();
+    other.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    other.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 404");
+    assert!(node.stop().unwrap());
 }

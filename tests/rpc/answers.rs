@@ -32,6 +32,32 @@ fn a_null_id_is_an_id() {
 }
 
 #[test]
+fn a_batch_holds_no_more_than_one_answer_may_have() {
+    /// Returns a MiB of zeros.
+    const LONG: &str = "0x621000005ff3";
+    let mut node = Dev::start([""; 0]).unwrap();
+    let mut client = client(&node);
+    client.call("anvil_setCode", &json!([FIRST, LONG])).unwrap();
+    let call = |id: u32| json!({ "jsonrpc": "2.0", "id": id, "method": "eth_call", "params": [{ "to": FIRST }, "latest"] });
+    let before = most_resident_mib(&mut node);
+    let batch = Value::Array((0..200).map(call).collect());
+    let answers: Vec<Value> = serde_json::from_slice(client.post(batch.to_string().as_bytes()).unwrap()).unwrap();
+    let long = answers.iter().filter(|answer| answer["result"].is_string()).count();
+    assert!((20..25).contains(&long), "{long}: 2 MiB each, and 50 in all");
+    assert_eq!(answers[199]["error"]["message"], "response too large");
+    // Held, they would take 400.
+    let after = most_resident_mib(&mut node);
+    assert!(after < before + 200, "{before} MiB at most, then {after}");
+}
+
+/// The most memory that a process has had, in MiB.
+fn most_resident_mib(node: &mut Dev) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.child().id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+#[test]
 fn a_revert_is_worded_alike_by_calls_and_estimates() {
     let node = Dev::start([""; 0]).unwrap();
     let mut client = client(&node);

@@ -32,6 +32,18 @@ fn changes(client: &mut Client, filter: &Value) -> Value {
 }
 
 #[test]
+fn nobody_guesses_anothers_filter() {
+    let node = Dev::start([""; 0]).unwrap();
+    let mut client = client(&node);
+    for _ in 0..4 {
+        let id = client.quantity("eth_newBlockFilter", &json!([])).unwrap();
+        assert!(id > u64::from(u32::MAX), "{id}");
+        let next = format!("{:#x}", id.wrapping_add(1));
+        assert_eq!(client.call("eth_uninstallFilter", &json!([next])).unwrap(), false);
+    }
+}
+
+#[test]
 fn filters_hear_on_when_blocks_are_undone() {
     let node = Dev::start(["--wait-mined"]).unwrap();
     let mut client = client(&node);

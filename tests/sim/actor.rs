@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     ForgedCertificates,
     /// Proposes what is no block.
     InvalidProposer,
+    /// Proposes blocks that nobody has in many rounds that have not begun, and says it is there.
+    EarlyProposer,
 }
 
 /// A bad member.
@@ -160,6 +162,17 @@ impl Tamper for Actor {
                 proposal.block = self.junk(proposal.height, proposal.round);
                 proposal.proven_round = None;
                 vec![(purpose, self.proposal(proposal))]
+            }
+            (Kind::EarlyProposer, Some(Message::Vote(vote, _))) => {
+                let mut frames = Vec::new();
+                for round in 1..=100 {
+                    let (key, height) = (Key(self.node.0), vote.height);
+                    let block = self.junk(height, round);
+                    frames.push((purpose, self.proposal(Proposal { height, round, block, proven_round: None, proposer: key })));
+                    frames.push((purpose, self.vote(Vote { precommit: true, height, round, block: NilOrVal::Nil, voter: key })));
+                }
+                frames.push((purpose, frame.clone()));
+                frames
             }
             _ => honest,
         }

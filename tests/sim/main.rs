@@ -136,6 +136,11 @@ fn an_invalid_proposer_is_passed_over() {
 }
 
 #[test]
+fn an_early_proposer_takes_nobodys_room() {
+    beside(Bad::Tampers(|member| Box::new(Actor::new(Kind::EarlyProposer, member))), |_, _| {});
+}
+
+#[test]
 fn a_lying_sync_peer_misleads_nobody() {
     beside(Bad::Tampers(|member| Box::new(LyingSyncPeer::new(member))), |_, _| {});
 }

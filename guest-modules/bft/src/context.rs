@@ -229,7 +229,7 @@ impl malachite_types::Validator<Bft> for Member {
 }
 
 /// The members, in the order in which they propose.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committee(Vec<Member>);
 
 impl Committee {
@@ -243,6 +243,11 @@ impl Committee {
 
     pub fn has(&self, key: Key) -> bool {
         self.0.iter().any(|member| member.key == key)
+    }
+
+    /// What a member's votes weigh; nothing of whoever is none.
+    pub fn power(&self, key: Key) -> VotingPower {
+        self.0.iter().find(|member| member.key == key).map_or(0, |member| member.power)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -19,8 +19,9 @@ use crate::{
     signing::Host,
 };
 
-/// How far ahead of its own round a member takes votes: each round of each member takes memory.
-const ROUNDS_AHEAD: u32 = 1_000;
+/// How far a member takes messages ahead of the last round that some honest member has reached. Each round of each member takes memory, and each
+/// message a row of the log.
+const ROUNDS_AHEAD: u32 = 2;
 /// The part of all timeouts that holds in the round of a member who missed its last turn and was not heard since.
 const ABSENT_PART: u64 = 12;
 /// Members that are known to be absent: no committee has more.
@@ -42,6 +43,9 @@ pub struct Desk {
     proposer: Key,
     absent: BTreeSet<Key>,
     timers: BTreeSet<u64>,
+    committee: Committee,
+    /// The last round of this height that each member was heard in.
+    heard: BTreeMap<Key, u32>,
     /// Whose votes are ours.
     key: Key,
     /// What each member signed at each step of this height, two at most: a second one is a broken rule, and a third shows nothing new.
@@ -61,6 +65,8 @@ impl Desk {
             proposer: key,
             absent: BTreeSet::new(),
             timers: BTreeSet::new(),
+            committee: Committee::default(),
+            heard: BTreeMap::new(),
             signed: BTreeMap::new(),
         }
     }
@@ -71,7 +77,32 @@ impl Desk {
         self.genuine.clear();
         self.wanted = None;
         self.round = 0;
+        self.heard.clear();
         self.signed.clear();
+    }
+
+    /// Begins a height.
+    pub fn enter(&mut self, committee: Committee) {
+        self.clear();
+        self.committee = committee;
+    }
+
+    /// The round that the core is in.
+    pub fn round(&self) -> u32 {
+        self.round
+    }
+
+    /// The last round that this member or another honest one has reached: more than a third of all votes come from such rounds or later ones.
+    fn reached(&self) -> u32 {
+        let mut heard: Vec<_> = self.heard.iter().map(|(key, round)| (*round, self.committee.power(*key))).collect();
+        heard.sort_unstable_by(|one, other| other.cmp(one));
+        let total = u128::from(self.committee.total_voting_power());
+        let mut power = 0;
+        let honest = heard.into_iter().find(|(_, of_one)| {
+            power += u128::from(*of_one);
+            power * 3 > total
+        });
+        honest.map_or(self.round, |(round, _)| round.max(self.round))
     }
 
     pub fn broadcast(&mut self, message: &Message) {
@@ -141,10 +172,16 @@ impl Desk {
                 (genuine, proposal.round, 0, Message::Proposal(proposal, signature))
             }
         };
-        if !genuine || round > self.round.saturating_add(ROUNDS_AHEAD) {
+        if !genuine {
             return false;
         }
         self.absent.remove(key);
+        let last = self.heard.entry(*key).or_default();
+        *last = round.max(*last);
+        // Whoever is there says it again, until enough others are there too.
+        if round > self.round.saturating_add(ROUNDS_AHEAD) && round > self.reached().saturating_add(ROUNDS_AHEAD) {
+            return false;
+        }
         let signed = self.signed.entry((*key, round, step)).or_default();
         if !signed.contains(&said) {
             match signed.as_slice() {
@@ -261,11 +298,26 @@ impl Desk {
 // The core counts the good signatures of a certificate, and passes over bad ones. It then takes all votes of a round certificate as votes:
 // one bad signature among enough good ones would be a vote that nobody cast. Hence each has to be good here.
 
+/// Refuses more signatures than members before any is checked, which takes its time.
+fn each_once<'a>(signers: impl Iterator<Item = &'a Key>, committee: &Committee) -> Result<(), CertificateError<Bft>> {
+    let mut seen = BTreeSet::new();
+    for key in signers {
+        if !committee.has(*key) {
+            return Err(CertificateError::UnknownValidator(*key));
+        }
+        if !seen.insert(key) {
+            return Err(CertificateError::DuplicateVote(*key));
+        }
+    }
+    Ok(())
+}
+
 pub fn check_commit(
     certificate: &CommitCertificate<Bft>,
     committee: &Committee,
     thresholds: ThresholdParams,
 ) -> Result<(), CertificateError<Bft>> {
+    each_once(certificate.commit_signatures.iter().map(|one| &one.address), committee)?;
     for one in &certificate.commit_signatures {
         let member = committee.get_by_address(&one.address).ok_or(CertificateError::UnknownValidator(one.address))?;
         Host.verify_commit_signature(&Bft, certificate, one, member)?;
@@ -278,6 +330,7 @@ fn check_polka(
     committee: &Committee,
     thresholds: ThresholdParams,
 ) -> Result<(), CertificateError<Bft>> {
+    each_once(certificate.polka_signatures.iter().map(|one| &one.address), committee)?;
     for one in &certificate.polka_signatures {
         let member = committee.get_by_address(&one.address).ok_or(CertificateError::UnknownValidator(one.address))?;
         Host.verify_polka_signature(&Bft, certificate, one, member)?;
@@ -290,6 +343,7 @@ fn check_round(
     committee: &Committee,
     thresholds: ThresholdParams,
 ) -> Result<(), CertificateError<Bft>> {
+    each_once(certificate.round_signatures.iter().map(|one| &one.address), committee)?;
     for one in &certificate.round_signatures {
         let member = committee.get_by_address(&one.address).ok_or(CertificateError::UnknownValidator(one.address))?;
         Host.verify_round_signature(&Bft, certificate, one, member)?;

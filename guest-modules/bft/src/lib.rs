@@ -37,8 +37,9 @@ const RETRY_TIMER: u64 = START_TIMER + 1;
 const RETRY_MS: u64 = 500;
 /// Messages of one member that wait for the next height: a proposal, and votes of two rounds.
 const WAITING_PER_MEMBER: usize = 5;
-/// Messages that are known by heart, so that each is checked once.
-const SEEN_MAX: usize = 8_192;
+/// Bytes of messages that are known by heart, so that each is checked once: what a committee of a hundred says in twenty rounds. Nothing of them is
+/// checked yet, so anyone fills it; then the same message is checked again each time.
+const SEEN_BYTES_MAX: usize = 4 << 20;
 
 /// A height that has not begun.
 struct Next {
@@ -60,7 +61,10 @@ pub struct Member {
     judged: BTreeMap<BlockId, bool>,
     /// Genuine proposals of this height.
     proposals: Vec<Proposal>,
+    /// Of them, those whose blocks were not asked for yet: of rounds that have not begun.
+    ahead: Vec<Proposal>,
     seen: BTreeSet<Vec<u8>>,
+    seen_bytes: usize,
 }
 
 fn committee(members: &[Validator]) -> Result<Committee, String> {
@@ -83,6 +87,20 @@ impl Member {
                 inputs.extend(self.proposed(proposal));
             }
         }
+        self.obtain();
+    }
+
+    /// Has the host get the blocks of rounds that have begun. A member proposes lawfully in as many later rounds as it likes: hosts would have no room
+    /// left for the block that is to be decided now.
+    fn obtain(&mut self) {
+        let round = self.desk.round();
+        let (begun, ahead) = std::mem::take(&mut self.ahead).into_iter().partition(|proposal| proposal.round <= round);
+        self.ahead = ahead;
+        for Proposal { block, proposer, .. } in begun {
+            if !self.judged.contains_key(&block) {
+                self.desk.effects.push(Effect::Obtain(Wanted { id: block.0.to_vec(), member: proposer.0.to_vec() }));
+            }
+        }
     }
 
     /// A genuine proposal: its block is judged already, or has to be had.
@@ -90,12 +108,8 @@ impl Member {
         if self.proposals.contains(&proposal) {
             return None;
         }
-        let known = self.judged.get(&proposal.block).copied();
-        if known.is_none() {
-            let wanted = Wanted { id: proposal.block.0.to_vec(), member: proposal.proposer.0.to_vec() };
-            self.desk.effects.push(Effect::Obtain(wanted));
-        }
-        let value = known.map(|valid| judged(&proposal, valid));
+        let value = self.judged.get(&proposal.block).map(|valid| judged(&proposal, *valid));
+        self.ahead.push(proposal.clone());
         self.proposals.push(proposal);
         value
     }
@@ -129,9 +143,11 @@ impl Member {
     /// Has the core work on the next height.
     fn enter(&mut self) {
         self.proposals.clear();
+        self.ahead.clear();
         self.seen.clear();
-        self.desk.clear();
+        self.seen_bytes = 0;
         let (height, committee) = (Height(self.next.height), self.next.committee.clone());
+        self.desk.enter(committee.clone());
         if self.state.is_none() {
             let params = Params {
                 initial_height: height,
@@ -167,6 +183,7 @@ impl Member {
         let Ok(committee) = committee(&committed.committee) else { return };
         let wait_ms = self.pace.end(now_ms, committed.ready);
         self.desk.clear();
+        self.ahead.clear();
         self.next = Next { height: committed.block.height + 1, committee, waiting: BTreeMap::new() };
         match wait_ms {
             Some(wait_ms) => self.desk.effects.push(Effect::SetTimer((START_TIMER, wait_ms))),
@@ -184,8 +201,12 @@ impl Member {
                 }
             }
         } else if message.height() == self.next.height {
-            if self.seen.len() < SEEN_MAX && !self.seen.insert(bytes) {
+            if self.seen.contains(&bytes) {
                 return;
+            }
+            if self.seen_bytes + bytes.len() <= SEEN_BYTES_MAX {
+                self.seen_bytes += bytes.len();
+                self.seen.insert(bytes);
             }
             self.process(message.into_input());
             self.build();
@@ -244,7 +265,9 @@ impl Consensus for Member {
             next: Next { height: beginning.head.height + 1, committee, waiting: BTreeMap::new() },
             judged: judged.collect(),
             proposals: Vec::new(),
+            ahead: Vec::new(),
             seen: BTreeSet::new(),
+            seen_bytes: 0,
         };
         member.replay(beginning.log);
         if member.pace.idle() {

@@ -54,6 +54,10 @@ pub struct Spec {
     /// Whether a block may have its parent's time: blocks of one second then share it, where Ethereum's rules give each a later one.
     #[serde(default)]
     pub shared_seconds: bool,
+    /// Whether blocks come from a beacon chain, which says what is withdrawn and which of its blocks is the parent. Elsewhere nobody does: a
+    /// proposer that could would mint.
+    #[serde(default)]
+    pub beacon: bool,
 }
 
 /// The forks this runtime knows.
@@ -115,6 +119,8 @@ pub struct Extension {
     /// Whether EIP-7825 bounds the gas of a transaction from Osaka on. It does, but for a developer's chain that does not ask for it.
     tx_gas_limit: Option<bool>,
     shared_seconds: bool,
+    /// Whether blocks have withdrawals and a parent beacon block root, as those of public suites.
+    beacon: bool,
     /// Who decides blocks, where a committee does.
     pub committee: Option<Founders>,
 }
@@ -226,6 +232,7 @@ impl Spec {
             code_bytes_max: extension.code_size_limit,
             tx_gas_unbounded: !extension.tx_gas_limit.unwrap_or(!extension.dev),
             shared_seconds: extension.shared_seconds,
+            beacon: extension.beacon,
         })
     }
 

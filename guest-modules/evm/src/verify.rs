@@ -51,6 +51,9 @@ pub fn header(spec: &Spec, parent_hash: B256, parent: &Header, header: &Header) 
     ensure(header.parent_beacon_block_root.is_some() == cancun, || {
         "parent beacon block root: present before Cancun or absent after".into()
     })?;
+    ensure(spec.beacon || header.parent_beacon_block_root.is_none_or(|root| root.is_zero()), || {
+        "parent beacon block root: not 0, and this chain has no beacon chain".into()
+    })?;
     ensure(header.requests_hash.is_some() == (fork >= Fork::Prague), || "requests hash: present before Prague or absent after".into())?;
     let excess = cancun.then(|| excess_blob_gas(spec, parent, header.timestamp));
     ensure(header.excess_blob_gas == excess, || {
@@ -68,6 +71,9 @@ pub fn body(spec: &Spec, block: &Block<Transaction>, block_bytes: usize) -> Resu
     let withdrawals = block.body.withdrawals.as_ref().map(|withdrawals| proofs::calculate_withdrawals_root(withdrawals));
     ensure(withdrawals == header.withdrawals_root, || {
         format!("withdrawals root: header has {:?}, body {withdrawals:?}", header.withdrawals_root)
+    })?;
+    ensure(spec.beacon || block.body.withdrawals.as_ref().is_none_or(|withdrawals| withdrawals.is_empty()), || {
+        "withdrawals: some, and this chain has no beacon chain".into()
     })?;
     for (position, transaction) in block.body.transactions.iter().enumerate() {
         ensure(fork >= transaction::fork_of(transaction.tx_type()), || {

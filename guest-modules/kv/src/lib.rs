@@ -129,8 +129,11 @@ impl State {
             return Err("sequence is not the owner's next");
         }
         let row = [b"k", transaction.key].concat();
-        if self.get(&row).is_some_and(|held| !held.starts_with(transaction.owner)) {
-            return Err("key belongs to another owner");
+        match self.get(&row) {
+            Some(held) if !held.starts_with(transaction.owner) => return Err("key belongs to another owner"),
+            // Whoever came first would decide who decides.
+            None if transaction.key == COMMITTEE_KEY => return Err("the chain has no committee, as its genesis says"),
+            _ => {}
         }
         if transaction.key == COMMITTEE_KEY {
             self.committee = Some(members(transaction.value).ok_or("the value names no committee")?);

@@ -187,16 +187,37 @@ impl Pool {
         let freed = replaced.as_ref().map_or(0, |old| bytes_of(old));
         self.make_room(bytes_of(&transaction).saturating_sub(freed), &transaction)?;
         if let Some(old) = replaced {
-            self.by_id.remove(&old.id);
-            self.bytes -= bytes_of(&old);
+            self.take(&old.id);
         }
-        self.bytes += bytes_of(&transaction);
-        self.by_id.insert(transaction.id.clone(), (transaction.sender.clone(), transaction.sequence));
         if self.recent.len() >= RECENT_MAX {
             self.recent.pop_front();
             self.recent_start += 1;
         }
         self.recent.push_back(transaction.id.clone());
+        self.add(next, Arc::new(transaction));
+        Ok(())
+    }
+
+    /// Forgets worse ones for an incoming one, or none where that does not make room enough.
+    fn make_room(&mut self, needed: usize, incoming: &Transaction) -> Result<(), PoolError> {
+        let mut forgotten = Vec::new();
+        while self.bytes + needed > self.limits.bytes {
+            let worst = self
+                .worst(Some(&incoming.sender))
+                .filter(|(ready, last)| !ready || last.pays_above(self.floor) < incoming.pays_above(self.floor));
+            let Some(id) = worst.map(|(_, last)| last.id.clone()) else {
+                forgotten.into_iter().rev().for_each(|(next, transaction)| self.add(next, transaction));
+                return Err(PoolError::Full);
+            };
+            forgotten.extend(self.take(&id));
+        }
+        Ok(())
+    }
+
+    /// Adds a transaction of a sequence that its sender has none of, whose next is this.
+    fn add(&mut self, next: u64, transaction: Arc<Transaction>) {
+        self.bytes += bytes_of(&transaction);
+        self.by_id.insert(transaction.id.clone(), (transaction.sender.clone(), transaction.sequence));
         let sender = self.senders.entry(transaction.sender.clone()).or_default();
         self.ready -= sender.ready;
         if sender.transactions.is_empty() {
@@ -204,23 +225,9 @@ impl Pool {
         }
         sender.owed = sender.owed.saturating_add(transaction.cost);
         sender.cost_max = sender.cost_max.max(transaction.cost);
-        if let Some(old) = sender.transactions.insert(transaction.sequence, Arc::new(transaction)) {
-            sender.owed = sender.owed.saturating_sub(old.cost);
-        }
+        sender.transactions.insert(transaction.sequence, transaction);
         sender.fill_gap();
         self.ready += sender.ready;
-        Ok(())
-    }
-
-    fn make_room(&mut self, needed: usize, incoming: &Transaction) -> Result<(), PoolError> {
-        while self.bytes + needed > self.limits.bytes {
-            let worst = self
-                .worst(Some(&incoming.sender))
-                .filter(|(ready, last)| !ready || last.pays_above(self.floor) < incoming.pays_above(self.floor));
-            let id = worst.ok_or(PoolError::Full)?.1.id.clone();
-            self.remove(&id);
-        }
-        Ok(())
     }
 
     /// Forgets what is least likely to be mined, until so many bytes are free or nothing is left. How many it forgot.
@@ -247,21 +254,25 @@ impl Pool {
 
     /// Forgets a transaction. Whether it was there.
     pub fn remove(&mut self, id: &[u8]) -> bool {
-        let Some((name, sequence)) = self.by_id.remove(id) else { return false };
-        if let Some(sender) = self.senders.get_mut(&name) {
-            if let Some(old) = sender.transactions.remove(&sequence) {
-                self.bytes -= bytes_of(&old);
-                sender.owed = sender.owed.saturating_sub(old.cost);
-            }
-            self.ready -= sender.ready;
-            let ready = usize::try_from(sequence.saturating_sub(sender.next)).unwrap_or(usize::MAX);
-            sender.ready = sender.ready.min(ready);
-            self.ready += sender.ready;
-            if sender.transactions.is_empty() {
-                self.senders.remove(&name);
-            }
+        self.take(id).is_some()
+    }
+
+    /// The same; the transaction, and its sender's next sequence.
+    fn take(&mut self, id: &[u8]) -> Option<(u64, Arc<Transaction>)> {
+        let (name, sequence) = self.by_id.remove(id)?;
+        let sender = self.senders.get_mut(&name)?;
+        let next = sender.next;
+        let old = sender.transactions.remove(&sequence)?;
+        self.bytes -= bytes_of(&old);
+        sender.owed = sender.owed.saturating_sub(old.cost);
+        self.ready -= sender.ready;
+        let ready = usize::try_from(sequence.saturating_sub(next)).unwrap_or(usize::MAX);
+        sender.ready = sender.ready.min(ready);
+        self.ready += sender.ready;
+        if sender.transactions.is_empty() {
+            self.senders.remove(&name);
         }
-        true
+        Some((next, old))
     }
 
     /// Forgets all transactions, and what is remembered of senders: the state under the pool is another one.

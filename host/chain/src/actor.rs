@@ -1,7 +1,7 @@
 //! Drives the consensus module: what it is told, what it asks for. The only writer of a chain's store.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Ended, OpenError,
-    agreement::ConsensusLog,
+    agreement::{ConsensusLog, Fetching},
     blocks::{Basis, BlockId, Candidate},
     checker::Checker,
     checkpoints::Roots,
@@ -49,8 +49,9 @@ pub(crate) struct Actor {
     /// The last that was built here, until it is shared.
     pub(crate) built: Option<BlockId>,
     pub(crate) fetches: JoinSet<Fetched>,
-    /// What was fetched or is, for the next block.
-    pub(crate) wanted: BTreeSet<BlockId>,
+    /// What is being fetched for the next block, and how many fetches there were.
+    pub(crate) wanted: BTreeMap<BlockId, Fetching>,
+    pub(crate) asked: u64,
     pub(crate) log: ConsensusLog,
     pub(crate) roots: Roots,
     /// How many transactions a build may draw. Halved by each build that faults, so that a transaction that
@@ -130,7 +131,8 @@ impl Actor {
             candidates: BTreeMap::new(),
             built: None,
             fetches: JoinSet::new(),
-            wanted: BTreeSet::new(),
+            wanted: BTreeMap::new(),
+            asked: 0,
             log: ConsensusLog::default(),
             roots: Roots::default(),
             draw_max: usize::MAX,

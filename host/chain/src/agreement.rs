@@ -11,7 +11,7 @@ use subnode_sandbox::{Beginning, BlockVerdict, Effect, Evidence, Input, Judged, 
 use subnode_signer::SILENCE;
 use subnode_storage::{ChainStore, StoreError, Table, Write};
 use subnode_types::NodeId;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::AbortHandle};
 
 use crate::{
     OpenError, RpcError,
@@ -32,11 +32,15 @@ pub(crate) const REPAIR_KEY: &[u8] = b"repair";
 /// Of one entry, and of all since the last block.
 const ENTRY_BYTES_MAX: usize = 256 << 10;
 const LOG_BYTES_MAX: usize = 64 << 20;
+/// Bytes of entries that wait to be written.
+const PENDING_BYTES_MAX: usize = 256 << 10;
 /// Entries since the last block.
 const ENTRIES_MAX: usize = 1 << 20;
 /// Candidates at once: those of the rounds that a committee may need in a bad hour. Each takes memory and storage of the chain's. None is
 /// dropped to make room: one that members are bound to must stay somewhere.
 const CANDIDATES_MAX: usize = 64;
+/// Blocks of one proposer that are asked for at once: those of this round and of the next, two where it says two things.
+const WANTED_PER_MEMBER: usize = 4;
 /// What [`crate::ChainOptions::future_ms_max`] is unless said otherwise: as long as Ethereum's clients waited for one from the future.
 pub const FUTURE_MS_MAX: u64 = 15_000;
 
@@ -58,6 +62,9 @@ pub(crate) struct ConsensusLog {
     kept: BTreeSet<BlockId>,
     /// Candidates to write before anything about them leaves.
     unwritten: BTreeSet<BlockId>,
+    /// Entries to write before anything leaves that may follow from them, and their bytes.
+    pending: Vec<Write>,
+    pending_bytes: usize,
 }
 
 fn entry_key(number: u64) -> Vec<u8> {
@@ -88,14 +95,15 @@ impl ConsensusLog {
         entries.chain(all.kept.iter().map(|id| write(kept_key(id), None))).collect()
     }
 
-    fn append(&mut self, entry: Vec<u8>) -> Result<Write, String> {
+    fn append(&mut self, entry: Vec<u8>) -> Result<(), String> {
         self.bytes = self.bytes.saturating_add(entry.len());
         if entry.len() > ENTRY_BYTES_MAX || self.bytes > LOG_BYTES_MAX {
             return Err(format!("the consensus module logs {} bytes, {} since the last block", entry.len(), self.bytes));
         }
-        let row = write(entry_key(self.entries), Some(entry));
+        self.pending_bytes += entry.len();
+        self.pending.push(write(entry_key(self.entries), Some(entry)));
         self.entries += 1;
-        Ok(row)
+        Ok(())
     }
 }
 
@@ -104,6 +112,15 @@ impl Consensus {
     pub(crate) fn beginning(&self, shared: &Shared, log: Vec<Vec<u8>>, kept: Vec<Judged>) -> Beginning {
         Beginning { config: self.config.clone(), head: shared.head(), ready: shared.pool.ready(), committee: shared.committee(), log, kept }
     }
+}
+
+/// A block that is asked for.
+pub(crate) struct Fetching {
+    /// How many were asked for before.
+    number: u64,
+    /// Who proposed it.
+    first: Option<NodeId>,
+    fetch: AbortHandle,
 }
 
 impl Actor {
@@ -120,13 +137,13 @@ impl Actor {
         Ok(kept)
     }
 
-    /// Makes durable what a call signed, logged and shared, with all that its votes may be about; what else it asks for.
+    /// Makes durable what a call signed, logged and shared, with all that its votes may be about; what else it asks for. What it logs of others' words
+    /// waits until it says something itself: a synced write for each would let whoever sends many votes hold all others up.
     pub(crate) async fn remember(&mut self, effects: Vec<Effect>) -> Result<Vec<Effect>, String> {
-        let mut writes = Vec::new();
         let mut rest = Vec::with_capacity(effects.len());
         for effect in effects {
             match effect {
-                Effect::AppendLog(entry) => writes.push(self.log.append(entry)?),
+                Effect::AppendLog(entry) => self.log.append(entry)?,
                 Effect::Share(id) => {
                     self.log.unwritten.extend(block_id(&id).filter(|id| !self.log.kept.contains(id)));
                     rest.push(Effect::Share(id));
@@ -134,16 +151,18 @@ impl Actor {
                 other => rest.push(other),
             }
         }
-        if let Some(guard) = self.shared.voter.unsaved() {
-            writes.push(write(GUARD_KEY.to_vec(), Some(guard)));
-        }
+        let guard = self.shared.voter.unsaved();
         let refused = self.shared.voter.take_refused();
         if refused > 0 {
             tracing::error!(chain = %self.shared.name, refused, "the consensus module asked for signatures beside earlier ones: refused");
         }
-        if writes.is_empty() && !rest.iter().any(|effect| matches!(effect, Effect::Share(_))) {
+        let leaves = |effect: &Effect| matches!(effect, Effect::Broadcast(_) | Effect::Share(_));
+        if guard.is_none() && self.log.pending_bytes <= PENDING_BYTES_MAX && !rest.iter().any(leaves) {
             return Ok(rest);
         }
+        let mut writes = std::mem::take(&mut self.log.pending);
+        self.log.pending_bytes = 0;
+        writes.extend(guard.map(|guard| write(GUARD_KEY.to_vec(), Some(guard))));
         for id in std::mem::take(&mut self.log.unwritten) {
             if let Some(candidate) = self.candidates.get(&id) {
                 writes.push(write(kept_key(&id), Some(candidate.offered.block.clone())));
@@ -181,24 +200,42 @@ impl Actor {
     pub(crate) fn obtain(&mut self, wanted: &Wanted) {
         let Some(id) = block_id(&wanted.id) else { return };
         let Some(peers) = self.shared.peers.clone() else { return };
-        if self.candidates.contains_key(&id) || !self.wanted.insert(id) {
-            return;
-        }
-        if self.fetches.len() + self.candidates.len() >= CANDIDATES_MAX {
-            tracing::warn!(chain = %self.shared.name, "{CANDIDATES_MAX} blocks are proposed for one height: no more are taken");
+        if self.candidates.contains_key(&id) || self.wanted.contains_key(&id) {
             return;
         }
         let first = wanted.member.as_slice().try_into().ok().map(NodeId);
-        self.fetches.spawn(fetch::persistently(peers, self.shared.tenant.clone(), Asked::Candidate(id), first));
+        // Blocks that nobody has would be asked for until the next one is decided: the latest proposals are the likelier ones.
+        if self.wanted.values().filter(|other| other.first == first).count() >= WANTED_PER_MEMBER {
+            self.give_up(|other| other.first == first);
+        } else if self.wanted.len() + self.candidates.len() >= CANDIDATES_MAX {
+            self.give_up(|_| true);
+        }
+        if self.wanted.len() + self.candidates.len() >= CANDIDATES_MAX {
+            tracing::warn!(chain = %self.shared.name, "{CANDIDATES_MAX} blocks were executed for one height: no more are taken");
+            return;
+        }
+        let fetch = self.fetches.spawn(fetch::persistently(peers, self.shared.tenant.clone(), Asked::Candidate(id), first));
+        self.wanted.insert(id, Fetching { number: self.asked, first, fetch });
+        self.asked += 1;
+    }
+
+    /// Gives the oldest of some fetches up.
+    fn give_up(&mut self, which: impl Fn(&Fetching) -> bool) {
+        let oldest = self.wanted.iter().filter(|(_, fetching)| which(fetching)).min_by_key(|(_, fetching)| fetching.number);
+        if let Some(id) = oldest.map(|(id, _)| *id)
+            && let Some(fetching) = self.wanted.remove(&id)
+        {
+            fetching.fetch.abort();
+        }
     }
 
     /// Executes a block that others sent, and tells the module what this host makes of it.
     pub(crate) async fn fetched(&mut self, fetched: Fetched) {
         let id = fetched.manifest.id();
-        match self.judge(id, fetched.block).await {
-            Some(judged) => self.input(Input::Judged(judged)).await,
-            // The module may ask for it again, and this host try again.
-            None => drop(self.wanted.remove(&id)),
+        self.wanted.remove(&id);
+        // Where nothing is told of it, the module may ask for it again, and this host try again.
+        if let Some(judged) = self.judge(id, fetched.block).await {
+            self.input(Input::Judged(judged)).await;
         }
     }
 

@@ -31,6 +31,7 @@ use crate::{
     notifier,
     peers::{Joined, Network},
     post, query,
+    serve::{self, Questions},
     shared::{Shared, StateSync},
     stats::{ChainStats, Counters},
     subscription::Subscriptions,
@@ -215,7 +216,9 @@ impl Chain {
         spawn(&mut parts_of_it, &shutdown, "the notifier", notifier::run(shared.clone(), told));
         if let (Some(peers), Some(inbox)) = (peers, inbox) {
             let (notices, noticed) = mpsc::channel(NOTICES);
-            spawn(&mut parts_of_it, &shutdown, "the post", post::run(shared.clone(), inbox, frames, notices));
+            let questions = Arc::<Questions>::default();
+            spawn(&mut parts_of_it, &shutdown, "the post", post::run(shared.clone(), inbox, frames, notices, questions.clone()));
+            spawn(&mut parts_of_it, &shutdown, "answering others", serve::run(shared.clone(), questions));
             spawn(&mut parts_of_it, &shutdown, "catching up", follow::run(shared.clone(), peers, checker, noticed));
         }
         let (end, ended) = watch::channel(None);
@@ -252,6 +255,11 @@ impl Chain {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Resolves once the chain ends, by itself or because it is stopped: whoever holds on to it would ask a chain that is no more.
+    pub async fn ends(&self) {
+        self.inner.shutdown.cancelled().await;
     }
 
     /// Stops making blocks and taking transactions, or goes on. Reads are answered all the same.

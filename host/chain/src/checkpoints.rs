@@ -6,7 +6,7 @@ use std::{
 };
 
 use subnode_chain_core::{
-    Checkpoints, Link, Summary,
+    Checkpoints, Link,
     checkpoint::{GROUP_PIECES, Outline, PIECE_BYTES, piece_hash},
     wire,
 };
@@ -25,6 +25,8 @@ const PLACE: u8 = b'p';
 const STATES: u64 = 3;
 /// Rows read at once, and pairs of a state and the block that vouches for it in an answer.
 const ROWS: usize = 4096;
+/// So often for one question: summaries are read at some hundred a millisecond, and other nodes wait.
+const LOOKS: usize = 16;
 const PAIRS: usize = 2;
 /// Of links in one answer; a frame has room for one more.
 const LINKS_BYTES: usize = 700 << 10;
@@ -166,8 +168,38 @@ pub(crate) fn piece(store: &Arc<ChainStore>, height: u64, index: u64) -> Result<
     Ok(StateStream::new(view, place).next_piece(PIECE_BYTES)?.map(|(_, piece)| piece))
 }
 
-/// What it takes to believe the newest states that have a root and are here, for a node that believes the block at `after`.
-pub(crate) fn links(store: &Arc<ChainStore>, rule: Checkpoints, after: u64) -> Result<Vec<Link>, StoreError> {
+/// Heights at which the committee was changed, as far as they were looked for.
+#[derive(Default)]
+pub(crate) struct Turns {
+    heights: BTreeSet<u64>,
+    /// The last height that was looked at.
+    seen: u64,
+}
+
+impl Turns {
+    /// Looks at the next heights up to this one. Whether all are known then: of a long chain it takes some calls.
+    async fn look(&mut self, store: &Arc<ChainStore>, last: u64) -> Result<bool, StoreError> {
+        for _ in 0..LOOKS {
+            if self.seen >= last {
+                return Ok(true);
+            }
+            let summaries = blocks::summaries(store, self.seen + 1, last + 1, ROWS)?;
+            self.heights.extend(summaries.iter().filter(|summary| summary.committee.is_some()).map(|summary| summary.height));
+            self.seen = if summaries.len() < ROWS { last } else { summaries.last().map_or(last, |summary| summary.height) };
+            tokio::task::yield_now().await;
+        }
+        Ok(self.seen >= last)
+    }
+}
+
+/// What it takes to believe the newest states that have a root and are here, for a node that believes the block at `after`. None where that is not
+/// known yet: it is once this was asked often enough.
+pub(crate) async fn links(
+    store: &Arc<ChainStore>,
+    rule: Checkpoints,
+    after: u64,
+    turns: &mut Turns,
+) -> Result<Option<Vec<Link>>, StoreError> {
     let head = store.head().map_or(0, |head| head.height);
     let newest = rule.last(head).unwrap_or_default();
     // The last of them that vouches for a state that can be read here.
@@ -182,27 +214,24 @@ pub(crate) fn links(store: &Arc<ChainStore>, rule: Checkpoints, after: u64) -> R
             vouching.push(at);
         }
     }
-    let Some(last) = vouching.first().copied() else { return Ok(Vec::new()) };
-    let paired: BTreeSet<u64> = vouching.iter().flat_map(|at| [Some(*at), rule.shown_at(*at)]).flatten().collect();
-    let (mut links, mut bytes) = (Vec::new(), 0);
-    let mut next = after + 1;
-    while next <= last {
-        let summaries = blocks::summaries(store, next, last + 1, ROWS)?;
-        let Some(behind) = summaries.last().map(|summary: &Summary| summary.height + 1) else { break };
-        next = behind;
-        for summary in summaries {
-            if summary.committee.is_none() && !paired.contains(&summary.height) {
-                continue;
-            }
-            // One that came with a state and not as a block has no certificate: nobody here can show it.
-            let Some((decided, certificate)) = blocks::decided(store, summary.height)? else { return Ok(Vec::new()) };
-            let link = Link { manifest: decided.manifest, summary, certificate };
-            bytes += wire::encode(&link).len();
-            if bytes > LINKS_BYTES && !links.is_empty() {
-                return Ok(links);
-            }
-            links.push(link);
-        }
+    let Some(last) = vouching.first().copied() else { return Ok(Some(Vec::new())) };
+    if !turns.look(store, last).await? {
+        return Ok(None);
     }
-    Ok(links)
+    let paired = vouching.iter().flat_map(|at| [Some(*at), rule.shown_at(*at)]).flatten();
+    let heights: BTreeSet<u64> = turns.heights.range(after + 1..=last).copied().chain(paired).collect();
+    let (mut links, mut bytes) = (Vec::new(), 0);
+    for height in heights {
+        let Some(summary) = blocks::summaries(store, height, height + 1, 1)?.pop() else { continue };
+        // One that came with a state and not as a block has no certificate: nobody here can show it.
+        let Some((decided, certificate)) = blocks::decided(store, height)? else { return Ok(Some(Vec::new())) };
+        let link = Link { manifest: decided.manifest, summary, certificate };
+        bytes += wire::encode(&link).len();
+        if bytes > LINKS_BYTES && !links.is_empty() {
+            break;
+        }
+        links.push(link);
+        tokio::task::yield_now().await;
+    }
+    Ok(Some(links))
 }

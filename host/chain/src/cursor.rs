@@ -28,13 +28,16 @@ pub(crate) struct Cursors {
 
 #[derive(Default)]
 struct Inner {
-    next: u64,
+    /// How many were opened.
+    opened: u64,
     kept: BTreeMap<u64, Cursor>,
     /// How often blocks were undone.
     reverts: u64,
 }
 
 pub(crate) struct Cursor {
+    /// How many had been opened before.
+    number: u64,
     used: Instant,
     bytes: Vec<u8>,
     /// Dropped with the bytes it is for.
@@ -55,8 +58,8 @@ pub(crate) enum NotKept {
 pub(crate) struct UndoneCursors {
     /// Each that was told; none where it is to be closed.
     pub(crate) told: Vec<(u64, Option<Cursor>)>,
-    /// The newest there was then; none where no block is undone.
-    pub(crate) newest: Option<u64>,
+    /// How many had been opened then; none where no block is undone.
+    pub(crate) opened: Option<u64>,
 }
 
 impl Cursors {
@@ -73,7 +76,7 @@ impl Cursors {
             return None;
         }
         let memory = self.tenant.lease(bytes.len() as u64 + OVERHEAD_BYTES).ok()?;
-        Some(Cursor { used: Instant::now(), bytes, _memory: memory })
+        Some(Cursor { number: 0, used: Instant::now(), bytes, _memory: memory })
     }
 
     /// How often blocks were undone: to be asked before a view is taken that bytes are computed on.
@@ -81,9 +84,9 @@ impl Cursors {
         self.lock().reverts
     }
 
-    /// Keeps bytes that were computed after so many reverts.
+    /// Keeps bytes that were computed after so many reverts. Whoever knows the id can read and close it, so that it is one that nobody guesses.
     pub(crate) fn open(&self, bytes: Vec<u8>, reverts: u64) -> Result<u64, NotKept> {
-        let cursor = self.cursor(bytes, CURSOR_BYTES_MAX).ok_or(NotKept::TooLarge)?;
+        let mut cursor = self.cursor(bytes, CURSOR_BYTES_MAX).ok_or(NotKept::TooLarge)?;
         let mut inner = self.lock();
         if inner.reverts != reverts {
             return Err(NotKept::Reverted);
@@ -94,8 +97,9 @@ impl Cursors {
         {
             inner.kept.remove(&oldest);
         }
-        inner.next += 1;
-        let id = inner.next;
+        cursor.number = inner.opened;
+        inner.opened += 1;
+        let id = rand::random();
         inner.kept.insert(id, cursor);
         Ok(id)
     }
@@ -118,7 +122,7 @@ impl Cursors {
             return Err(NotKept::Reverted);
         }
         if let Some(kept) = inner.kept.get_mut(&id) {
-            *kept = cursor;
+            *kept = Cursor { number: kept.number, ..cursor };
         }
         Ok(())
     }
@@ -127,11 +131,11 @@ impl Cursors {
         self.lock().kept.remove(&id).is_some()
     }
 
-    /// Those that are open, and the newest id that any was given.
+    /// Those that are open, and how many were opened so far.
     pub(crate) fn ids(&self) -> (Vec<u64>, u64) {
         let mut inner = self.lock();
         inner.kept.retain(|_, cursor| cursor.used.elapsed() < IDLE_MAX);
-        (inner.kept.keys().copied().collect(), inner.next)
+        (inner.kept.keys().copied().collect(), inner.opened)
     }
 
     /// A cursor's bytes, which its client did not ask for.
@@ -147,16 +151,16 @@ impl Cursors {
     /// Blocks were undone, and these cursors were told: what each has become, or none where it is to be closed. A poll that was answered since they
     /// were told is taken back, and its client hears of what it had heard then once more, but not of what was undone. One that was opened since
     /// then, on blocks that are gone, is closed.
-    pub(crate) fn reverted(&self, UndoneCursors { told, newest }: UndoneCursors) {
+    pub(crate) fn reverted(&self, UndoneCursors { told, opened }: UndoneCursors) {
         let mut inner = self.lock();
         inner.reverts += 1;
-        if let Some(newest) = newest {
-            inner.kept.retain(|id, _| *id <= newest);
+        if let Some(opened) = opened {
+            inner.kept.retain(|_, cursor| cursor.number < opened);
         }
         for (id, cursor) in told {
-            let Some(used) = inner.kept.get(&id).map(|cursor| cursor.used) else { continue };
+            let Some((number, used)) = inner.kept.get(&id).map(|cursor| (cursor.number, cursor.used)) else { continue };
             match cursor {
-                Some(cursor) => drop(inner.kept.insert(id, Cursor { used, ..cursor })),
+                Some(cursor) => drop(inner.kept.insert(id, Cursor { number, used, ..cursor })),
                 None => drop(inner.kept.remove(&id)),
             }
         }

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     agreement::Decided,
-    ahead::{Ahead, having},
+    ahead::{Ahead, agreed, believed, having},
     checker::Checker,
     fetch::Fetched,
     message::Message,
@@ -30,6 +30,8 @@ const ANNOUNCED_EVERY: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(300);
 /// Intervals of states that a node has to be behind: the newest state that is vouched for is up to two behind the head.
 const BEHIND: u64 = 3;
+/// How long a block is waited for that perhaps no honest member has: this node hears nothing else meanwhile.
+const DOUBTED_FOR: Duration = Duration::from_secs(2);
 /// Nodes whose heights are remembered.
 const NODES_MAX: usize = 512;
 
@@ -87,18 +89,22 @@ impl Follower {
         let mut ahead = Ahead::new(self.peers.clone(), shared.tenant.clone());
         loop {
             let height = shared.head().height + 1;
-            let nodes = having(&self.heads, height);
+            let committee = shared.committee();
+            let heads = believed(&self.heads, &committee);
+            let nodes = having(&heads, height);
             if nodes.is_empty() {
                 return;
             }
-            if having(&self.heads, height + 1).is_empty() {
+            if having(&heads, height + 1).is_empty() {
                 // All of them are about to commit it.
                 let mut commits = shared.commits.subscribe();
                 if tokio::time::timeout(GRACE, commits.changed()).await.is_ok_and(|changed| changed.is_ok()) {
                     continue;
                 }
             }
-            let Some(fetched) = ahead.get(height, &self.heads).await else {
+            let patience = if height <= agreed(&heads, &committee) { Duration::MAX } else { DOUBTED_FOR };
+            let fetched = tokio::time::timeout(patience, ahead.get(height, &heads)).await.unwrap_or(None);
+            let Some(fetched) = fetched else {
                 // They say so again if it is so.
                 self.heads.retain(|node, _| !nodes.contains(node));
                 return;
@@ -130,7 +136,10 @@ impl Follower {
         } else {
             (head.saturating_add(rule.every().saturating_mul(BEHIND)), head + rule.every())
         };
-        let nodes = having(&self.heads, far);
+        let committee = shared.committee();
+        let heads = believed(&self.heads, &committee);
+        let mut nodes = if far <= agreed(&heads, &committee) { having(&heads, far) } else { Vec::new() };
+        nodes.sort_by_key(|node| !committee.iter().any(|member| member.node == *node));
         if nodes.is_empty() || Instant::now() < self.state_at {
             return;
         }

@@ -23,7 +23,8 @@ fn table(table: Table) -> storage::Table {
 
 fn fault(error: StoreError) -> HostFault {
     match error {
-        StoreError::Reverted => HostFault::Reverted,
+        // A call that takes so long that its state is dropped under it begins again, on what is kept.
+        StoreError::Reverted | StoreError::Unavailable { .. } => HostFault::Reverted,
         other => HostFault::Storage(other.to_string()),
     }
 }

@@ -46,6 +46,7 @@ mod post;
 mod produce;
 mod query;
 mod seals;
+mod serve;
 mod shared;
 mod snapshots;
 mod sources;

@@ -100,7 +100,7 @@ pub(crate) async fn tell_undone(shared: &Shared, lowest: u64, kept: u64) -> Undo
 async fn undo_cursors(shared: &Shared, lowest: u64) -> UndoneCursors {
     let mut guest = None;
     let mut told = Vec::new();
-    let (ids, newest) = shared.cursors.ids();
+    let (ids, opened) = shared.cursors.ids();
     for id in ids {
         let Some(bytes) = shared.cursors.look_at(id) else { continue };
         match notify(shared, &mut guest, &bytes, &Occurrence::Undone(lowest)).await {
@@ -111,5 +111,5 @@ async fn undo_cursors(shared: &Shared, lowest: u64) -> UndoneCursors {
             }
         }
     }
-    UndoneCursors { told, newest: Some(newest) }
+    UndoneCursors { told, opened: Some(opened) }
 }

@@ -70,6 +70,8 @@ pub enum PeerEvent {
     },
     /// A question. One that is not answered is refused.
     Question {
+        /// Who.
+        from: NodeId,
         /// What.
         frame: Bytes,
         /// Takes the answer.

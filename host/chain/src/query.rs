@@ -170,6 +170,15 @@ enum Sent {
 }
 
 impl Begun {
+    /// Bytes of the answer that is there already.
+    pub fn bytes(&self) -> usize {
+        match &self.reply {
+            Some(Reply::Json(json)) => json.len(),
+            Some(Reply::Id(id)) => id.len(),
+            Some(Reply::Number(_) | Reply::Truth(_) | Reply::Null) | None => 0,
+        }
+    }
+
     /// The answer.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -34,6 +35,9 @@ const PIECES_WRITTEN: usize = 16;
 const PIECES_HELD: usize = PIECES_AT_ONCE + PIECES_WRITTEN;
 /// Answers with links that one node may give for one state.
 const ANSWERS_MAX: usize = 256;
+
+/// How long one node is asked for them: another may have the state at hand.
+const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 
 /// A state that has been gathered, and all that a chain starts from there.
 pub(crate) struct Gathered {
@@ -65,7 +69,8 @@ pub(crate) async fn gather(
 ) -> Result<Option<Gathered>, Refused> {
     let mut target = None;
     for node in nodes {
-        match find_target(shared, peers, checker, rule, *node, worthwhile).await {
+        let shown = tokio::time::timeout(SHOWN_WITHIN, find_target(shared, peers, checker, rule, *node, worthwhile)).await;
+        match shown.unwrap_or_else(|_| Err(format!("no state was shown within {SHOWN_WITHIN:?}"))) {
             Ok(None) => {}
             Ok(found) => {
                 target = found;
@@ -84,12 +89,15 @@ pub(crate) async fn gather(
         return Err(format!("the state has {} bytes, and the chain's slice of storage {room}; resize the chain", outline.bytes));
     }
     tracing::info!(chain = %shared.name, height, bytes = outline.bytes, nodes = nodes.len(), "getting the state of a block");
-    let asked = Asked::Decided(height);
-    let fetched = fetch::fetch(peers, &shared.tenant, asked, nodes).await;
-    let Fetched { manifest, block, memory: _memory, .. } = fetched.ok_or_else(|| format!("nobody has block {height}"))?;
-    if Some(manifest.id()) != link.id() {
-        return Err(format!("another block {height} than the one that was decided"));
+    let mut found = None;
+    for node in nodes {
+        let fetched = fetch::fetch(peers, &shared.tenant, Asked::Decided(height), &[*node]).await;
+        found = fetched.filter(|fetched| Some(fetched.manifest.id()) == link.id());
+        if found.is_some() {
+            break;
+        }
     }
+    let Fetched { block, memory: _memory, .. } = found.ok_or_else(|| format!("nobody has the block {height} that was decided"))?;
     let stage = shared.store.stage(root).map_err(|error| error.to_string())?;
     let stage = transfer.pieces(&outline, stage).await?;
     Ok(Some(Gathered { stage, link, block, committees }))

@@ -162,7 +162,8 @@ impl Shared {
         }
         while let Some(address) = self.address_of(id) {
             if let Some(peer) = self.peer(id) {
-                peer.connection.closed().await;
+                // Not until its connection is closed, which it may be while it is still listed: nothing would be waited for here.
+                peer.unlisted.cancelled().await;
                 backoff = BACKOFF_MIN;
                 continue;
             }
@@ -257,6 +258,7 @@ impl Shared {
         if let Err((reason, text)) = self.admit(&peer) {
             return reason.close(&peer.connection, text);
         }
+        let _unlisted = peer.unlisted.clone().drop_guard();
         tracing::info!(peer = %id, address = %peer.connection.remote_address(), "connected");
         let ended = tokio::select! {
             ended = peer.serve(self) => ended,

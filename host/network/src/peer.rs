@@ -15,6 +15,7 @@ use quinn::{Connection, RecvStream, SendStream};
 use subnode_scheduler::TokenBucket;
 use subnode_types::{NodeId, Purpose};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     chain::{Chain, Received, Request, lock},
@@ -70,6 +71,8 @@ pub(crate) struct Peer {
     chains: Mutex<BTreeSet<ChainKey>>,
     queues: Mutex<BTreeMap<(ChainKey, Purpose), mpsc::Sender<Bytes>>>,
     faults: AtomicU64,
+    /// Cancelled once it is not listed any more.
+    pub(crate) unlisted: CancellationToken,
 }
 
 impl Peer {
@@ -82,6 +85,7 @@ impl Peer {
             chains: Mutex::new(chains),
             queues: Mutex::default(),
             faults: AtomicU64::new(0),
+            unlisted: CancellationToken::new(),
         }
     }
 

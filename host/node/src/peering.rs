@@ -94,8 +94,8 @@ impl Inbox for Mailbox {
             Some(match self.0.next().await? {
                 Incoming::Frame(received) => PeerEvent::Frame { from: received.from, purpose: received.purpose, frame: received.frame },
                 Incoming::Request(mut request) => {
-                    let frame = std::mem::take(&mut request.frame);
-                    PeerEvent::Question { frame, answer: Box::new(|answer| request.answer(answer)) }
+                    let (from, frame) = (request.from, std::mem::take(&mut request.frame));
+                    PeerEvent::Question { from, frame, answer: Box::new(|answer| request.answer(answer)) }
                 }
             })
         })

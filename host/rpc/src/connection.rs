@@ -1,11 +1,12 @@
 //! Accepted sockets: as many as may be open, and as long as the node runs.
 
 use std::{
+    collections::HashMap,
     fmt::Debug,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -41,21 +42,68 @@ where
     }
 }
 
-/// A listener that holds back connections beyond a number.
+/// A listener that holds back connections beyond a number, and closes those of one address beyond half of it: nobody closes the port for all others by
+/// keeping connections open.
 pub(crate) struct BoundedListener {
     listener: TcpListener,
     permits: Arc<Semaphore>,
+    of_addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    of_address_max: usize,
 }
 
 /// A connection, and its place among those that may be open.
 pub(crate) struct Connection {
     stream: TcpStream,
     _permit: Option<OwnedSemaphorePermit>,
+    _place: Place,
+}
+
+/// A connection's place among those of its address.
+struct Place {
+    address: IpAddr,
+    of_addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = self.of_addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = all.get_mut(&self.address) {
+            *open -= 1;
+            if *open == 0 {
+                all.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// What stands for whoever has an address: of IPv6 the network, as each has all of one.
+fn owner(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+    }
 }
 
 impl BoundedListener {
     pub(crate) fn new(listener: TcpListener, connections: usize) -> Self {
-        Self { listener, permits: Arc::new(Semaphore::new(connections)) }
+        Self {
+            listener,
+            permits: Arc::new(Semaphore::new(connections)),
+            of_addresses: Arc::default(),
+            of_address_max: connections.div_ceil(2),
+        }
+    }
+
+    /// A place for a connection from an address, or none where it has too many.
+    fn place(&self, address: IpAddr) -> Option<Place> {
+        let address = owner(address);
+        let mut all = self.of_addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = all.entry(address).or_default();
+        if *open >= self.of_address_max {
+            return None;
+        }
+        *open += 1;
+        Some(Place { address, of_addresses: self.of_addresses.clone() })
     }
 }
 
@@ -69,11 +117,15 @@ impl Listener for BoundedListener {
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
+                    let Some(place) = self.place(address.ip()) else {
+                        tracing::debug!(%address, most = self.of_address_max, "an address has too many connections: one more is closed");
+                        continue;
+                    };
                     // Without it a small answer waits for the client's acknowledgement of the one before.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "no TCP_NODELAY");
                     }
-                    return (Connection { stream, _permit: permit }, address);
+                    return (Connection { stream, _permit: permit, _place: place }, address);
                 }
                 Err(error) => {
                     // Out of file descriptors, mostly: others must close first.

@@ -53,14 +53,19 @@ pub async fn answer(chain: &Chain, body: &[u8], session: Option<&Session>, limit
         let message = format!("batch too large: {} calls, at most {}", calls.len(), limits.batch_calls);
         return Some(failure(None, INVALID_REQUEST, &message));
     }
-    // Calls begin in their order; transactions among them are admitted together.
+    // Calls begin in their order; transactions among them are admitted together. Answers wait for those before them.
     let mut begun = Vec::with_capacity(calls.len());
+    let mut bytes = 0;
     for call in calls {
-        match serde_json::from_str(call.get()) {
-            Ok(request) => begun.extend(begin(chain, request, session).await),
-            Err(error) => begun
-                .push(Call::refused(None, RpcError { code: INVALID_REQUEST, message: format!("invalid request: {error}"), data: None })),
-        }
+        let call = match serde_json::from_str(call.get()) {
+            Ok(request) => begin(chain, request, session).await,
+            Err(error) => Some(Call::refused(None, INVALID_REQUEST, &format!("invalid request: {error}"))),
+        };
+        let Some(call) = call else { continue };
+        let left = limits.response_bytes.saturating_sub(bytes);
+        let call = if call.bytes() <= left { call } else { Call { begun: Err(too_large()), ..call } };
+        bytes += call.bytes();
+        begun.push(call);
     }
     if begun.is_empty() {
         return None;
@@ -88,22 +93,35 @@ struct Call {
 }
 
 impl Call {
-    fn refused(id: Option<String>, error: RpcError) -> Self {
-        Self { id, begun: Err(error) }
+    fn refused(id: Option<String>, code: i32, message: &str) -> Self {
+        Self { id, begun: Err(RpcError { code, message: message.to_owned(), data: None }) }
     }
+
+    /// Bytes of the answer that is there already.
+    fn bytes(&self) -> usize {
+        match &self.begun {
+            Ok(begun) => begun.bytes(),
+            Err(error) => error.message.len() + error.data.as_ref().map_or(0, Vec::len),
+        }
+    }
+}
+
+fn too_large() -> RpcError {
+    RpcError { code: RESPONSE_TOO_LARGE, message: "response too large".to_owned(), data: None }
 }
 
 /// Begins a call. None for a notification, which is carried out and not answered.
 async fn begin(chain: &Chain, request: Request<'_>, session: Option<&Session>) -> Option<Call> {
     let id = request.id.map(|id| id.get().to_owned());
-    let invalid = |message: &str| RpcError { code: INVALID_REQUEST, message: message.to_owned(), data: None };
     if id.as_ref().is_some_and(|id| id.starts_with(['{', '['])) {
-        return Some(Call::refused(None, invalid("invalid request: the id must be a string, a number or null")));
+        return Some(Call::refused(None, INVALID_REQUEST, "invalid request: the id must be a string, a number or null"));
     }
     if request.jsonrpc.is_some_and(|version| version.get() != "\"2.0\"") {
-        return Some(Call::refused(id, invalid("invalid request: jsonrpc must be \"2.0\"")));
+        return Some(Call::refused(id, INVALID_REQUEST, "invalid request: jsonrpc must be \"2.0\""));
     }
-    let Some(method) = request.method else { return Some(Call::refused(id, invalid("invalid request: method is missing"))) };
+    let Some(method) = request.method else {
+        return Some(Call::refused(id, INVALID_REQUEST, "invalid request: method is missing"));
+    };
     let params = request.params.map_or("", RawValue::get);
     let begun = chain.begin_query(&method, params.as_bytes(), session).await;
     // A notification was carried out; nobody waits for how it went.
@@ -119,7 +137,7 @@ async fn finish(call: Call, bytes_left: usize) -> Vec<u8> {
         Ok(reply) => success(call.id.as_deref(), reply),
         Err(error) => error_response(call.id.as_deref(), &error),
     };
-    if response.len() <= bytes_left { response } else { failure(call.id.as_deref(), RESPONSE_TOO_LARGE, "response too large") }
+    if response.len() <= bytes_left { response } else { error_response(call.id.as_deref(), &too_large()) }
 }
 
 fn open(id: Option<&str>) -> Vec<u8> {

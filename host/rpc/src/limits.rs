@@ -9,7 +9,7 @@ pub struct RpcLimits {
     pub response_bytes: usize,
     /// Requests being answered, over all connections; further ones wait.
     pub requests: usize,
-    /// Open connections; further ones wait to be accepted.
+    /// Open connections; further ones wait to be accepted. One address may have half of them; further ones of it are closed.
     pub connections: usize,
     /// Calls being answered on one WebSocket; further ones wait.
     pub calls_per_socket: usize,

@@ -1,5 +1,7 @@
 //! One WebSocket: calls and notifications on one connection.
 
+use std::time::Duration;
+
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use subnode_chain::{Chain, Session, charged};
@@ -7,7 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{RpcLimits, framing};
 
-/// Serves a client until it leaves, breaks the protocol, or the node stops.
+/// A client that takes a message no sooner has left, or never reads: its calls hold places of the chain's.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Serves a client until it leaves, breaks the protocol, or the chain or the node stops.
 pub(crate) async fn run(mut socket: WebSocket, chain: Chain, limits: RpcLimits, shutdown: CancellationToken) {
     let (session, mut notifications) = Session::new(limits.notifications_per_socket);
     let mut calls = FuturesUnordered::new();
@@ -16,6 +21,8 @@ pub(crate) async fn run(mut socket: WebSocket, chain: Chain, limits: RpcLimits, 
             // Answers first: the id of a subscription must arrive before its first notification.
             biased;
             () = shutdown.cancelled() => break,
+            // The next of its name may have other blocks: the client connects again.
+            () = chain.ends() => break,
             Some(response) = calls.next(), if !calls.is_empty() => match response {
                 Some(response) => text(response),
                 None => continue,
@@ -41,7 +48,7 @@ pub(crate) async fn run(mut socket: WebSocket, chain: Chain, limits: RpcLimits, 
                 continue;
             }
         };
-        if socket.send(message).await.is_err() {
+        if !tokio::time::timeout(TAKEN_WITHIN, socket.send(message)).await.is_ok_and(|sent| sent.is_ok()) {
             break;
         }
     }

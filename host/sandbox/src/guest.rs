@@ -16,7 +16,7 @@ use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, ResourceTa
 use crate::{
     CallError, GuestFault, HostFault, Lent, Limits, Signer, Tenant,
     fault::classify,
-    limits::Limiter,
+    limits::{Limiter, MemoryRefused},
     output::Output,
     turns::{self, YIELD_FUEL},
 };
@@ -187,7 +187,12 @@ impl<E: Send + Sync + 'static> Guest<E> {
         let burnt = self.limits.fuel.saturating_sub(left);
         self.tenant.share().count_fuel(burnt);
         self.fuel_burnt = self.fuel_burnt.saturating_add(burnt);
-        result.map_err(|error| self.fault(store, &error))
+        let value = result.map_err(|error| self.fault(store, &error))?;
+        // Whatever it made of that, another host would have had the memory: what it returns is no verdict.
+        match &store.data().limiter.refused {
+            Some(MemoryRefused::Slice(fault)) => Err(fault.clone().into()),
+            Some(MemoryRefused::Instance) | None => Ok(value),
+        }
     }
 
     fn fault(&self, store: &Store<GuestState>, error: &wasmtime::Error) -> CallError {

@@ -248,7 +248,7 @@ impl Peers for Port {
                 let (answer, answered) = oneshot::channel();
                 // Whoever asked may be gone.
                 let answer = Box::new(|frame| drop(answer.send(frame)));
-                self.links.deliver(own, to, PeerEvent::Question { frame: question, answer });
+                self.links.deliver(own, to, PeerEvent::Question { from: own, frame: question, answer });
                 let answer = answered.await.ok()?;
                 if let Some(bad) = &mut self.links.state().bad {
                     bad.tamper.overhear(&answer);

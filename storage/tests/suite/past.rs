@@ -98,6 +98,23 @@ fn old_states_go_too_where_they_alone_pass_the_limit() {
 }
 
 #[test]
+fn a_view_whose_version_is_dropped_says_so() {
+    each(|store| {
+        let chain = open(store, "a", Retention::Last(3));
+        commit(&chain, 0, block(0));
+        let view = chain.view();
+        for height in 1..=3 {
+            commit(&chain, height.into(), block(height));
+        }
+        assert_eq!(view.get(Table::State, b"x").unwrap(), Some(vec![0]));
+        commit(&chain, 4, block(4));
+        assert!(matches!(view.get(Table::State, b"x"), Err(StoreError::Unavailable { oldest: 2, .. })));
+        assert!(matches!(view.scan(Table::State, b"", None, 9), Err(StoreError::Unavailable { .. })));
+        assert_eq!(view.get(Table::Block, &4_u64.to_be_bytes()).unwrap(), Some(vec![4; 1000]));
+    });
+}
+
+#[test]
 fn a_chain_that_begins_again_keeps_its_log_alone() {
     each(|store| {
         let chain = open(store, "a", Retention::Last(3));

@@ -54,6 +54,21 @@ fn a_replacement_needs_a_tenth_more() {
 }
 
 #[test]
+fn one_that_has_no_room_costs_no_other_its_place() {
+    let mut pool = Pool::new(PoolLimits { bytes: 3 * (100 + OVERHEAD_BYTES), per_sender: 1000 });
+    // A gap is before the first, and the others pay more than what comes.
+    for (sender, sequence) in [(1, 7), (2, 0), (2, 1)] {
+        pool.insert(transaction(sender, sequence, 50), 0).expect("fits");
+    }
+    let large = Transaction { data: vec![0; 100 + OVERHEAD_BYTES + 101], ..transaction(3, 0, 5) };
+    assert_eq!(pool.insert(large.clone(), 0), Err(PoolError::Full));
+    assert_eq!((pool.ready(), pool.waiting(), pool.bytes()), (2, 1, 3 * (100 + OVERHEAD_BYTES)));
+    assert!(pool.get(&transaction(1, 7, 50).id).is_some());
+    assert_eq!(pool.insert(Transaction { priority: 60, cap: 60, ..large }, 0), Ok(()));
+    assert_eq!((pool.ready(), pool.waiting()), (2, 0));
+}
+
+#[test]
 fn an_admission_from_before_a_block_is_stale_after_it() {
     let mut pool = Pool::new(LIMITS);
     pool.advance([(&[1u8][..], 3)].into_iter());

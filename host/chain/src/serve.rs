@@ -1,0 +1,159 @@
+//! Answers what other nodes ask: blocks, and what it takes to get a state.
+//!
+//! In a task of its own, one question after another and the nodes in turn: one that asks much, or for what takes long to find, keeps neither the
+//! consensus module nor other nodes waiting for longer than one answer takes.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use subnode_chain_core::{
+    PART_BYTES,
+    wire::{self, Asked, Question, Whole},
+};
+use subnode_sandbox::charged;
+use subnode_storage::StoreError;
+use subnode_types::NodeId;
+use tokio::sync::Notify;
+
+use crate::{
+    blocks::{self, Offered},
+    checkpoints::{self, Turns},
+    shared::Shared,
+};
+
+/// Questions of one node that wait; further ones are refused. A node that gets a block or a state asks for eight parts at once, and each takes a
+/// hundred bytes here.
+const WAITING_PER_NODE: usize = 64;
+
+type Answer = Box<dyn FnOnce(Bytes) + Send>;
+
+/// Questions that wait for their answers.
+#[derive(Default)]
+pub(crate) struct Questions {
+    waiting: Mutex<Waiting>,
+    more: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    of_nodes: BTreeMap<NodeId, VecDeque<(Question, Answer)>>,
+    /// Whose turn was last.
+    last: Option<NodeId>,
+}
+
+impl Questions {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a question of a node, or refuses it.
+    pub(crate) fn ask(&self, from: NodeId, question: Question, answer: Answer) {
+        let mut waiting = self.lock();
+        let own = waiting.of_nodes.entry(from).or_default();
+        if own.len() < WAITING_PER_NODE {
+            own.push_back((question, answer));
+            drop(waiting);
+            self.more.notify_one();
+        }
+    }
+
+    /// The oldest question of the node whose turn is next.
+    fn take(&self) -> Option<(Question, Answer)> {
+        let mut waiting = self.lock();
+        let behind = waiting.last.and_then(|last| waiting.of_nodes.keys().find(|node| **node > last).copied());
+        let node = behind.or_else(|| waiting.of_nodes.keys().next().copied())?;
+        waiting.last = Some(node);
+        let own = waiting.of_nodes.get_mut(&node)?;
+        let question = own.pop_front();
+        if own.is_empty() {
+            waiting.of_nodes.remove(&node);
+        }
+        question
+    }
+}
+
+/// Answers until the chain ends.
+pub(crate) async fn run(shared: Arc<Shared>, questions: Arc<Questions>) {
+    let mut server = Server::default();
+    loop {
+        let Some((question, answer)) = questions.take() else {
+            questions.more.notified().await;
+            continue;
+        };
+        match charged(&shared.tenant, server.find(&shared, question)).await {
+            Ok(found) => drop(found.map(answer)),
+            Err(error) => tracing::warn!(chain = %shared.name, %error, ?question, "another node asks for what cannot be read"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A block, and what shows that it was decided, if it was.
+type Shown = (Arc<Offered>, Vec<u8>);
+
+#[derive(Default)]
+struct Server {
+    turns: Turns,
+    /// The decided block that was asked for last, by its height: its parts are asked for one by one, and cutting it hashes all of it.
+    last: Option<(u64, Shown)>,
+}
+
+impl Server {
+    async fn find(&mut self, shared: &Shared, question: Question) -> Result<Option<Bytes>, StoreError> {
+        let store = &shared.store;
+        Ok(match question {
+            Question::Block(asked) => self.block(shared, asked)?.map(|(offered, certificate)| {
+                let first = offered.block.chunks(PART_BYTES).next().unwrap_or_default().to_vec();
+                wire::encode(&Whole { manifest: offered.manifest.clone(), certificate, first }).into()
+            }),
+            Question::Part(asked, index) => self
+                .block(shared, asked)?
+                .and_then(|(offered, _)| offered.block.chunks(PART_BYTES).nth(usize::try_from(index).ok()?).map(Bytes::copy_from_slice)),
+            Question::Links(after) => match shared.rule {
+                Some(rule) => {
+                    checkpoints::links(store, rule, after, &mut self.turns).await?.map(|links| wire::encode(&links).into())
+                }
+                None => None,
+            },
+            Question::Outline(height) => checkpoints::outline(store, height)?.map(|outline| wire::encode(&outline).into()),
+            Question::Group(height, index) => checkpoints::group(store, height, index)?.map(Bytes::from),
+            Question::Piece(height, index) => checkpoints::piece(store, height, index)?.map(Bytes::from),
+        })
+    }
+
+    fn block(&mut self, shared: &Shared, asked: Asked) -> Result<Option<Shown>, StoreError> {
+        let height = match asked {
+            Asked::Candidate(id) => return Ok(shared.offered(&id).map(|offered| (offered, Vec::new()))),
+            Asked::Decided(height) => height,
+        };
+        if let Some((last, shown)) = &self.last
+            && *last == height
+        {
+            return Ok(Some(shown.clone()));
+        }
+        let found = blocks::decided(&shared.store, height)?.map(|(offered, certificate)| (Arc::new(offered), certificate));
+        self.last = found.clone().map(|shown| (height, shown));
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_answered_in_turn_and_one_that_asks_much_is_refused() {
+        let questions = Questions::default();
+        let (much, little) = (NodeId([1; 32]), NodeId([2; 32]));
+        for height in 0..1_000 {
+            questions.ask(much, Question::Outline(height), Box::new(drop));
+        }
+        questions.ask(little, Question::Outline(7_000), Box::new(drop));
+        let taken: Vec<_> = std::iter::from_fn(|| questions.take()).map(|(question, _)| question).collect();
+        assert_eq!(taken.len(), WAITING_PER_NODE + 1);
+        assert!(taken[..2].contains(&Question::Outline(7_000)), "{:?}", &taken[..2]);
+    }
+}
