@@ -44,6 +44,8 @@ pub struct Desk {
     absent: BTreeSet<Key>,
     timers: BTreeSet<u64>,
     committee: Committee,
+    /// Set where a message was of too late a round.
+    pub early: bool,
     /// The last round of this height that each member was heard in.
     heard: BTreeMap<Key, u32>,
     /// Whose votes are ours.
@@ -66,6 +68,7 @@ impl Desk {
             absent: BTreeSet::new(),
             timers: BTreeSet::new(),
             committee: Committee::default(),
+            early: false,
             heard: BTreeMap::new(),
             signed: BTreeMap::new(),
         }
@@ -85,11 +88,6 @@ impl Desk {
     pub fn enter(&mut self, committee: Committee) {
         self.clear();
         self.committee = committee;
-    }
-
-    /// The round that the core is in.
-    pub fn round(&self) -> u32 {
-        self.round
     }
 
     /// The last round that this member or another honest one has reached: more than a third of all votes come from such rounds or later ones.
@@ -179,7 +177,8 @@ impl Desk {
         let last = self.heard.entry(*key).or_default();
         *last = round.max(*last);
         // Whoever is there says it again, until enough others are there too.
-        if round > self.round.saturating_add(ROUNDS_AHEAD) && round > self.reached().saturating_add(ROUNDS_AHEAD) {
+        self.early = round > self.round.saturating_add(ROUNDS_AHEAD) && round > self.reached().saturating_add(ROUNDS_AHEAD);
+        if self.early {
             return false;
         }
         let signed = self.signed.entry((*key, round, step)).or_default();

@@ -37,8 +37,8 @@ const RETRY_TIMER: u64 = START_TIMER + 1;
 const RETRY_MS: u64 = 500;
 /// Messages of one member that wait for the next height: a proposal, and votes of two rounds.
 const WAITING_PER_MEMBER: usize = 5;
-/// Bytes of messages that are known by heart, so that each is checked once: what a committee of a hundred says in twenty rounds. Nothing of them is
-/// checked yet, so anyone fills it; then the same message is checked again each time.
+/// Bytes of messages of this height that are not looked at again: what a committee of a hundred says in twenty rounds. A member that says more
+/// nonsense has each message checked each time it comes, which is as much as nonsense costs anyway.
 const SEEN_BYTES_MAX: usize = 4 << 20;
 
 /// A height that has not begun.
@@ -61,8 +61,6 @@ pub struct Member {
     judged: BTreeMap<BlockId, bool>,
     /// Genuine proposals of this height.
     proposals: Vec<Proposal>,
-    /// Of them, those whose blocks were not asked for yet: of rounds that have not begun.
-    ahead: Vec<Proposal>,
     seen: BTreeSet<Vec<u8>>,
     seen_bytes: usize,
 }
@@ -87,20 +85,6 @@ impl Member {
                 inputs.extend(self.proposed(proposal));
             }
         }
-        self.obtain();
-    }
-
-    /// Has the host get the blocks of rounds that have begun. A member proposes lawfully in as many later rounds as it likes: hosts would have no room
-    /// left for the block that is to be decided now.
-    fn obtain(&mut self) {
-        let round = self.desk.round();
-        let (begun, ahead) = std::mem::take(&mut self.ahead).into_iter().partition(|proposal| proposal.round <= round);
-        self.ahead = ahead;
-        for Proposal { block, proposer, .. } in begun {
-            if !self.judged.contains_key(&block) {
-                self.desk.effects.push(Effect::Obtain(Wanted { id: block.0.to_vec(), member: proposer.0.to_vec() }));
-            }
-        }
     }
 
     /// A genuine proposal: its block is judged already, or has to be had.
@@ -108,8 +92,12 @@ impl Member {
         if self.proposals.contains(&proposal) {
             return None;
         }
-        let value = self.judged.get(&proposal.block).map(|valid| judged(&proposal, *valid));
-        self.ahead.push(proposal.clone());
+        let known = self.judged.get(&proposal.block).copied();
+        if known.is_none() {
+            let wanted = Wanted { id: proposal.block.0.to_vec(), member: proposal.proposer.0.to_vec() };
+            self.desk.effects.push(Effect::Obtain(wanted));
+        }
+        let value = known.map(|valid| judged(&proposal, valid));
         self.proposals.push(proposal);
         value
     }
@@ -143,7 +131,6 @@ impl Member {
     /// Has the core work on the next height.
     fn enter(&mut self) {
         self.proposals.clear();
-        self.ahead.clear();
         self.seen.clear();
         self.seen_bytes = 0;
         let (height, committee) = (Height(self.next.height), self.next.committee.clone());
@@ -183,7 +170,6 @@ impl Member {
         let Ok(committee) = committee(&committed.committee) else { return };
         let wait_ms = self.pace.end(now_ms, committed.ready);
         self.desk.clear();
-        self.ahead.clear();
         self.next = Next { height: committed.block.height + 1, committee, waiting: BTreeMap::new() };
         match wait_ms {
             Some(wait_ms) => self.desk.effects.push(Effect::SetTimer((START_TIMER, wait_ms))),
@@ -204,11 +190,12 @@ impl Member {
             if self.seen.contains(&bytes) {
                 return;
             }
-            if self.seen_bytes + bytes.len() <= SEEN_BYTES_MAX {
+            self.process(message.into_input());
+            // One that is too early is said again, and may not be then.
+            if !std::mem::take(&mut self.desk.early) && self.seen_bytes + bytes.len() <= SEEN_BYTES_MAX {
                 self.seen_bytes += bytes.len();
                 self.seen.insert(bytes);
             }
-            self.process(message.into_input());
             self.build();
         }
     }
@@ -265,7 +252,6 @@ impl Consensus for Member {
             next: Next { height: beginning.head.height + 1, committee, waiting: BTreeMap::new() },
             judged: judged.collect(),
             proposals: Vec::new(),
-            ahead: Vec::new(),
             seen: BTreeSet::new(),
             seen_bytes: 0,
         };

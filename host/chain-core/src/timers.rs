@@ -27,12 +27,17 @@ impl Timers {
         self.due_ms.values().min().copied()
     }
 
-    /// Takes one that has run out, the earliest first.
-    pub fn take_due(&mut self, now_ms: u64) -> Option<u64> {
-        let (id, _) = self.due_ms.iter().filter(|(_, due)| **due <= now_ms).min_by_key(|(id, due)| (**due, **id))?;
-        let id = *id;
-        self.due_ms.remove(&id);
-        Some(id)
+    /// Those that have run out, the earliest first.
+    pub fn due(&self, now_ms: u64) -> Vec<u64> {
+        let mut due: Vec<_> = self.due_ms.iter().filter(|(_, due)| **due <= now_ms).map(|(id, due)| (*due, *id)).collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Takes one, if it has run out and nobody has moved or cancelled it since.
+    pub fn take(&mut self, id: u64, now_ms: u64) -> bool {
+        let is_due = self.due_ms.get(&id).is_some_and(|due| *due <= now_ms);
+        is_due && self.due_ms.remove(&id).is_some()
     }
 }
 
@@ -48,10 +53,12 @@ mod tests {
         timers.set(3, 5);
         timers.cancel(3);
         assert_eq!(timers.next_due_ms(), Some(10));
-        assert_eq!(timers.take_due(9), None);
+        assert_eq!(timers.due(9), []);
         timers.set(2, 30);
-        assert_eq!(timers.take_due(40), Some(1));
-        assert_eq!(timers.take_due(40), Some(2));
-        assert_eq!(timers.take_due(40), None);
+        assert_eq!(timers.due(40), [1, 2]);
+        assert!(timers.take(1, 40) && !timers.take(1, 40));
+        timers.set(2, 50);
+        assert!(!timers.take(2, 40), "moved meanwhile");
+        assert_eq!(timers.due(40), []);
     }
 }

@@ -14,16 +14,21 @@ use subnode_sandbox::{
 };
 use subnode_signer::{Guard, Voter};
 use subnode_types::Purpose;
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Ended, OpenError,
+    Ended, OpenError, RpcError,
     agreement::{ConsensusLog, Fetching},
     blocks::{Basis, BlockId, Candidate},
     checker::Checker,
     checkpoints::Roots,
     fetch::Fetched,
+    hindrance::{Hindrance, Trouble},
     lend::ViewReader,
     message::Message,
     seals::Seals,
@@ -42,6 +47,8 @@ pub(crate) struct Actor {
     pub(crate) consensus: Consensus,
     messages: mpsc::Receiver<Message>,
     frames: mpsc::Receiver<Bytes>,
+    /// Calls of modules end with it: one may take as long as it has fuel.
+    pub(crate) shutdown: CancellationToken,
     effects: VecDeque<Effect>,
     timers: Timers,
     started: Instant,
@@ -59,6 +66,9 @@ pub(crate) struct Actor {
     pub(crate) draw_max: usize,
     pub(crate) snapshots: Snapshots,
     pub(crate) seals: Seals,
+    /// Who waits until what the retention does not keep is gone.
+    pub(crate) prunes: Vec<oneshot::Sender<Result<(), RpcError>>>,
+    pub(crate) hindrance: Hindrance,
     /// When a block is built that waits for the chain's clock.
     pub(crate) waits_until: Option<Instant>,
     pub(crate) random: StdRng,
@@ -89,6 +99,12 @@ impl Consensus {
         let guest = guest.map_err(|error| OpenError::Module { which: "consensus", error })??;
         Ok(Self { checker: Checker::new(module), config, guest })
     }
+
+    /// Puts a fresh instance in the place of the one that runs.
+    pub(crate) async fn renew(&mut self, shared: &Shared) -> Result<(), CallError> {
+        self.guest = self.checker.instance(shared).await?;
+        Ok(())
+    }
 }
 
 /// Has a runtime build a block on the head, and drops it.
@@ -118,13 +134,20 @@ pub(crate) async fn try_modules(shared: &Shared, runtime: &Module, consensus: &M
 }
 
 impl Actor {
-    pub(crate) fn new(shared: Arc<Shared>, consensus: Consensus, messages: mpsc::Receiver<Message>, frames: mpsc::Receiver<Bytes>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        consensus: Consensus,
+        messages: mpsc::Receiver<Message>,
+        frames: mpsc::Receiver<Bytes>,
+        shutdown: CancellationToken,
+    ) -> Self {
         let random = shared.options.seed.map_or_else(StdRng::from_os_rng, StdRng::from_seed);
         Self {
             shared,
             consensus,
             messages,
             frames,
+            shutdown,
             effects: VecDeque::new(),
             timers: Timers::default(),
             started: Instant::now(),
@@ -138,6 +161,8 @@ impl Actor {
             draw_max: usize::MAX,
             snapshots: Snapshots::default(),
             seals: Seals::default(),
+            prunes: Vec::new(),
+            hindrance: Hindrance::default(),
             waits_until: None,
             random,
             due: None,
@@ -152,8 +177,8 @@ impl Actor {
         if let Some(last) = shared.rule.and_then(|rule| rule.last(shared.head().height)) {
             self.find_root(last);
         }
-        let kept = self.load_kept().await?;
         let log = self.log.load(&self.shared.store)?;
+        let kept = self.load_kept().await?;
         let beginning = self.consensus.beginning(&self.shared, log, kept);
         let started = self.consensus.guest.start(beginning).await;
         self.shared.counters.profile(&mut self.consensus.guest);
@@ -162,11 +187,12 @@ impl Actor {
         self.failure.take().map_or(Ok(()), |failure| Err(OpenError::Consensus(failure)))
     }
 
-    /// Runs until `shutdown`.
+    /// Runs until the chain is stopped.
     ///
     /// # Errors
     /// Where the consensus module fails: the chain cannot go on with this instance of it.
-    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), Ended> {
+    pub(crate) async fn run(mut self) -> Result<(), Ended> {
+        let shutdown = self.shutdown.clone();
         loop {
             if let Some(height) = self.renewed {
                 return Err(Ended::Renewed(height));
@@ -174,15 +200,19 @@ impl Actor {
             if let Some(failure) = self.failure.take() {
                 return Err(Ended::Failed(failure));
             }
-            let paused = self.shared.paused.load(Ordering::Relaxed) || self.shared.state_sync.wanted.load(Ordering::Relaxed);
+            let paused = self.is_paused();
+            if !paused && self.hindrance.missed && !shutdown.is_cancelled() {
+                self.begin_again().await;
+                continue;
+            }
             let shared = self.shared.clone();
             let due = self.timers.next_due_ms().map(|due| Duration::from_millis(due.saturating_sub(self.now_ms())));
-            let waits_until = self.waits_until;
+            let (waits_until, hindered_until) = (self.waits_until, self.hindrance.until);
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 message = self.messages.recv() => match message {
-                    Some(message) => self.handle(message, &shutdown).await,
+                    Some(message) => self.handle(message).await,
                     None => break,
                 },
                 () = std::future::ready(()), if !self.seals.is_empty() => self.seal_next().await,
@@ -190,10 +220,17 @@ impl Actor {
                 () = std::future::ready(()), if !paused && !self.effects.is_empty() => self.perform().await,
                 () = sleep(due.unwrap_or_default()), if !paused && due.is_some() => {
                     self.due = self.timers.next_due_ms().map(|due| self.started + Duration::from_millis(due));
-                    while let Some(id) = self.timers.take_due(self.now_ms()) {
-                        self.input(Input::Timer(id)).await;
+                    // Those that are set meanwhile run out in a later turn of this loop, however soon: its user is heard in between.
+                    let now_ms = self.now_ms();
+                    for id in self.timers.due(now_ms) {
+                        if self.timers.take(id, now_ms) {
+                            self.input(Input::Timer(id)).await;
+                        }
                     }
                     self.due = None;
+                }
+                () = tokio::time::sleep_until(hindered_until.unwrap_or_else(Instant::now)), if hindered_until.is_some() => {
+                    self.hindrance.until = None;
                 }
                 () = tokio::time::sleep_until(waits_until.unwrap_or_else(Instant::now)), if !paused && waits_until.is_some() => {
                     self.waits_until = None;
@@ -213,13 +250,22 @@ impl Actor {
                         self.input(Input::Ready(ready)).await;
                     }
                 }
+                // Last: whatever makes blocks goes before.
+                () = std::future::ready(()), if !self.prunes.is_empty() => self.prune_some().await,
             }
         }
         Ok(())
     }
 
+    /// Whether the consensus module is told nothing for now.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.shared.paused.load(Ordering::Relaxed)
+            || self.shared.state_sync.wanted.load(Ordering::Relaxed)
+            || self.hindrance.until.is_some()
+    }
+
     /// Milliseconds since the chain was started: consensus timers do not follow a clock that can be moved.
-    fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -230,16 +276,19 @@ impl Actor {
     }
 
     pub(crate) async fn tell_consensus(&mut self, input: Input) {
-        if self.failure.is_some() {
+        if self.failure.is_some() || self.hindrance.missed || self.shutdown.is_cancelled() {
             return;
         }
-        let handled = self.consensus.guest.handle(self.now_ms(), input).await;
+        let now_ms = self.now_ms();
+        let handled = self.shutdown.run_until_cancelled(self.consensus.guest.handle(now_ms, input)).await;
         self.shared.counters.profile(&mut self.consensus.guest);
         match handled {
-            Ok(effects) => self.take(effects).await,
-            Err(fault) => {
+            // The instance is not used again: the chain stops.
+            None => self.effects.clear(),
+            Some(Ok(effects)) => self.take(effects).await,
+            Some(Err(fault)) => {
                 self.shared.counters.fault(&fault);
-                self.fail(format!("the consensus module failed: {fault}"));
+                self.stop_for(Trouble::from(fault).of("the consensus module failed"));
             }
         }
     }
@@ -249,11 +298,28 @@ impl Actor {
         self.failure = Some(reason);
     }
 
+    /// Forgets what the consensus module asked for, and the blocks that it asked for. Those that its votes may be about are in its log.
+    pub(crate) fn forget_proposals(&mut self) {
+        self.effects.clear();
+        self.timers = Timers::default();
+        self.waits_until = None;
+        self.drop_candidates();
+    }
+
+    /// Forgets the blocks of the next height.
+    pub(crate) fn drop_candidates(&mut self) {
+        self.candidates.clear();
+        self.built = None;
+        self.fetches.abort_all();
+        self.fetches = JoinSet::new();
+        self.wanted.clear();
+    }
+
     /// Takes what a call asks for, once what it signed and logged is durable.
     async fn take(&mut self, effects: Vec<Effect>) {
         match self.remember(effects).await {
             Ok(effects) => self.effects.extend(effects),
-            Err(error) => self.fail(format!("what the consensus module signed and logged could not be written: {error}")),
+            Err(trouble) => self.stop_for(trouble.of("what the consensus module signed and logged could not be written")),
         }
     }
 
@@ -276,15 +342,24 @@ impl Actor {
         self.tell_consensus(input).await;
     }
 
-    /// Does what the consensus module asks for, until it asks for nothing or a block is committed.
+    /// Does what the consensus module asks for, until it asks for nothing or for another block, or a block is committed.
     async fn perform(&mut self) {
+        let mut built = false;
         while let Some(effect) = self.effects.pop_front() {
             match effect {
+                Effect::Build if built => {
+                    // In a later turn of the loop: a module that always asks for another one keeps nobody from stopping its chain.
+                    self.effects.push_front(Effect::Build);
+                    break;
+                }
                 Effect::SetTimer((id, after_ms)) => self.timers.set(id, self.now_ms().saturating_add(after_ms)),
                 Effect::CancelTimer(id) => self.timers.cancel(id),
                 Effect::Build => match self.early() {
                     Some(early) => self.waits_until = Some(Instant::now() + early),
-                    None => self.build_and_tell().await,
+                    None => {
+                        built = true;
+                        self.build_and_tell().await;
+                    }
                 },
                 Effect::Decide(decision) => {
                     let Some(candidate) = block_id(&decision.id).and_then(|id| self.candidates.remove(&id)) else {
@@ -292,14 +367,17 @@ impl Actor {
                         continue;
                     };
                     let input = match self.commit(candidate, decision.certificate).await {
-                        Ok(committed) => committed,
+                        Ok(committed) => {
+                            self.heard_height();
+                            committed
+                        }
                         Err(error) if self.shared.committee().is_empty() => {
                             tracing::error!(chain = %self.shared.name, %error, "a block could not be committed; it is built anew");
                             self.shared.set_stuck(Some(error.to_string()));
                             Input::BuildFailed
                         }
                         // Others have it by now: there is no other block of this height.
-                        Err(error) => return self.fail(format!("a decided block could not be committed: {error}")),
+                        Err(error) => return self.stop_for(Trouble::from(error).of("a decided block could not be committed")),
                     };
                     self.tell_consensus(input).await;
                     break;

@@ -19,6 +19,7 @@ use crate::{
     blocks::{self, BlockId, Candidate},
     checkpoints::Found,
     fetch::{self, Fetched},
+    hindrance::{Trouble, unless_stopped},
     shared::Shared,
     state_sync::Gathered,
 };
@@ -31,11 +32,13 @@ pub(crate) const GUARD_KEY: &[u8] = b"guard";
 pub(crate) const REPAIR_KEY: &[u8] = b"repair";
 /// Of one entry, and of all since the last block.
 const ENTRY_BYTES_MAX: usize = 256 << 10;
+/// What an entry takes beside its bytes.
+const ENTRY_BYTES: usize = 64;
 const LOG_BYTES_MAX: usize = 64 << 20;
 /// Bytes of entries that wait to be written.
 const PENDING_BYTES_MAX: usize = 256 << 10;
-/// Entries since the last block.
-const ENTRIES_MAX: usize = 1 << 20;
+/// Entries that have room there.
+const ENTRIES_MAX: usize = LOG_BYTES_MAX / ENTRY_BYTES;
 /// Candidates at once: those of the rounds that a committee may need in a bad hour. Each takes memory and storage of the chain's. None is
 /// dropped to make room: one that members are bound to must stay somewhere.
 const CANDIDATES_MAX: usize = 64;
@@ -83,20 +86,19 @@ impl ConsensusLog {
     /// What was appended since the head.
     pub(crate) fn load(&mut self, store: &Arc<ChainStore>) -> Result<Vec<Vec<u8>>, StoreError> {
         let rows = store.view().scan(Table::Log, &[ENTRY_PREFIX], Some(&[ENTRY_PREFIX + 1]), ENTRIES_MAX)?;
-        self.entries = rows.len() as u64;
-        self.bytes = rows.iter().map(|row| row.value.len()).sum();
+        let bytes = rows.iter().map(|row| row.value.len() + ENTRY_BYTES).sum();
+        *self = Self { entries: rows.len() as u64, bytes, ..Self::default() };
         Ok(rows.into_iter().map(|row| row.value).collect())
     }
 
-    /// What takes all of it out, once a block is committed.
-    pub(crate) fn cleared(&mut self) -> Vec<Write> {
-        let all = std::mem::take(self);
-        let entries = (0..all.entries).map(|number| write(entry_key(number), None));
-        entries.chain(all.kept.iter().map(|id| write(kept_key(id), None))).collect()
+    /// What takes all of it out, with the block that is committed. Once it is, the log is another.
+    fn cleared(&self) -> Vec<Write> {
+        let entries = (0..self.entries).map(|number| write(entry_key(number), None));
+        entries.chain(self.kept.iter().map(|id| write(kept_key(id), None))).collect()
     }
 
     fn append(&mut self, entry: Vec<u8>) -> Result<(), String> {
-        self.bytes = self.bytes.saturating_add(entry.len());
+        self.bytes = self.bytes.saturating_add(entry.len() + ENTRY_BYTES);
         if entry.len() > ENTRY_BYTES_MAX || self.bytes > LOG_BYTES_MAX {
             return Err(format!("the consensus module logs {} bytes, {} since the last block", entry.len(), self.bytes));
         }
@@ -139,11 +141,11 @@ impl Actor {
 
     /// Makes durable what a call signed, logged and shared, with all that its votes may be about; what else it asks for. What it logs of others' words
     /// waits until it says something itself: a synced write for each would let whoever sends many votes hold all others up.
-    pub(crate) async fn remember(&mut self, effects: Vec<Effect>) -> Result<Vec<Effect>, String> {
+    pub(crate) async fn remember(&mut self, effects: Vec<Effect>) -> Result<Vec<Effect>, Trouble> {
         let mut rest = Vec::with_capacity(effects.len());
         for effect in effects {
             match effect {
-                Effect::AppendLog(entry) => self.log.append(entry)?,
+                Effect::AppendLog(entry) => self.log.append(entry).map_err(Trouble::Chain)?,
                 Effect::Share(id) => {
                     self.log.unwritten.extend(block_id(&id).filter(|id| !self.log.kept.contains(id)));
                     rest.push(Effect::Share(id));
@@ -170,7 +172,7 @@ impl Actor {
             }
         }
         if !writes.is_empty() {
-            self.shared.store.log(writes).await.map_err(|error| error.to_string())?;
+            self.shared.store.log(writes).await?;
         }
         Ok(rest)
     }
@@ -284,9 +286,15 @@ impl Actor {
             drop(done.send(Ok(())));
             return;
         }
+        if self.hindrance.until.is_some() {
+            drop(done.send(Err("this host cannot commit it for now".into())));
+            return;
+        }
         let id = manifest.id();
         let committee = self.shared.committee();
-        let refused = match self.consensus.checker.check(&self.shared, &committee, height, &id, &certificate).await {
+        let shutdown = self.shutdown.clone();
+        let checked = self.consensus.checker.check(&self.shared, &committee, height, &id, &certificate);
+        let refused = match unless_stopped(&shutdown, checked).await {
             Ok(Ok(())) => None,
             Ok(Err(reason)) => Some(reason),
             Err(fault) => {
@@ -311,16 +319,21 @@ impl Actor {
             },
         };
         let committed = match candidate {
-            Ok(candidate) => self.commit(candidate, certificate).await.map_err(|error| error.to_string()),
-            Err(reason) => Err(reason),
+            Ok(candidate) => self.commit(candidate, certificate).await.map_err(Trouble::from),
+            Err(reason) => Err(Trouble::Chain(reason)),
         };
         match committed {
             Ok(committed) => {
-                self.input(committed).await;
+                if self.is_paused() {
+                    // It would begin the next height.
+                    self.miss();
+                } else {
+                    self.input(committed).await;
+                }
                 drop(done.send(Ok(())));
             }
             // Not the sender's fault: the committee has spoken, and this node cannot follow.
-            Err(reason) => self.fail(format!("the committee decided block {height}, which cannot be committed here: {reason}")),
+            Err(trouble) => self.stop_for(trouble.of(&format!("block {height}, which the committee decided, cannot be committed here"))),
         }
     }
 
@@ -356,6 +369,10 @@ impl Actor {
     pub(crate) async fn renew(&mut self, gathered: Gathered) -> Result<(), String> {
         let Gathered { stage, link, block, committees } = gathered;
         let (shared, voter) = (&self.shared, &self.shared.voter);
+        let (height, head) = (link.summary.height, shared.head().height);
+        if height <= head && !shared.state_sync.wanted.load(Ordering::Relaxed) {
+            return Err(format!("the state is of block {height}, and the chain is at block {head} by now"));
+        }
         let renewed = async {
             let (head, mut writes) = blocks::renewal(&shared.store, &link, block, &committees, shared.rule)?;
             if voter.key().is_some() {
@@ -364,7 +381,7 @@ impl Actor {
             shared.store.adopt(stage, head, writes).await
         };
         renewed.await.map_err(|error| error.to_string())?;
-        self.renewed = Some(link.summary.height);
+        self.renewed = Some(height);
         Ok(())
     }
 
@@ -376,16 +393,25 @@ impl Actor {
     }
 
     /// What a committed block leaves to write beside it: nothing of the log, and the guard.
-    pub(crate) fn log_after(&mut self, height: u64) -> Vec<Write> {
+    pub(crate) fn log_after(&self, height: u64) -> Vec<Write> {
         let mut writes = self.log.cleared();
         let voter = &self.shared.voter;
         if voter.key().is_some() {
-            voter.forget_before(height + 1);
-            if voter.height_passed() {
-                tracing::info!(chain = %self.shared.name, height, "no other host has voted with this key for {SILENCE} heights: this one votes");
-            }
-            writes.push(write(GUARD_KEY.to_vec(), Some(voter.guard())));
+            writes.push(write(GUARD_KEY.to_vec(), Some(voter.guard_from(height + 1))));
         }
         writes
+    }
+
+    /// They were written.
+    pub(crate) fn log_was_cleared(&mut self, height: u64) {
+        self.log = ConsensusLog::default();
+        self.shared.voter.forget_before(height + 1);
+    }
+
+    /// The consensus module heard how the head was decided, and whoever else votes with this host's key.
+    pub(crate) fn heard_height(&self) {
+        if self.shared.voter.height_passed(self.now_ms()) {
+            tracing::info!(chain = %self.shared.name, "no other host has voted with this key for {SILENCE} heights: this one votes");
+        }
     }
 }

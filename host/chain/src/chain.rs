@@ -203,15 +203,15 @@ impl Chain {
         let checker = Checker::new(parts.consensus.clone());
         let consensus = Consensus::new(parts.consensus, parts.consensus_config, &parts.tenant, shared.options.query, voter).await?;
         let (frames, framed) = mpsc::channel(actor::FRAMES);
-        let mut actor = Actor::new(shared.clone(), consensus, messages, framed);
+        let shutdown = CancellationToken::new();
+        let mut actor = Actor::new(shared.clone(), consensus, messages, framed, shutdown.clone());
         actor.start().await?;
 
         let weak = Arc::downgrade(&shared);
         parts.tenant.on_shortage(weak);
-        let shutdown = CancellationToken::new();
         let tasks = TaskTracker::new();
         let mut parts_of_it = JoinSet::new();
-        parts_of_it.spawn(actor.run(shutdown.clone()));
+        parts_of_it.spawn(actor.run());
         spawn(&mut parts_of_it, &shutdown, "admission", admission::run(shared.clone(), submitted));
         spawn(&mut parts_of_it, &shutdown, "the notifier", notifier::run(shared.clone(), told));
         if let (Some(peers), Some(inbox)) = (peers, inbox) {
@@ -361,7 +361,7 @@ impl Chain {
         self.inner.tasks.wait().await;
     }
 
-    /// Stops it, once a block being committed is durable.
+    /// Stops it, once a block being committed is durable. Calls of its modules end at once.
     pub async fn stop(&self) {
         self.inner.shutdown.cancel();
         self.inner.tasks.wait().await;

@@ -16,6 +16,12 @@ impl Checker {
         Self { module, guest: None }
     }
 
+    /// A fresh instance of the module.
+    pub(crate) async fn instance(&self, shared: &Shared) -> Result<ConsensusGuest, CallError> {
+        let made = ConsensusGuest::new(&self.module, &shared.tenant, shared.options.query, shared.voter.clone()).await;
+        made.unwrap_or_else(|error| Err(HostFault::Instance(error.to_string()).into()))
+    }
+
     /// Whether a certificate shows that a committee decided on a block, or why it does not.
     pub(crate) async fn check(
         &mut self,
@@ -30,10 +36,7 @@ impl Checker {
         }
         let mut guest = match self.guest.take() {
             Some(guest) => guest,
-            None => {
-                let made = ConsensusGuest::new(&self.module, &shared.tenant, shared.options.query, shared.voter.clone()).await;
-                made.unwrap_or_else(|error| Err(HostFault::Instance(error.to_string()).into()))?
-            }
+            None => self.instance(shared).await?,
         };
         // One that faulted is not used again.
         let checked = guest.check(committee, height, id, certificate).await?;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use subnode_sandbox::border;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     RpcError,
@@ -17,7 +16,7 @@ const STANDS_STILL_MAX: Duration = Duration::from_secs(5);
 const PRUNED_AT_ONCE: u64 = 64;
 
 impl Actor {
-    pub(crate) async fn handle(&mut self, message: Message, shutdown: &CancellationToken) {
+    pub(crate) async fn handle(&mut self, message: Message) {
         // A client that left does not need its answer.
         match message {
             Message::Seal { sealed, done } => self.seal(sealed, done),
@@ -34,7 +33,7 @@ impl Actor {
             Message::StandStill { standing, amendment } => {
                 drop(standing.send(Ok(())));
                 tokio::select! {
-                    () = shutdown.cancelled() => {}
+                    () = self.shutdown.cancelled() => {}
                     () = tokio::time::sleep(STANDS_STILL_MAX) => {}
                     // None comes of a client that left.
                     sent = amendment => if let Ok(amendment) = sent {
@@ -45,7 +44,7 @@ impl Actor {
             Message::Reset { done } => drop(done.send(self.reset().await)),
             // The flag is read before anything else is begun.
             Message::SetPaused { done } => drop(done.send(Ok(()))),
-            Message::Prune { done } => drop(done.send(self.prune(shutdown).await)),
+            Message::Prune { done } => self.prunes.push(done),
             Message::Decided(decided) => self.decided(decided).await,
             Message::Repair { done } => drop(done.send(self.repair().await)),
             Message::Renew { gathered, done } => {
@@ -58,8 +57,13 @@ impl Actor {
         drop(done.send(self.amend(version, changes).await));
     }
 
-    async fn prune(&mut self, shutdown: &CancellationToken) -> Result<(), RpcError> {
-        while !shutdown.is_cancelled() && self.shared.store.prune(PRUNED_AT_ONCE).await? {}
-        Ok(())
+    /// Drops some of what the retention does not keep, and answers once all of it is gone.
+    pub(crate) async fn prune_some(&mut self) {
+        let pruned = self.shared.store.prune(PRUNED_AT_ONCE).await;
+        if !matches!(pruned, Ok(true)) {
+            for done in self.prunes.drain(..) {
+                drop(done.send(pruned.clone().map(drop).map_err(RpcError::from)));
+            }
+        }
     }
 }

@@ -38,6 +38,7 @@ mod cursor;
 mod error;
 mod fetch;
 mod follow;
+mod hindrance;
 mod lend;
 mod message;
 mod notifier;

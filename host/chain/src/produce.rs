@@ -9,11 +9,12 @@ use rand::RngCore;
 use subnode_sandbox::{Attributes, Built, CallError, Input, Lent, Outcome, border, charged};
 use subnode_storage::StoreError;
 use subnode_types::{BlockRef, Sealing};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     actor::Actor,
     blocks::{Basis, BlockId, Candidate, batch},
+    hindrance::unless_stopped,
     lend::{Drawings, ViewReader},
     notifier::Event,
 };
@@ -64,6 +65,12 @@ impl Actor {
 
     /// A block on the head, from the pool.
     pub(crate) async fn build(&mut self) -> Option<Candidate> {
+        // Nothing of a block that is not ready stays.
+        let shutdown = self.shutdown.clone();
+        shutdown.run_until_cancelled(self.build_on_head()).await.flatten()
+    }
+
+    async fn build_on_head(&mut self) -> Option<Candidate> {
         if self.shared.store.full().is_some() {
             // Its own slice keeps it from committing: building on is for nothing until it is resized or pruned.
             return None;
@@ -148,7 +155,8 @@ impl Actor {
 
     /// The same for a block of this id: one that does something else here than its id says is invalid.
     pub(crate) async fn execute_as(&mut self, id: BlockId, block: Vec<u8>) -> Result<Result<Candidate, String>, CallError> {
-        let executed = self.execute(block).await?;
+        let shutdown = self.shutdown.clone();
+        let executed = unless_stopped(&shutdown, self.execute(block)).await?;
         Ok(executed.and_then(
             |candidate| {
                 if candidate.id == id { Ok(candidate) } else { Err("it does something else here than its id says".into()) }
@@ -177,11 +185,9 @@ impl Actor {
         batch.writes.extend(self.log_after(head.height));
         charged(&self.shared.tenant, self.shared.store.commit_within(batch, patience)).await?;
         self.snapshots.bound_past(&self.shared);
-        self.candidates.clear();
-        self.built = None;
-        self.fetches.abort_all();
-        self.fetches = JoinSet::new();
-        self.wanted.clear();
+        self.log_was_cleared(head.height);
+        self.hindrance.passed();
+        self.drop_candidates();
         self.stop_waiting();
         let counters = &self.shared.counters;
         counters.blocks.fetch_add(1, Ordering::Relaxed);

@@ -59,6 +59,9 @@ pub enum HostFault {
     /// The state changed under the call (a revert); try again.
     #[error("the chain was reverted during the call")]
     Reverted,
+    /// The chain stops.
+    #[error("the chain stops")]
+    Stopping,
     /// It took longer than this host allows, on the wall clock.
     #[error("took longer than {0:?}")]
     Timeout(std::time::Duration),

@@ -11,6 +11,8 @@ const DOMAIN: &[u8] = b"subnode vote 1\0";
 
 /// Heights for which a host that may not be the only one with its key listens before it signs: a key that votes elsewhere is in most certificates.
 pub const SILENCE: u64 = 32;
+/// And how long it listens at least: of a fast chain, heights pass before a slow host's votes arrive.
+pub const SILENCE_MS: u64 = 5_000;
 
 /// Signs and checks the votes of one chain.
 ///
@@ -26,10 +28,21 @@ struct Guarded {
     unsaved: bool,
     /// Signatures that were refused since this was last asked.
     refused: u64,
-    /// While it is silent: heights that must pass before it signs.
-    silent: Option<u64>,
+    silent: Option<Silence>,
     /// Signatures of its own key that another host made while it was silent.
     elsewhere: u64,
+}
+
+/// What a host waits for that does not sign yet.
+struct Silence {
+    /// Heights that must pass.
+    heights: u64,
+    /// When the first of them passed.
+    since_ms: Option<u64>,
+}
+
+impl Silence {
+    const WHOLE: Self = Self { heights: SILENCE, since_ms: None };
 }
 
 impl Voter {
@@ -55,12 +68,23 @@ impl Voter {
         std::mem::take(&mut guarded.unsaved).then(|| guarded.guard.encode())
     }
 
+    /// The guard that was asked for last was not made durable.
+    pub fn not_saved(&self) {
+        self.guarded().unsaved = true;
+    }
+
     /// The guard as it is.
     #[must_use]
     pub fn guard(&self) -> Vec<u8> {
-        let mut guarded = self.guarded();
-        guarded.unsaved = false;
-        guarded.guard.encode()
+        self.guarded().guard.encode()
+    }
+
+    /// The guard as it is once blocks before this height are committed.
+    #[must_use]
+    pub fn guard_from(&self, height: u64) -> Vec<u8> {
+        let mut guard = self.guarded().guard.clone();
+        guard.forget_before(height);
+        guard.encode()
     }
 
     /// How many signatures were refused since this was last asked.
@@ -74,10 +98,10 @@ impl Voter {
         self.guarded().guard.forget_before(height);
     }
 
-    /// Signs nothing until [`SILENCE`] heights have passed without a signature of this key's that another host made: of a chain that came from
+    /// Signs nothing until [`SILENCE`] heights and [`SILENCE_MS`] have passed without a signature of this key's that another host made: of a chain that came from
     /// another host, which may still be there.
     pub fn be_silent(&self) {
-        self.guarded().silent = Some(SILENCE);
+        self.guarded().silent = Some(Silence::WHOLE);
     }
 
     /// Signs again: its owner knows that no other host does.
@@ -91,12 +115,16 @@ impl Voter {
         self.guarded().silent.is_some()
     }
 
-    /// A height has passed. Whether it signs from now on, and did not before.
+    /// This host heard how a height was decided, at this time of a clock that only goes forward. Whether it signs from now on, and did not before.
+    ///
+    /// Blocks of the past that it gets from others do not count: who votes now is not in them.
     #[must_use]
-    pub fn height_passed(&self) -> bool {
+    pub fn height_passed(&self, now_ms: u64) -> bool {
         let mut guarded = self.guarded();
-        guarded.silent = guarded.silent.and_then(|heights| heights.checked_sub(1));
-        matches!(guarded.silent, Some(0)) && guarded.silent.take().is_some()
+        let Some(silence) = &mut guarded.silent else { return false };
+        silence.heights = silence.heights.saturating_sub(1);
+        let since_ms = *silence.since_ms.get_or_insert(now_ms);
+        silence.heights == 0 && now_ms.saturating_sub(since_ms) >= SILENCE_MS && guarded.silent.take().is_some()
     }
 
     /// How many signatures of its own key another host made while it was silent.
@@ -110,7 +138,7 @@ impl Voter {
         let mut guarded = self.guarded();
         if guarded.silent.is_some() && !guarded.guard.has_signed(at, text) {
             guarded.elsewhere += 1;
-            guarded.silent = Some(SILENCE);
+            guarded.silent = Some(Silence::WHOLE);
         }
     }
 }
@@ -165,11 +193,12 @@ mod tests {
         let moved = Voter::new(Some([1; 32]), [7; 32], Guard::default());
         moved.be_silent();
         assert_eq!(moved.sign(Position { height: 9, ..at }, b"yes"), None, "silent");
-        assert!((1..SILENCE).all(|_| !moved.height_passed()));
+        assert!((1..SILENCE).all(|height| !moved.height_passed(height * 1_000)));
         assert!(moved.verify(key, at, b"yes", &signature));
         assert_eq!(moved.elsewhere(), 1);
-        assert!((1..SILENCE).all(|_| !moved.height_passed()), "the other host was heard");
-        assert!(moved.height_passed() && !moved.is_silent() && !moved.height_passed());
+        assert!((1..SILENCE).all(|height| !moved.height_passed(40_000 + height * 10)), "the other host was heard");
+        assert!((0..10).all(|_| !moved.height_passed(40_000 + SILENCE_MS)), "of a fast chain, it listens on");
+        assert!(moved.height_passed(40_010 + SILENCE_MS) && !moved.is_silent() && !moved.height_passed(90_000));
         assert!(moved.sign(Position { height: 9, ..at }, b"yes").is_some());
         let restarted = Voter::new(Some([1; 32]), [7; 32], Guard::decode(&saved).expect("encoded"));
         assert_eq!((restarted.sign(at, b"no"), restarted.sign(at, b"yes")), (None, Some(signature)));

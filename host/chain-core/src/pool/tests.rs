@@ -60,7 +60,7 @@ fn one_that_has_no_room_costs_no_other_its_place() {
     for (sender, sequence) in [(1, 7), (2, 0), (2, 1)] {
         pool.insert(transaction(sender, sequence, 50), 0).expect("fits");
     }
-    let large = Transaction { data: vec![0; 100 + OVERHEAD_BYTES + 101], ..transaction(3, 0, 5) };
+    let large = Transaction { data: vec![0; 100 + OVERHEAD_BYTES + 100], ..transaction(3, 0, 5) };
     assert_eq!(pool.insert(large.clone(), 0), Err(PoolError::Full));
     assert_eq!((pool.ready(), pool.waiting(), pool.bytes()), (2, 1, 3 * (100 + OVERHEAD_BYTES)));
     assert!(pool.get(&transaction(1, 7, 50).id).is_some());
