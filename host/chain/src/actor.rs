@@ -202,7 +202,7 @@ impl Actor {
             }
             let paused = self.is_paused();
             if !paused && self.hindrance.missed && !shutdown.is_cancelled() {
-                self.begin_again().await;
+                self.start_again().await;
                 continue;
             }
             let shared = self.shared.clone();

@@ -17,7 +17,7 @@ impl Checker {
     }
 
     /// A fresh instance of the module.
-    pub(crate) async fn instance(&self, shared: &Shared) -> Result<ConsensusGuest, CallError> {
+    pub(crate) async fn instance(&mut self, shared: &Shared) -> Result<ConsensusGuest, CallError> {
         let made = ConsensusGuest::new(&self.module, &shared.tenant, shared.options.query, shared.voter.clone()).await;
         made.unwrap_or_else(|error| Err(HostFault::Instance(error.to_string()).into()))
     }

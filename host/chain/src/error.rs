@@ -105,6 +105,7 @@ impl RpcError {
             CallError::Host(HostFault::Timeout(after)) => Self::limit(format!("the call took longer than {after:?}")),
             CallError::Host(HostFault::Storage(_)) => Self::new(INTERNAL, "this node could not read its storage; retry"),
             CallError::Host(HostFault::Reverted) => Self::outrun(),
+            CallError::Host(HostFault::Stopping) => Self::closing(),
         }
     }
 }

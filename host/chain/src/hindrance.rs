@@ -108,7 +108,7 @@ impl Actor {
     }
 
     /// Starts the consensus module anew, from the head and its log.
-    pub(crate) async fn begin_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         self.hindrance.missed = false;
         let begun = async {
             self.consensus.renew(&self.shared).await?;

@@ -12,7 +12,7 @@ const DOMAIN: &[u8] = b"subnode vote 1\0";
 /// Heights for which a host that may not be the only one with its key listens before it signs: a key that votes elsewhere is in most certificates.
 pub const SILENCE: u64 = 32;
 /// And how long it listens at least: of a fast chain, heights pass before a slow host's votes arrive.
-pub const SILENCE_MS: u64 = 5_000;
+const SILENCE_MS: u64 = 5_000;
 
 /// Signs and checks the votes of one chain.
 ///
@@ -98,7 +98,7 @@ impl Voter {
         self.guarded().guard.forget_before(height);
     }
 
-    /// Signs nothing until [`SILENCE`] heights and [`SILENCE_MS`] have passed without a signature of this key's that another host made: of a chain that came from
+    /// Signs nothing until [`SILENCE`] heights and five seconds have passed without a signature of this key's that another host made: of a chain that came from
     /// another host, which may still be there.
     pub fn be_silent(&self) {
         self.guarded().silent = Some(Silence::WHOLE);

@@ -26,6 +26,8 @@ pub struct Plan {
     pub crashes: u32,
     /// The same for the network to fall apart.
     pub partitions: u32,
+    /// The same for a slice of storage to fill: that of one node, or of all.
+    pub fills: u32,
     /// How long a write takes at most.
     pub disk_ms: u64,
     /// How far clocks are apart.
@@ -58,9 +60,11 @@ impl Plan {
         let config =
             ["interval 200 timeout 600", "instant timeout 600", "interval 1000 timeout 900"][one_of(&mut random, [0, 1, 2]) as usize];
         let late = members >= 4 && random.random_bool(0.3);
+        let powers = (0..members).map(|_| if random.random_bool(0.7) { 1 } else { random.random_range(1..=4) }).collect();
         Self {
             modules,
-            powers: (0..members).map(|_| if random.random_bool(0.7) { 1 } else { random.random_range(1..=4) }).collect(),
+            powers,
+            fills: one_of(&mut random, [0, 20, 80]),
             weather: Weather { latency_ms: if slow { (5, 300) } else { (1, 40) }, lost, doubled },
             crashes,
             partitions,
@@ -89,6 +93,7 @@ impl Plan {
             weather: Weather { latency_ms: (1, 20), lost: 0, doubled: 0 },
             crashes: 0,
             partitions: 0,
+            fills: 0,
             disk_ms: 0,
             skew_ms: 0,
             late: false,

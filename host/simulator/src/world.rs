@@ -276,6 +276,7 @@ impl World {
                 self.start(index).await?;
             }
         }
+        self.fill();
         if self.random.random_ratio(self.plan.partitions, 1_000) {
             let mut ids: Vec<_> = self.nodes.iter().map(|node| node.address.node).collect();
             ids.shuffle(&mut self.random);
@@ -285,6 +286,24 @@ impl World {
             self.links.heal();
         }
         Ok(())
+    }
+
+    /// Slices of storage are full, or were resized.
+    fn fill(&mut self) {
+        if self.plan.fills == 0 {
+            return;
+        }
+        let all = self.random.random_ratio(self.plan.fills, 2_000);
+        for node in &self.nodes {
+            let full = self.random.random_ratio(self.plan.fills, 1_000) || all;
+            let resized = self.random.random_bool(0.2);
+            let Some(store) = node.chain.as_ref().map(Chain::store) else { continue };
+            if full {
+                store.set_limit_bytes(store.live_bytes());
+            } else if resized {
+                store.set_limit_bytes(u64::MAX);
+            }
+        }
     }
 
     /// Runs to its end.
@@ -310,8 +329,9 @@ impl World {
         self.links.heal();
         self.links.set_weather(Weather { latency_ms: (1, 20), lost: 0, doubled: 0 });
         for index in 0..self.nodes.len() {
-            if self.nodes[index].chain.is_none() {
-                self.start(index).await?;
+            match &self.nodes[index].chain {
+                Some(chain) => chain.store().set_limit_bytes(u64::MAX),
+                None => self.start(index).await?,
             }
         }
         // Whoever breaks the rules may be left behind.
