@@ -1,6 +1,8 @@
 //! What a reviewer would otherwise check by hand: which crate may know which, and where the few special things are named.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod circles;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -16,6 +16,7 @@ use subnode_sdk::{
     codec::{decode, encode},
     committee::{Committee, Key},
     consensus::{Beginning, Committed, Consensus, Decision, Effect, Input, Judged, Position, Validator, Verdict, Wanted, signing},
+    early::Early,
     pace::{self, Pace},
 };
 
@@ -58,8 +59,6 @@ const RETRY: u64 = 3;
 const RETRY_MS: u64 = 500;
 /// How far ahead of its own view a member listens.
 const VIEWS_AHEAD: u32 = 1_000;
-/// Messages of the next height that wait.
-const EARLY_MAX: usize = 256;
 
 /// Where something is said, and what of it is signed. A member says at most one thing of each kind in a view, in this order.
 fn signed(height: u64, view: u32, said: &Said) -> (Position, Vec<u8>) {
@@ -93,7 +92,7 @@ struct Authority {
     /// Whether another member is at work on this height.
     others: bool,
     /// Messages of the next height, which others have begun before this member.
-    early: Vec<Vec<u8>>,
+    early: Early,
     effects: Vec<Effect>,
 }
 
@@ -225,8 +224,8 @@ impl Authority {
     fn receive(&mut self, now_ms: u64, bytes: &[u8]) {
         let Some(message) = decode::<Message>(bytes) else { return };
         let Message { height, view, said, member, signature } = &message;
-        if *height == self.height + 1 && self.early.len() < EARLY_MAX {
-            self.early.push(bytes.to_vec());
+        if *height == self.height + 1 && self.committee.has(member) && is_genuine(*height, *view, said, member, signature) {
+            self.early.keep(*member, bytes.to_vec());
         }
         let known = self.heard.get(&(*view, *member)).is_some_and(|heard| heard.contains_key(said));
         if *height != self.height || known || !self.committee.has(member) || *view > self.view.saturating_add(VIEWS_AHEAD) {
@@ -255,7 +254,7 @@ impl Authority {
             Some(wait_ms) => self.effects.push(Effect::SetTimer((START, wait_ms))),
             None => self.begin_if_due(now_ms),
         }
-        for message in std::mem::take(&mut self.early) {
+        for message in self.early.take() {
             self.receive(now_ms, &message);
         }
     }
@@ -316,7 +315,7 @@ impl Consensus for Authority {
             judged: beginning.kept.iter().filter_map(judged).collect(),
             building: false,
             others: false,
-            early: Vec::new(),
+            early: Early::default(),
             effects: Vec::new(),
         };
         // What it said before it was restarted holds.

@@ -12,6 +12,7 @@ use subnode_sdk::{
     codec::{decode, encode},
     committee::{Committee, Key},
     consensus::{Beginning, Committed, Consensus, Decision, Effect, Input, Judged, Position, Validator, Verdict, Wanted, signing},
+    early::Early,
     pace::{self, Pace},
 };
 
@@ -44,8 +45,6 @@ const START: u64 = 0;
 const REPEAT: u64 = 1;
 const RETRY: u64 = 2;
 const RETRY_MS: u64 = 500;
-/// Messages of the next height that wait.
-const EARLY_MAX: usize = 256;
 
 /// Where something is said, and what is signed. The host signs one text at a position: nobody proposes or accepts two blocks of a height.
 fn signed(height: u64, said: Said) -> (Position, Id) {
@@ -77,7 +76,7 @@ struct Member {
     said: Vec<Message>,
     building: bool,
     /// Of the next height: some members are ahead.
-    early: Vec<Vec<u8>>,
+    early: Early,
     effects: Vec<Effect>,
 }
 
@@ -147,9 +146,12 @@ impl Member {
 
     fn receive(&mut self, now_ms: u64, bytes: Vec<u8>) {
         let Some(message) = decode::<Message>(&bytes) else { return };
-        if message.height == self.height + 1 && self.early.len() < EARLY_MAX {
-            self.early.push(bytes);
-        } else if message.height == self.height && is_genuine(message.height, message.said, &message.member, &message.signature) {
+        if !self.committee.has(&message.member) || !is_genuine(message.height, message.said, &message.member, &message.signature) {
+            return;
+        }
+        if message.height == self.height + 1 {
+            self.early.keep(message.member, bytes);
+        } else if message.height == self.height {
             self.note(message);
             if self.pace.idle() { self.begin(now_ms) } else { self.go_on() }
         }
@@ -166,7 +168,7 @@ impl Member {
             Some(wait_ms) => self.effects.push(Effect::SetTimer((START, wait_ms))),
             None => self.begin_if_due(now_ms),
         }
-        for message in std::mem::take(&mut self.early) {
+        for message in self.early.take() {
             self.receive(now_ms, message);
         }
     }
@@ -188,7 +190,7 @@ impl Consensus for Member {
             accepted: BTreeMap::new(),
             said: Vec::new(),
             building: false,
-            early: Vec::new(),
+            early: Early::default(),
             effects: vec![Effect::SetTimer((START, 0))],
         };
         // What it said before it was restarted holds. Of a leader that it has accepted from, it has heard a proposal.

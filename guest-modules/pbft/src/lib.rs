@@ -19,6 +19,7 @@ use subnode_sdk::{
     codec::{decode, encode},
     committee::{Committee, Key},
     consensus::{Beginning, Committed, Consensus, Decision, Effect, Evidence, Input, Judged, Validator, Verdict, Wanted, signing},
+    early::Early,
     pace::{self, Pace},
 };
 
@@ -32,8 +33,6 @@ const RETRY_MS: u64 = 500;
 const STRETCH_MAX: u64 = 16;
 /// Views before and after its own that a member listens to.
 const VIEWS: u32 = 64;
-/// Messages of the next height that wait.
-const EARLY_MAX: usize = 512;
 
 /// An entry of the log.
 #[derive(Serialize, Deserialize)]
@@ -74,7 +73,7 @@ struct Member {
     others: bool,
     accused: BTreeSet<Key>,
     /// Of the next height: some members are ahead.
-    early: Vec<Vec<u8>>,
+    early: Early,
     effects: Vec<Effect>,
 }
 
@@ -264,8 +263,12 @@ impl Member {
 
     fn receive(&mut self, now_ms: u64, bytes: Vec<u8>) {
         let Some(message) = decode::<Message>(&bytes) else { return };
-        if message.height == self.height + 1 && self.early.len() < EARLY_MAX {
-            return self.early.push(bytes);
+        if message.height == self.height + 1 {
+            let Message { height, view, said, member, signature } = &message;
+            if self.committee.has(member) && is_genuine(*height, *view, said, member, signature) {
+                self.early.keep(*member, bytes);
+            }
+            return;
         }
         let near = message.view <= self.view.saturating_add(VIEWS) && message.view.saturating_add(VIEWS) >= self.view;
         if message.height != self.height || !near || !message.is_right(&self.committee) {
@@ -316,7 +319,7 @@ impl Member {
             Some(wait_ms) => self.effects.push(Effect::SetTimer((START, wait_ms))),
             None => self.begin_if_due(now_ms),
         }
-        for message in std::mem::take(&mut self.early) {
+        for message in self.early.take() {
             self.receive(now_ms, message);
         }
     }
@@ -340,7 +343,7 @@ impl Consensus for Member {
             building: false,
             others: false,
             accused: BTreeSet::new(),
-            early: Vec::new(),
+            early: Early::default(),
             effects: vec![Effect::SetTimer((START, 0))],
         };
         for entry in beginning.log.iter().filter_map(|entry| decode::<Entry>(entry)) {

@@ -3,7 +3,7 @@
 //! A consensus module implements [`consensus::Consensus`] and names it in [`consensus!`]; a runtime implements [`runtime::Runtime`] and names it in
 //! [`runtime!`]. The crate is a `cdylib` built for wasm32-wasip2. The contract itself is in wit/, and `guest-modules/README.md` walks through a module.
 //!
-//! For modules that have a committee there are [`committee`], who decides, and [`pace`], when the next block begins. [`codec`] turns messages into
+//! For modules that have a committee there are [`committee`], who decides, [`early`], what waits for the next height, and [`pace`], when the next block begins. [`codec`] turns messages into
 //! bytes and back. [`native`] is the host of a module's own tests.
 //!
 //! Not here: anything of one protocol.
@@ -11,6 +11,7 @@
 pub mod codec;
 pub mod committee;
 pub mod consensus;
+pub mod early;
 #[cfg(not(target_family = "wasm"))]
 pub mod native;
 pub mod pace;
