@@ -125,7 +125,11 @@ impl View {
                 _ => break,
             }
         }
-        if table == Table::State { self.check_kept()? } else { self.check_epoch()? }
+        if table == Table::State {
+            self.check_kept()?
+        } else {
+            self.check_epoch()?
+        }
         entries.truncate(limit);
         Ok(entries)
     }

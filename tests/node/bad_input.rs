@@ -1,10 +1,6 @@
 //! What operators get wrong, and what others try on their socket. Each is refused by name, and the node goes on.
 
-use std::{
-    fs,
-    net::TcpStream,
-    os::unix::fs::PermissionsExt,
-};
+use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt};
 
 use serde_json::{Value, json};
 use subnode_tests::operator::{Home, Operator};

@@ -52,7 +52,9 @@ fn paths(text: &str) -> (Vec<Module>, &str) {
         let all: Vec<Module> = tails.into_iter().map(|tail| [vec![head.clone()], tail].concat()).collect();
         return (if all.is_empty() { vec![vec![head]] } else { all }, left);
     }
-    let rest = rest.strip_prefix(" as ").map_or(rest, |renamed| renamed.trim_start_matches(|letter: char| letter.is_alphanumeric() || letter == '_'));
+    let rest = rest
+        .strip_prefix(" as ")
+        .map_or(rest, |renamed| renamed.trim_start_matches(|letter: char| letter.is_alphanumeric() || letter == '_'));
     (vec![vec![head]], rest)
 }
 
@@ -82,7 +84,9 @@ impl Crate {
         }
         let mut handed_on = BTreeMap::new();
         for (module, text) in &texts {
-            for (at, _) in text.match_indices("use ").filter(|(at, _)| text[..*at].ends_with("pub ") || text[..*at].ends_with("pub(crate) ")) {
+            for (at, _) in
+                text.match_indices("use ").filter(|(at, _)| text[..*at].ends_with("pub ") || text[..*at].ends_with("pub(crate) "))
+            {
                 for path in paths(&text[at + 4..]).0 {
                     let path = match path.first().map(String::as_str) {
                         Some("crate") => path[1..].to_vec(),

@@ -4,41 +4,23 @@ use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use subnode_chain_core::{Amount, OVERHEAD_BYTES, PoolError, Transaction};
 use subnode_sandbox::{Admission, CallError, HostFault, Lent, RuntimeGuest};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::{
-    RpcError,
-    lend::{Reserved, ViewReader},
-    notifier::Event,
-    post,
-    shared::Shared,
+    error::RpcError,
+    feed::Event,
+    mempool::{Origin, Reserved, Submission},
+    parts::Parts,
+    reader::ViewReader,
 };
 
-/// Transactions that wait to be checked; further ones make their sender wait.
-pub(crate) const WAITING: usize = 4096;
 /// Checked in one call; the contract's bound is 1024.
 const BATCH_MAX: usize = 512;
-
-pub(crate) struct Submission {
-    pub(crate) data: Vec<u8>,
-    pub(crate) origin: Origin,
-}
-
-/// Where a transaction comes from.
-pub(crate) enum Origin {
-    /// A client of this node's, which is answered with the transaction's id.
-    Client(oneshot::Sender<Result<Option<Vec<u8>>, RpcError>>),
-    /// The same, where the runtime completed it. The answer is none where its sequence is taken, or the chain was reverted: it has to be completed
-    /// anew.
-    Completed(oneshot::Sender<Result<Option<Vec<u8>>, RpcError>>),
-    /// Another node, which sent it to all it knows.
-    Peer,
-}
 
 /// What the runtime says of a transaction, and what that may cost its sender.
 type Checked = Result<Result<(Admission, Amount), RpcError>, CallError>;
 
-pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Submission>) {
+pub(crate) async fn run(parts: Arc<Parts>, mut submissions: mpsc::Receiver<Submission>) {
     let mut guest = None;
     let mut batch = Vec::new();
     let mut worked = false;
@@ -46,7 +28,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Sub
         tokio::select! {
             biased;
             received = submissions.recv_many(&mut batch, BATCH_MAX) => if received == 0 { break },
-            () = shared.sweep.notified() => {
+            () = parts.standing.swept() => {
                 if !std::mem::take(&mut worked) {
                     guest = None;
                 }
@@ -55,29 +37,29 @@ pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Sub
         }
         worked = true;
         while !batch.is_empty() {
-            shared.settled().await;
-            batch = admit_all(&shared, &mut guest, batch).await;
+            parts.ledger.settled().await;
+            batch = admit_all(&parts, &mut guest, batch).await;
         }
     }
 }
 
 /// Has a batch checked, and what is lawful pooled. Those that the chain was reverted under are to be checked again.
-async fn admit_all(shared: &Shared, guest: &mut Option<RuntimeGuest>, batch: Vec<Submission>) -> Vec<Submission> {
+async fn admit_all(parts: &Parts, guest: &mut Option<RuntimeGuest>, batch: Vec<Submission>) -> Vec<Submission> {
     let (data, origins): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.data, one.origin)).unzip();
-    let reverts = shared.cursors.reverts();
-    let checked = check(shared, guest, &data).await;
+    let reverts = parts.feed.cursors.reverts();
+    let checked = check(parts, guest, &data).await;
     let mut pooled = false;
     let mut fresh = Vec::new();
     let mut again = Vec::new();
     for ((data, checked), origin) in data.into_iter().zip(checked).zip(origins) {
         let completed = matches!(origin, Origin::Completed(_));
         let answer = match checked {
-            Ok(Ok((admission, cost))) => insert(shared, admission, cost, &data, reverts, completed),
+            Ok(Ok((admission, cost))) => insert(parts, admission, cost, &data, reverts, completed),
             Ok(Err(error)) => Some(Err(error)),
             Err(CallError::Host(HostFault::Reverted)) => None,
             Err(fault) => {
-                shared.counters.fault(&fault);
-                tracing::warn!(chain = %shared.name, %fault, "a transaction could not be checked");
+                parts.counters.fault(&fault);
+                tracing::warn!(chain = %parts.name, %fault, "a transaction could not be checked");
                 Some(Err(RpcError::from_call(&fault)))
             }
         };
@@ -93,26 +75,26 @@ async fn admit_all(shared: &Shared, guest: &mut Option<RuntimeGuest>, batch: Vec
             }
         };
         pooled |= answer.is_ok();
-        let counters = &shared.counters;
+        let counters = &parts.counters;
         let counter = if answer.is_ok() { &counters.transactions_admitted } else { &counters.transactions_refused };
         counter.fetch_add(1, Ordering::Relaxed);
         if let Origin::Client(done) | Origin::Completed(done) = origin {
-            if shared.peers.is_some() && answer.is_ok() {
+            if parts.exchange.peers().is_some() && answer.is_ok() {
                 fresh.push(data);
             }
             // A client that left does not need the answer; its transaction stays.
             drop(done.send(answer.map(Some)));
         }
     }
-    post::gossip(shared, fresh);
+    parts.exchange.gossip(fresh);
     if pooled {
-        shared.ready.notify_one();
+        parts.mempool.tell_ready();
     }
     again
 }
 
-async fn check(shared: &Shared, guest: &mut Option<RuntimeGuest>, data: &[Vec<u8>]) -> Vec<Checked> {
-    match admit(shared, guest, data).await {
+async fn check(parts: &Parts, guest: &mut Option<RuntimeGuest>, data: &[Vec<u8>]) -> Vec<Checked> {
+    match admit(parts, guest, data).await {
         Ok(all) => all.into_iter().map(Ok).collect(),
         Err(fault @ CallError::Host(HostFault::Reverted)) => data.iter().map(|_| Err(fault.clone())).collect(),
         Err(fault) if data.len() == 1 => vec![Err(fault)],
@@ -120,7 +102,7 @@ async fn check(shared: &Shared, guest: &mut Option<RuntimeGuest>, data: &[Vec<u8
         Err(_) => {
             let mut checked = Vec::with_capacity(data.len());
             for one in data.chunks(1) {
-                checked.push(admit(shared, guest, one).await.and_then(|mut one| {
+                checked.push(admit(parts, guest, one).await.and_then(|mut one| {
                     one.pop().ok_or_else(|| subnode_sandbox::GuestFault::Bound("no answer for a transaction".into()).into())
                 }));
             }
@@ -130,20 +112,20 @@ async fn check(shared: &Shared, guest: &mut Option<RuntimeGuest>, data: &[Vec<u8
 }
 
 async fn admit(
-    shared: &Shared,
+    parts: &Parts,
     guest: &mut Option<RuntimeGuest>,
     data: &[Vec<u8>],
 ) -> Result<Vec<Result<(Admission, Amount), RpcError>>, CallError> {
     let mut instance = match guest.take() {
         Some(instance) => instance,
-        None => shared.admission_guest().await?,
+        None => parts.guests.fresh().await?,
     };
-    let (view, head) = shared.view();
+    let (view, head) = parts.ledger.view();
     let reserved = Reserved::default();
-    let pool = shared.pool.for_admission(reserved.clone());
+    let pool = parts.mempool.pool().for_admission(reserved.clone());
     let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(pool), query: None };
     let admitted = instance.admit(&head, data, lent).await;
-    if !instance.faulted() && instance.memory_bytes() <= shared.options.idle_memory_bytes {
+    if parts.guests.is_reusable(&instance) {
         *guest = Some(instance);
     }
     let admitted = admitted?;
@@ -161,7 +143,7 @@ async fn admit(
 /// Puts a transaction into the pool; its id. None where blocks were undone since `reverts` was read, or the sequence of one that was completed is
 /// taken: what was said of it holds no more.
 fn insert(
-    shared: &Shared,
+    parts: &Parts,
     admission: Admission,
     cost: Amount,
     data: &[u8],
@@ -169,7 +151,7 @@ fn insert(
     completed: bool,
 ) -> Option<Result<Vec<u8>, RpcError>> {
     let bytes = (data.len() + OVERHEAD_BYTES) as u64;
-    if shared.tenant.memory().free() < bytes {
+    if parts.tenant.memory().free() < bytes {
         return Some(Err(RpcError::limit("the chain's slice of memory is full; retry, or have its operator resize it")));
     }
     let id = admission.id.clone();
@@ -183,19 +165,19 @@ fn insert(
         data: data.to_vec(),
     };
     let inserted = {
-        let mut pool = shared.pool.lock();
+        let mut pool = parts.mempool.lock();
         // Counted before a revert empties the pool.
-        if shared.cursors.reverts() != reverts || completed && pool.has(&transaction.sender, transaction.sequence) {
+        if parts.feed.cursors.reverts() != reverts || completed && pool.has(&transaction.sender, transaction.sequence) {
             return None;
         }
         let inserted = pool.insert(transaction, admission.next_sequence);
-        shared.pool_mark.store(pool.mark(), Ordering::Release);
+        parts.mempool.note_mark(&pool);
         inserted
     };
     Some(match inserted {
         Ok(()) => {
-            if !shared.subscriptions.is_empty() {
-                shared.tell(Event::Transaction(id.clone()));
+            if !parts.feed.subscriptions.is_empty() {
+                parts.feed.tell(Event::Transaction(id.clone()));
             }
             Ok(id)
         }

@@ -5,26 +5,19 @@ use std::sync::Arc;
 use subnode_sandbox::{CallError, Lent, Occurrence, RuntimeGuest, Topic};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{cursor::UndoneCursors, lend::ViewReader, shared::Shared, subscription::Subscriber};
+use crate::{
+    feed::{Event, Subscriber, UndoneCursors},
+    parts::Parts,
+    reader::ViewReader,
+};
 
-/// Events that wait. A chain that outruns its subscribers by more waits for them at a revert only; blocks and transactions
-/// beyond it are not told, and the log says so.
-pub(crate) const EVENTS: usize = 4096;
-
-pub(crate) enum Event {
-    Block(u64),
-    Transaction(Vec<u8>),
-    /// Answered when it has been told, before the block is undone.
-    Undone(u64, oneshot::Sender<()>),
-}
-
-pub(crate) async fn run(shared: Arc<Shared>, mut events: mpsc::Receiver<Event>) {
+pub(crate) async fn run(parts: Arc<Parts>, mut events: mpsc::Receiver<Event>) {
     let mut guest = None;
     let mut worked = false;
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
-            () = shared.sweep.notified() => {
+            () = parts.standing.swept() => {
                 if !std::mem::take(&mut worked) {
                     guest = None;
                 }
@@ -38,14 +31,14 @@ pub(crate) async fn run(shared: Arc<Shared>, mut events: mpsc::Receiver<Event>) 
             Event::Transaction(id) => (Topic::Transactions, Occurrence::Transaction(id), None),
             Event::Undone(height, done) => (Topic::Blocks, Occurrence::Undone(height), Some(done)),
         };
-        for subscriber in shared.subscriptions.of(topic) {
-            tell(&shared, &mut guest, &subscriber, &occurrence).await;
+        for subscriber in parts.feed.subscriptions.of(topic) {
+            tell(&parts, &mut guest, &subscriber, &occurrence).await;
         }
         if let Some(done) = done {
             // The actor that waits has stopped.
             done.send(()).unwrap_or_default();
         }
-        if shared.subscriptions.is_empty() {
+        if parts.feed.subscriptions.is_empty() {
             guest = None;
         }
     }
@@ -53,17 +46,17 @@ pub(crate) async fn run(shared: Arc<Shared>, mut events: mpsc::Receiver<Event>) 
 
 /// What the runtime makes of an occurrence, on an instance that is kept for the next.
 async fn notify(
-    shared: &Shared,
+    parts: &Parts,
     guest: &mut Option<RuntimeGuest>,
     filter: &[u8],
     occurrence: &Occurrence,
 ) -> Result<Vec<Vec<u8>>, CallError> {
     let mut instance = match guest.take() {
         Some(instance) => instance,
-        None => shared.query_guest().await?,
+        None => parts.guests.for_query().await?,
     };
-    let (view, head) = shared.view();
-    let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(shared.pool.for_query()), query: Some(shared.query_lent()) };
+    let (view, head) = parts.ledger.view();
+    let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(parts.mempool.pool().for_query()), query: Some(parts.query_lent()) };
     let texts = instance.notify(&head, filter, occurrence, lent).await;
     if !instance.faulted() {
         *guest = Some(instance);
@@ -71,42 +64,42 @@ async fn notify(
     texts
 }
 
-async fn tell(shared: &Shared, guest: &mut Option<RuntimeGuest>, subscriber: &Subscriber, occurrence: &Occurrence) {
-    match notify(shared, guest, &subscriber.filter, occurrence).await {
+async fn tell(parts: &Parts, guest: &mut Option<RuntimeGuest>, subscriber: &Subscriber, occurrence: &Occurrence) {
+    match notify(parts, guest, &subscriber.filter, occurrence).await {
         Ok(texts) => {
             if !texts.into_iter().all(|text| subscriber.send(text)) {
-                shared.subscriptions.remove_any(subscriber.id);
+                parts.feed.subscriptions.remove_any(subscriber.id);
             }
         }
-        Err(error) => tracing::warn!(chain = %shared.name, %error, "a subscriber could not be told"),
+        Err(error) => tracing::warn!(chain = %parts.name, %error, "a subscriber could not be told"),
     }
 }
 
 /// Tells subscribers of all blocks from `kept` to the head that they will be undone, the newest first. What cursors become where `lowest` is the
 /// lowest block that is undone: it is below `kept` where blocks are dropped already, of which nothing can be told.
-pub(crate) async fn tell_undone(shared: &Shared, lowest: u64, kept: u64) -> UndoneCursors {
-    if !shared.subscriptions.is_empty() {
-        for height in (kept..=shared.head().height).rev() {
+pub(crate) async fn tell_undone(parts: &Parts, lowest: u64, kept: u64) -> UndoneCursors {
+    if !parts.feed.subscriptions.is_empty() {
+        for height in (kept..=parts.ledger.head().height).rev() {
             let (done, told) = oneshot::channel();
-            shared.tell_surely(Event::Undone(height, done)).await;
+            parts.feed.send_event(Event::Undone(height, done)).await;
             drop(told.await);
         }
     }
-    undo_cursors(shared, lowest).await
+    undo_cursors(parts, lowest).await
 }
 
 /// What the cursors become that change when this block and all after it are undone: none of one that cannot be told, whose client has to open
 /// another.
-async fn undo_cursors(shared: &Shared, lowest: u64) -> UndoneCursors {
+async fn undo_cursors(parts: &Parts, lowest: u64) -> UndoneCursors {
     let mut guest = None;
     let mut told = Vec::new();
-    let (ids, opened) = shared.cursors.ids();
+    let (ids, opened) = parts.feed.cursors.ids();
     for id in ids {
-        let Some(bytes) = shared.cursors.look_at(id) else { continue };
-        match notify(shared, &mut guest, &bytes, &Occurrence::Undone(lowest)).await {
-            Ok(texts) => told.extend(texts.into_iter().next().map(|text| (id, shared.cursors.told(text)))),
+        let Some(bytes) = parts.feed.cursors.look_at(id) else { continue };
+        match notify(parts, &mut guest, &bytes, &Occurrence::Undone(lowest)).await {
+            Ok(texts) => told.extend(texts.into_iter().next().map(|text| (id, parts.feed.cursors.told(text)))),
             Err(error) => {
-                tracing::warn!(chain = %shared.name, %error, "a cursor could not be told what is undone, and is closed");
+                tracing::warn!(chain = %parts.name, %error, "a cursor could not be told what is undone, and is closed");
                 told.push((id, None));
             }
         }

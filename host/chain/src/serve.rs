@@ -19,9 +19,8 @@ use subnode_types::NodeId;
 use tokio::sync::Notify;
 
 use crate::{
-    blocks::{self, Offered},
-    checkpoints::{self, Turns},
-    shared::Shared,
+    ledger::{self, Offered, checkpoints},
+    parts::Parts,
 };
 
 /// Questions of one node that wait; further ones are refused. A node that gets a block or a state asks for eight parts at once, and each takes a
@@ -76,16 +75,16 @@ impl Questions {
 }
 
 /// Answers until the chain ends.
-pub(crate) async fn run(shared: Arc<Shared>, questions: Arc<Questions>) {
+pub(crate) async fn run(parts: Arc<Parts>, questions: Arc<Questions>) {
     let mut server = Server::default();
     loop {
         let Some((question, answer)) = questions.take() else {
             questions.more.notified().await;
             continue;
         };
-        match charged(&shared.tenant, server.find(&shared, question)).await {
+        match charged(&parts.tenant, server.find(&parts, question)).await {
             Ok(found) => drop(found.map(answer)),
-            Err(error) => tracing::warn!(chain = %shared.name, %error, ?question, "another node asks for what cannot be read"),
+            Err(error) => tracing::warn!(chain = %parts.name, %error, ?question, "another node asks for what cannot be read"),
         }
         tokio::task::yield_now().await;
     }
@@ -96,26 +95,24 @@ type Shown = (Arc<Offered>, Vec<u8>);
 
 #[derive(Default)]
 struct Server {
-    turns: Turns,
+    turns: checkpoints::Turns,
     /// The decided block that was asked for last, by its height: its parts are asked for one by one, and cutting it hashes all of it.
     last: Option<(u64, Shown)>,
 }
 
 impl Server {
-    async fn find(&mut self, shared: &Shared, question: Question) -> Result<Option<Bytes>, StoreError> {
-        let store = &shared.store;
+    async fn find(&mut self, parts: &Parts, question: Question) -> Result<Option<Bytes>, StoreError> {
+        let store = parts.ledger.store();
         Ok(match question {
-            Question::Block(asked) => self.block(shared, asked)?.map(|(offered, certificate)| {
+            Question::Block(asked) => self.block(parts, asked)?.map(|(offered, certificate)| {
                 let first = offered.block.chunks(PART_BYTES).next().unwrap_or_default().to_vec();
                 wire::encode(&Whole { manifest: offered.manifest.clone(), certificate, first }).into()
             }),
             Question::Part(asked, index) => self
-                .block(shared, asked)?
+                .block(parts, asked)?
                 .and_then(|(offered, _)| offered.block.chunks(PART_BYTES).nth(usize::try_from(index).ok()?).map(Bytes::copy_from_slice)),
-            Question::Links(after) => match shared.rule {
-                Some(rule) => {
-                    checkpoints::links(store, rule, after, &mut self.turns).await?.map(|links| wire::encode(&links).into())
-                }
+            Question::Links(after) => match parts.ledger.rule() {
+                Some(rule) => checkpoints::links(store, rule, after, &mut self.turns).await?.map(|links| wire::encode(&links).into()),
                 None => None,
             },
             Question::Outline(height) => checkpoints::outline(store, height)?.map(|outline| wire::encode(&outline).into()),
@@ -124,9 +121,9 @@ impl Server {
         })
     }
 
-    fn block(&mut self, shared: &Shared, asked: Asked) -> Result<Option<Shown>, StoreError> {
+    fn block(&mut self, parts: &Parts, asked: Asked) -> Result<Option<Shown>, StoreError> {
         let height = match asked {
-            Asked::Candidate(id) => return Ok(shared.offered(&id).map(|offered| (offered, Vec::new()))),
+            Asked::Candidate(id) => return Ok(parts.exchange.offered(&id).map(|offered| (offered, Vec::new()))),
             Asked::Decided(height) => height,
         };
         if let Some((last, shown)) = &self.last
@@ -134,7 +131,7 @@ impl Server {
         {
             return Ok(Some(shown.clone()));
         }
-        let found = blocks::decided(&shared.store, height)?.map(|(offered, certificate)| (Arc::new(offered), certificate));
+        let found = ledger::decided(parts.ledger.store(), height)?.map(|(offered, certificate)| (Arc::new(offered), certificate));
         self.last = found.clone().map(|shown| (height, shown));
         Ok(found)
     }

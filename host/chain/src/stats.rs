@@ -1,47 +1,11 @@
+//! A chain's figures.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use subnode_sandbox::{CallError, ConsensusGuest};
 use subnode_scheduler::Usage;
 use subnode_types::BlockRef;
 
-use crate::{peers::PeerTraffic, shared::Shared};
-
-/// What a chain counts.
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) blocks: AtomicU64,
-    pub(crate) transactions: AtomicU64,
-    pub(crate) build_us: AtomicU64,
-    pub(crate) commit_us: AtomicU64,
-    pub(crate) late_us: AtomicU64,
-    pub(crate) late_us_max: AtomicU64,
-    pub(crate) queries: AtomicU64,
-    pub(crate) queries_refused: AtomicU64,
-    pub(crate) evidence: AtomicU64,
-    pub(crate) guest_faults: AtomicU64,
-    pub(crate) host_faults: AtomicU64,
-    pub(crate) consensus_fuel_max: AtomicU64,
-    pub(crate) consensus_bytes_max: AtomicU64,
-    pub(crate) transactions_shed: AtomicU64,
-    pub(crate) transactions_admitted: AtomicU64,
-    pub(crate) transactions_refused: AtomicU64,
-}
-
-impl Counters {
-    pub(crate) fn fault(&self, error: &CallError) {
-        let counter = match error {
-            CallError::Guest(_) => &self.guest_faults,
-            CallError::Host(_) => &self.host_faults,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// After a call of the consensus module.
-    pub(crate) fn profile(&self, consensus: &mut ConsensusGuest) {
-        self.consensus_fuel_max.fetch_max(consensus.take_fuel_burnt(), Ordering::Relaxed);
-        self.consensus_bytes_max.fetch_max(consensus.memory_bytes() as u64, Ordering::Relaxed);
-    }
-}
+use crate::{parts::Parts, peers::PeerTraffic};
 
 /// What a chain did since it was started, and what it has.
 #[derive(Clone, Debug)]
@@ -109,31 +73,31 @@ pub struct ChainStats {
 }
 
 impl ChainStats {
-    pub(crate) fn of(shared: &Shared) -> Self {
-        let counters = &shared.counters;
+    pub(crate) fn of(parts: &Parts) -> Self {
+        let counters = &parts.counters;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (pool, pool_bytes) = {
-            let pool = shared.pool.lock();
+            let pool = parts.mempool.lock();
             ((pool.ready(), pool.waiting()), pool.bytes())
         };
-        let memory = shared.tenant.memory();
+        let (memory, store) = (parts.tenant.memory(), parts.ledger.store());
         Self {
-            head: shared.head(),
-            paused: shared.paused.load(Ordering::Relaxed),
+            head: parts.ledger.head(),
+            paused: parts.standing.is_paused(),
             blocks: count(&counters.blocks),
             transactions: count(&counters.transactions),
             build_us: count(&counters.build_us),
             commit_us: count(&counters.commit_us),
             late_us: count(&counters.late_us),
             late_us_max: count(&counters.late_us_max),
-            usage: shared.tenant.share().usage(),
+            usage: parts.tenant.share().usage(),
             consensus_max: (count(&counters.consensus_fuel_max), count(&counters.consensus_bytes_max)),
             memory_bytes: (memory.used(), memory.limit()),
-            storage_bytes: (shared.store.live_bytes(), shared.store.limit_bytes()),
-            state_sync: shared.state_sync.pieces(),
-            full: shared.store.full().is_some(),
-            stuck: shared.stuck(),
-            traffic_bytes: shared.traffic.totals(),
+            storage_bytes: (store.live_bytes(), store.limit_bytes()),
+            state_sync: parts.standing.pieces(),
+            full: store.full().is_some(),
+            stuck: parts.standing.stuck(),
+            traffic_bytes: parts.traffic.totals(),
             pool,
             pool_bytes,
             transactions_admitted: count(&counters.transactions_admitted),
@@ -144,10 +108,10 @@ impl ChainStats {
             guest_faults: count(&counters.guest_faults),
             evidence: count(&counters.evidence),
             host_faults: count(&counters.host_faults),
-            subscriptions: shared.subscriptions.len(),
-            silent: (shared.voter.is_silent(), shared.voter.elsewhere()),
-            peers: shared.peers.as_ref().map_or(0, |peers| peers.connected().len()),
-            peer_traffic: shared.peers.as_ref().map(|peers| peers.traffic()).unwrap_or_default(),
+            subscriptions: parts.feed.subscriptions.len(),
+            silent: (parts.voter.is_silent(), parts.voter.elsewhere()),
+            peers: parts.exchange.connected(),
+            peer_traffic: parts.exchange.traffic(),
         }
     }
 }

@@ -25,7 +25,8 @@ pub struct Voter {
 
 struct Guarded {
     guard: Guard,
-    unsaved: bool,
+    /// The guard as it is durable.
+    saved: Guard,
     /// Signatures that were refused since this was last asked.
     refused: u64,
     silent: Option<Silence>,
@@ -50,7 +51,7 @@ impl Voter {
     #[must_use]
     pub fn new(secret: Option<[u8; 32]>, chain: [u8; 32], guard: Guard) -> Self {
         let key = secret.map(|secret| SigningKey::from_bytes(&secret));
-        Self { key, chain, guarded: Mutex::new(Guarded { guard, unsaved: false, refused: 0, silent: None, elsewhere: 0 }) }
+        Self { key, chain, guarded: Mutex::new(Guarded { saved: guard.clone(), guard, refused: 0, silent: None, elsewhere: 0 }) }
     }
 
     fn guarded(&self) -> MutexGuard<'_, Guarded> {
@@ -61,16 +62,24 @@ impl Voter {
         [DOMAIN, &self.chain, &at.height.to_be_bytes(), &at.round.to_be_bytes(), &[at.step], text].concat()
     }
 
-    /// The guard to make durable, if it has changed since this was last asked.
+    /// The guard to make durable, if it is another than the one that is.
     #[must_use]
     pub fn unsaved(&self) -> Option<Vec<u8>> {
-        let mut guarded = self.guarded();
-        std::mem::take(&mut guarded.unsaved).then(|| guarded.guard.encode())
+        let guarded = self.guarded();
+        (guarded.guard != guarded.saved).then(|| guarded.guard.encode())
     }
 
-    /// The guard that was asked for last was not made durable.
-    pub fn not_saved(&self) {
-        self.guarded().unsaved = true;
+    /// The guard is durable as it is.
+    pub fn saved(&self) {
+        let mut guarded = self.guarded();
+        guarded.saved = guarded.guard.clone();
+    }
+
+    /// Forgets what was signed since the guard was durable: no signature has left this host since, and none of these will. A host that remembered them
+    /// would refuse to sign what it says in their place, and its committee would wait for that.
+    pub fn forget_unsaved(&self) {
+        let mut guarded = self.guarded();
+        guarded.guard = guarded.saved.clone();
     }
 
     /// The guard as it is.
@@ -95,7 +104,9 @@ impl Voter {
 
     /// Forgets what was signed for blocks before this height, which are committed.
     pub fn forget_before(&self, height: u64) {
-        self.guarded().guard.forget_before(height);
+        let mut guarded = self.guarded();
+        guarded.guard.forget_before(height);
+        guarded.saved.forget_before(height);
     }
 
     /// Signs nothing until [`SILENCE`] heights and five seconds have passed without a signature of this key's that another host made: of a chain that came from
@@ -154,11 +165,10 @@ impl Signer for Voter {
         if guarded.silent.is_some() {
             return None;
         }
-        let Some(new) = guarded.guard.sign(at, text) else {
+        if guarded.guard.sign(at, text).is_none() {
             guarded.refused += 1;
             return None;
-        };
-        guarded.unsaved |= new;
+        }
         Some(key.sign(&self.message(at, text)).to_bytes())
     }
 
@@ -189,7 +199,14 @@ mod tests {
         assert_eq!((second.key(), second.sign(at, b"yes")), (None, None));
         assert_eq!((first.sign(at, b"no"), first.take_refused()), (None, 1));
         let saved = first.unsaved().expect("a change");
+        first.saved();
         assert_eq!(first.unsaved(), None);
+        let later = Position { round: 3, ..at };
+        assert!(first.sign(later, b"yes").is_some() && first.unsaved().is_some());
+        first.forget_unsaved();
+        assert_eq!(first.unsaved(), None);
+        assert!(first.sign(later, b"no").is_some(), "what never left this host binds nobody");
+        first.forget_unsaved();
         let moved = Voter::new(Some([1; 32]), [7; 32], Guard::default());
         moved.be_silent();
         assert_eq!(moved.sign(Position { height: 9, ..at }, b"yes"), None, "silent");

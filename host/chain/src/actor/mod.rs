@@ -1,0 +1,148 @@
+//! Drives the consensus module: what it is told, what it asks for. The only writer of a chain's store.
+//!
+//! [`Actor::run`] is the loop. What it does with each thing that happens is in a file of its own: requests of users ([`controls`], [`sealing`],
+//! [`returning`]), what the consensus module asks for ([`effects`], [`build`], [`commit`]), what other nodes send ([`decided`]), and states that are
+//! shown to others or come from them ([`recovery`]).
+
+mod build;
+mod commit;
+mod controls;
+mod decided;
+mod effects;
+mod hindrance;
+mod member;
+mod proposals;
+mod recovery;
+mod returning;
+mod sealing;
+mod seals;
+mod snapshots;
+mod state;
+mod trial;
+mod trouble;
+
+use std::time::Duration;
+
+use subnode_sandbox::Input;
+use tokio::time::Instant;
+
+use self::trouble::Trouble;
+pub(crate) use self::{
+    member::Member,
+    state::Actor,
+    trial::{try_block, try_modules},
+};
+use crate::{
+    error::OpenError,
+    ledger::{ConsensusLog, Logged},
+    options::Ended,
+};
+
+/// Consensus messages that wait for the module; then the peers that send them wait.
+pub(crate) const FRAMES: usize = 256;
+
+impl Actor {
+    /// Starts the consensus module at the head.
+    pub(crate) async fn start(&mut self) -> Result<(), OpenError> {
+        if let Some(last) = self.parts.ledger.rule().and_then(|rule| rule.last(self.parts.ledger.head().height)) {
+            self.find_root(last);
+        }
+        let (log, Logged { entries, kept }) = ConsensusLog::load(self.parts.ledger.store())?;
+        self.log = log;
+        let mut judged = Vec::new();
+        for (id, block) in kept {
+            judged.extend(self.judge(id, block).await);
+        }
+        let beginning = self.member.beginning(&self.parts, entries, judged);
+        let started = self.member.guest.start(beginning).await;
+        self.parts.counters.profile(&mut self.member.guest);
+        let effects = started?.map_err(OpenError::Consensus)?;
+        self.take(effects).await;
+        self.failure.take().map_or(Ok(()), |failure| Err(OpenError::Consensus(failure)))
+    }
+
+    /// Starts the consensus module anew, from the head and its log.
+    async fn start_again(&mut self) {
+        self.hindrance.missed = false;
+        let begun = async {
+            self.member.renew().await?;
+            self.start().await
+        };
+        match begun.await {
+            Ok(()) => drop(self.parts.standing.set_stuck(None)),
+            Err(error) => self.stop_for(Trouble::from(error).of("the consensus module did not start")),
+        }
+    }
+
+    /// Runs until the chain is stopped.
+    ///
+    /// # Errors
+    /// Where the consensus module fails: the chain cannot go on with this instance of it.
+    pub(crate) async fn run(mut self) -> Result<(), Ended> {
+        let shutdown = self.shutdown.clone();
+        loop {
+            if let Some(height) = self.renewed {
+                return Err(Ended::Renewed(height));
+            }
+            if let Some(failure) = self.failure.take() {
+                return Err(Ended::Failed(failure));
+            }
+            let paused = self.is_paused();
+            if !paused && self.hindrance.missed && !shutdown.is_cancelled() {
+                self.start_again().await;
+                continue;
+            }
+            let parts = self.parts.clone();
+            let due = self.timers.next_due_ms().map(|due| Duration::from_millis(due.saturating_sub(self.now_ms())));
+            let (waits_until, hindered_until) = (self.waits_until, self.hindrance.until);
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                message = self.messages.recv() => match message {
+                    Some(message) => self.handle(message).await,
+                    None => break,
+                },
+                () = std::future::ready(()), if !self.seals.is_empty() => self.seal_next().await,
+                // After messages: a chain whose pool never empties listens to its user all the same.
+                () = std::future::ready(()), if !paused && !self.effects.is_empty() => self.perform().await,
+                () = sleep(due.unwrap_or_default()), if !paused && due.is_some() => {
+                    self.due = self.timers.next_due_ms().map(|due| self.moment(due));
+                    // Those that are set meanwhile run out in a later turn of this loop, however soon: its user is heard in between.
+                    let now_ms = self.now_ms();
+                    for id in self.timers.due(now_ms) {
+                        if self.timers.take(id, now_ms) {
+                            self.input(Input::Timer(id)).await;
+                        }
+                    }
+                    self.due = None;
+                }
+                () = tokio::time::sleep_until(hindered_until.unwrap_or_else(Instant::now)), if hindered_until.is_some() => {
+                    self.hindrance.until = None;
+                }
+                () = tokio::time::sleep_until(waits_until.unwrap_or_else(Instant::now)), if !paused && waits_until.is_some() => {
+                    self.waits_until = None;
+                    self.build_and_go_on().await;
+                }
+                Some((wanted, fetched)) = self.proposals.next_fetched(), if !paused => self.fetched(wanted, fetched).await,
+                (height, found) = self.roots.next() => self.root_found(height, found).await,
+                // Of a chain that is paused they are lost: whoever sends them must not wait, nor what comes behind them.
+                Some(frame) = self.frames.recv() => if !paused {
+                    self.input(Input::Message(frame.to_vec())).await;
+                },
+                () = parts.mempool.to_tell(), if !paused => {
+                    let ready = parts.mempool.pool().ready();
+                    if ready > 0 {
+                        self.input(Input::Ready(ready)).await;
+                    }
+                }
+                // Last: whatever makes blocks goes before.
+                () = std::future::ready(()), if !self.prunes.is_empty() => self.prune_some().await,
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}

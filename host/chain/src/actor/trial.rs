@@ -1,0 +1,40 @@
+//! Tries modules on the head of a chain, which stays as it is.
+
+use std::sync::Arc;
+
+use subnode_sandbox::{Attributes, CallError, Lent, Module, RuntimeGuest};
+use subnode_signer::{Guard, Voter};
+
+use super::member::Member;
+use crate::{
+    error::OpenError,
+    ledger::{Basis, Candidate},
+    parts::Parts,
+    reader::ViewReader,
+};
+
+/// Has a runtime build a block on the head, and drops it.
+pub(crate) async fn try_block(parts: &Parts, runtime: &Module) -> Result<(), OpenError> {
+    let options = &parts.options;
+    let runtime_error = |error| OpenError::Module { which: "runtime", error };
+    let (view, head) = parts.ledger.view();
+    let mut guest = RuntimeGuest::new(runtime, &parts.tenant, options.block, &[]).await.map_err(runtime_error)??;
+    let timestamp_ms = parts.standing.clock().next_timestamp(options.time.now_ms());
+    let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(parts.mempool.pool().for_build(0, Arc::default())), query: None };
+    let built = guest.build(&head, &Attributes { timestamp_ms, seed: vec![0; 32] }, lent).await?;
+    let built = built.map_err(|invalid| OpenError::NoBlock(invalid.reason))?;
+    let basis = Basis { parent: Some(&head), committees: &parts.ledger.committees(), checkpoint: None };
+    Candidate::new(&parts.tenant, basis, built.block, built.outcome).map_err(CallError::from)?;
+    Ok(())
+}
+
+/// Has other modules build a block on the head and start there, and drops what they say.
+pub(crate) async fn try_modules(parts: &Parts, runtime: &Module, consensus: &Module, config: &[u8]) -> Result<(), OpenError> {
+    try_block(parts, runtime).await?;
+    // It is only tried: it signs nothing.
+    let voter = Arc::new(Voter::new(None, [0; 32], Guard::default()));
+    let mut tried = Member::new(consensus.clone(), config.to_vec(), &parts.tenant, parts.options.query, voter).await?;
+    let beginning = tried.beginning(parts, Vec::new(), Vec::new());
+    tried.guest.start(beginning).await?.map_err(OpenError::Consensus)?;
+    Ok(())
+}

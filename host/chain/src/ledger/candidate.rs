@@ -1,0 +1,149 @@
+//! Blocks that could be next: what they stand for and what they do.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use subnode_chain_core::{BlockTooLong, CommitteeError, Committees, Manifest, Summary, Turn};
+use subnode_sandbox::{CallError, GuestFault, Lease, Outcome, Tenant, border};
+use subnode_types::BlockRef;
+
+/// Ids that runtimes give to blocks: the contract's bounds.
+const ID_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
+/// What a block's id stands for: 32 bytes.
+pub(crate) type BlockId = [u8; 32];
+
+/// A block as others can get it.
+pub(crate) struct Offered {
+    pub(crate) manifest: Manifest,
+    pub(crate) block: Vec<u8>,
+    /// Memory it takes while it is no part of the chain.
+    _memory: Option<Lease>,
+}
+
+/// A block that could be next, with what it does.
+pub(crate) struct Candidate {
+    pub(crate) id: BlockId,
+    pub(crate) offered: Arc<Offered>,
+    pub(crate) outcome: Outcome,
+    pub(crate) summary: Summary,
+    pub(crate) committees: Option<Committees>,
+    /// Pooled transactions that can be in no block after it, where it was built here.
+    pub(crate) discarded: Vec<Vec<u8>>,
+}
+
+/// What a block is made on.
+pub(crate) struct Basis<'a> {
+    /// None for genesis.
+    pub(crate) parent: Option<&'a BlockRef>,
+    pub(crate) committees: &'a Committees,
+    /// What it has to vouch for.
+    pub(crate) checkpoint: Option<[u8; 32]>,
+}
+
+/// A runtime returned what cannot be a block.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoBlock {
+    #[error("a block of height {0} on {1}")]
+    Height(u64, u64),
+    #[error("block id of {0} bytes")]
+    Id(usize),
+    #[error(transparent)]
+    TooLong(#[from] BlockTooLong),
+    #[error(transparent)]
+    Committee(#[from] CommitteeError),
+    #[error("a member's key has 32 bytes")]
+    MemberKey,
+    #[error("{0}")]
+    Memory(#[from] subnode_sandbox::HostFault),
+}
+
+impl From<NoBlock> for CallError {
+    fn from(error: NoBlock) -> Self {
+        match error {
+            NoBlock::Memory(fault) => fault.into(),
+            other => GuestFault::Bound(other.to_string()).into(),
+        }
+    }
+}
+
+impl Candidate {
+    /// Of a block and what it does.
+    pub(crate) fn new(tenant: &Tenant, basis: Basis<'_>, block: Vec<u8>, outcome: Outcome) -> Result<Self, NoBlock> {
+        let Basis { parent, committees, checkpoint } = basis;
+        let height = outcome.block.height;
+        if let Some(parent) = parent.filter(|parent| height != parent.height + 1) {
+            return Err(NoBlock::Height(height, parent.height));
+        }
+        if !ID_BYTES.contains(&outcome.block.id.len()) {
+            return Err(NoBlock::Id(outcome.block.id.len()));
+        }
+        let (committees, turn) = match &outcome.committee {
+            None => (None, None),
+            Some(change) => {
+                let mut changed = committees.clone();
+                changed.forget_before(height + 1);
+                let members = border::members(&change.members).ok_or(NoBlock::MemberKey)?;
+                let turn = Turn::new(change.from_height, &members);
+                changed.change(height, change.from_height, members)?;
+                (Some(changed), Some(turn))
+            }
+        };
+        let summary = Summary {
+            height,
+            id: outcome.block.id.clone(),
+            timestamp_ms: outcome.block.timestamp_ms,
+            transactions: outcome.transactions,
+            changes: digest(&outcome),
+            committee: turn,
+            checkpoint,
+        };
+        let manifest = Manifest::of(&block, summary.digest())?;
+        let memory = tenant.lease(block.len() as u64)?;
+        let offered = Arc::new(Offered { manifest, block, _memory: Some(memory) });
+        Ok(Self { id: offered.manifest.id(), offered, outcome, summary, committees, discarded: Vec::new() })
+    }
+
+    pub(crate) fn head(&self) -> BlockRef {
+        border::block_ref(&self.outcome)
+    }
+}
+
+impl Offered {
+    /// A block of the chain.
+    pub(crate) fn decided(block: Vec<u8>, outcome: [u8; 32]) -> Result<Self, BlockTooLong> {
+        Ok(Self { manifest: Manifest::of(&block, outcome)?, block, _memory: None })
+    }
+}
+
+/// A digest of all that a block changes.
+pub(crate) fn digest(outcome: &Outcome) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    for changes in [&outcome.state, &outcome.index] {
+        add(&(changes.len() as u64).to_be_bytes());
+        for change in changes {
+            add(&change.key);
+            // A deletion is no empty value.
+            add(&[u8::from(change.value.is_some())]);
+            add(change.value.as_deref().unwrap_or_default());
+        }
+    }
+    add(&(outcome.progress.len() as u64).to_be_bytes());
+    for progress in &outcome.progress {
+        add(&progress.sender);
+        add(&progress.next_sequence.to_be_bytes());
+    }
+    hash.finalize().into()
+}
+
+/// Candidates of one height at once: those of the rounds that a committee may need in a bad hour. Each takes memory and storage of the chain's. None is
+/// dropped to make room: one that members are bound to must stay somewhere.
+pub(crate) const CANDIDATES_MAX: usize = 64;
+
+/// The id that bytes are, if they have its length.
+pub(crate) fn block_id(bytes: &[u8]) -> Option<BlockId> {
+    bytes.try_into().ok()
+}

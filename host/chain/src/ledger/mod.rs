@@ -1,0 +1,134 @@
+//! The chain as it is committed: its store, its head, who decides on it. No tasks, no modules.
+
+mod candidate;
+pub(crate) mod checkpoints;
+mod genesis;
+mod log;
+mod rows;
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use subnode_chain_core::{Checkpoints, Committees, Link};
+use subnode_storage::{ChainStore, Retention, Stage, View};
+use subnode_types::{BlockRef, ChainName, NodeId, Validator};
+use tokio::sync::watch;
+
+pub(crate) use self::{
+    candidate::{Basis, BlockId, CANDIDATES_MAX, Candidate, Offered, block_id},
+    genesis::{Opened, genesis_batch, load_or_create},
+    log::{ConsensusLog, Logged},
+    rows::{GUARD_KEY, REPAIR_KEY, batch, decided, decode_head, encode_head, load_committees, log_write, renewal, writes},
+};
+use crate::error::RpcError;
+
+/// See the module.
+pub(crate) struct Ledger {
+    name: ChainName,
+    store: Arc<ChainStore>,
+    /// Which states get roots; none of a chain without a committee.
+    rule: Option<Checkpoints>,
+    /// Held before the head's lock where both are.
+    committees: RwLock<Committees>,
+    head: RwLock<BlockRef>,
+    /// Counts commits and reverts.
+    commits: watch::Sender<u64>,
+}
+
+/// A state that was gathered from other nodes, and all that the chain goes on from there with.
+pub(crate) struct SyncedState {
+    pub(crate) stage: Stage,
+    /// The block whose state it is.
+    pub(crate) link: Link,
+    pub(crate) block: Vec<u8>,
+    pub(crate) committees: Committees,
+}
+
+impl Ledger {
+    pub(crate) fn new(name: ChainName, store: Arc<ChainStore>, opened: Opened) -> Self {
+        let Opened { head, committees, rule, .. } = opened;
+        Self { name, store, rule, committees: RwLock::new(committees), head: RwLock::new(head), commits: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn store(&self) -> &Arc<ChainStore> {
+        &self.store
+    }
+
+    /// Which states get roots; none of a chain without a committee.
+    pub(crate) fn rule(&self) -> Option<Checkpoints> {
+        self.rule
+    }
+
+    pub(crate) fn head(&self) -> BlockRef {
+        self.head.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Moves the head, and the committees where it changes them. The members of all of them, where others are than were.
+    pub(crate) fn move_to(&self, head: BlockRef, committees: Option<Committees>) -> Option<Vec<NodeId>> {
+        let mut known = self.committees.write().unwrap_or_else(PoisonError::into_inner);
+        let before = known.members();
+        if let Some(changed) = committees {
+            *known = changed;
+        }
+        known.forget_before(head.height + 1);
+        let members = known.members();
+        drop(known);
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
+        (members != before).then(|| Vec::from_iter(members))
+    }
+
+    /// The committees, held.
+    pub(crate) fn committees(&self) -> RwLockReadGuard<'_, Committees> {
+        self.committees.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who decides the next block.
+    pub(crate) fn committee(&self) -> Vec<Validator> {
+        let next = self.head().height + 1;
+        self.committees().at(next).to_vec()
+    }
+
+    /// A view of the store, and the head it is of: while a block is committed or undone, the store's head is another than [`Self::head`].
+    pub(crate) fn view(&self) -> (View, BlockRef) {
+        let (view, head) = self.store.view_of_head();
+        let head = head.and_then(|head| decode_head(&head).ok());
+        // Opening a chain has decoded its head, and what is written since is encoded from one.
+        (view, head.unwrap_or_else(|| panic!("the head of chain {} does not decode", self.name)))
+    }
+
+    /// Counts a commit or a revert.
+    pub(crate) fn count_commit(&self) {
+        self.commits.send_modify(|commits| *commits += 1);
+    }
+
+    /// Has those look again who wait for commits.
+    pub(crate) fn wake(&self) {
+        self.commits.send_modify(|_| {});
+    }
+
+    /// Changes with each commit, each revert and each [`Self::wake`].
+    pub(crate) fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.subscribe()
+    }
+
+    /// Waits until no revert is under way.
+    pub(crate) async fn settled(&self) {
+        // Whoever ends a revert counts it, and this listens before it looks.
+        let mut commits = self.commits();
+        while !self.store.is_settled() && commits.changed().await.is_ok() {}
+    }
+
+    /// Keeps so much of the past, and as much as other nodes need to catch up.
+    pub(crate) fn retain(&self, retention: Retention) {
+        let retention = match (retention, self.rule) {
+            (Retention::Last(heights), Some(rule)) => Retention::Last(heights.max(rule.history())),
+            (other, _) => other,
+        };
+        self.store.set_retention(retention);
+    }
+
+    /// The error that clients hear while the chain's slice of storage is full.
+    pub(crate) fn full(&self) -> Option<RpcError> {
+        let (wanted, limit) = self.store.full()?;
+        Some(RpcError::full(self.store.live_bytes(), wanted, limit))
+    }
+}

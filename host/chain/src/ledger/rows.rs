@@ -1,0 +1,123 @@
+//! How a chain's blocks and what belongs to them are laid out in its tables.
+
+use std::sync::Arc;
+
+use subnode_chain_core::{Checkpoints, Committees, Link, Summary, wire};
+use subnode_sandbox::Change;
+use subnode_storage::{Batch, ChainStore, Head, StoreError, Table, Write};
+use subnode_types::BlockRef;
+
+use super::candidate::{Candidate, Offered};
+
+/// Rows written with genesis: the hash of the spec, and what genesis stands for.
+pub(super) const SPEC_KEY: &[u8] = b"spec";
+pub(super) const GENESIS_KEY: &[u8] = b"genesis";
+/// Who decides which block.
+const COMMITTEES_KEY: &[u8] = b"committees";
+/// Heights between two states that get a root; none where no state gets one.
+pub(super) const CHECKPOINTS_KEY: &[u8] = b"checkpoints";
+/// Before a height: the summary of its block, where other nodes may need it without the block.
+const SUMMARY_PREFIX: &[u8] = b"summary";
+/// Before a height: what shows that its block was decided.
+const CERTIFICATE_PREFIX: &[u8] = b"certificate";
+/// Of the log: what this node signed.
+pub(crate) const GUARD_KEY: &[u8] = b"guard";
+/// Of the log, while the chain waits for a state in place of tables that are damaged.
+pub(crate) const REPAIR_KEY: &[u8] = b"repair";
+
+pub(crate) fn encode_head(head: &BlockRef) -> Head {
+    Head { height: head.height, data: [&head.timestamp_ms.to_be_bytes(), head.id.as_slice()].concat() }
+}
+
+pub(crate) fn decode_head(head: &Head) -> Result<BlockRef, StoreError> {
+    let (timestamp, id) = head.data.split_first_chunk::<8>().ok_or_else(|| StoreError::Corrupt("head does not decode".into()))?;
+    Ok(BlockRef { height: head.height, id: id.to_vec(), timestamp_ms: u64::from_be_bytes(*timestamp) })
+}
+
+pub(crate) fn writes(table: Table, changes: Vec<Change>) -> impl Iterator<Item = Write> {
+    changes.into_iter().map(move |change| Write { table, key: change.key, value: change.value })
+}
+
+fn certificate_key(height: u64) -> Vec<u8> {
+    [CERTIFICATE_PREFIX, &height.to_be_bytes()].concat()
+}
+
+fn summary_key(height: u64) -> Vec<u8> {
+    [SUMMARY_PREFIX, &height.to_be_bytes()].concat()
+}
+
+pub(super) fn put(table: Table, key: &[u8], value: Vec<u8>) -> Write {
+    Write { table, key: key.to_vec(), value: Some(value) }
+}
+
+/// Rows of a decided block, beside what it changes. An empty certificate is none.
+fn block_rows(summary: &Summary, outcome: [u8; 32], block: Vec<u8>, certificate: &[u8], rule: Option<Checkpoints>) -> Vec<Write> {
+    let height = summary.height.to_be_bytes().to_vec();
+    let mut rows = vec![put(Table::Block, &height, block), put(Table::Block, &summary.id, height)];
+    if !certificate.is_empty() {
+        rows.push(put(Table::Meta, &certificate_key(summary.height), [outcome.as_slice(), certificate].concat()));
+    }
+    if summary.committee.is_some() || rule.is_some_and(|rule| rule.is_at(summary.height)) {
+        rows.push(put(Table::Meta, &summary_key(summary.height), wire::encode(summary)));
+    }
+    rows
+}
+
+/// What is written of a decided block.
+pub(crate) fn batch(candidate: Candidate, certificate: &[u8], rule: Option<Checkpoints>) -> Batch {
+    let head = candidate.head();
+    let Candidate { offered, outcome, summary, committees, .. } = candidate;
+    let mut all: Vec<Write> = writes(Table::State, outcome.state).chain(writes(Table::Index, outcome.index)).collect();
+    all.extend(block_rows(&summary, offered.manifest.outcome(), offered.block.clone(), certificate, rule));
+    all.extend(committees.map(|committees| put(Table::Meta, COMMITTEES_KEY, committees.encode())));
+    Batch { head: encode_head(&head), writes: all }
+}
+
+/// What is written beside a state that came from elsewhere: its block, and what this chain knew of itself before.
+pub(crate) fn renewal(
+    store: &Arc<ChainStore>,
+    link: &Link,
+    block: Vec<u8>,
+    committees: &Committees,
+    rule: Option<Checkpoints>,
+) -> Result<(Head, Vec<Write>), StoreError> {
+    let summary = &link.summary;
+    let mut all = block_rows(summary, link.manifest.outcome(), block, &link.certificate, rule);
+    all.push(put(Table::Meta, COMMITTEES_KEY, committees.encode()));
+    for key in [SPEC_KEY, GENESIS_KEY, CHECKPOINTS_KEY] {
+        let value = store.view().get(Table::Meta, key)?;
+        all.push(Write { table: Table::Meta, key: key.to_vec(), value });
+    }
+    let head = BlockRef { height: summary.height, id: summary.id.clone(), timestamp_ms: summary.timestamp_ms };
+    Ok((encode_head(&head), all))
+}
+
+/// Summaries that are kept, of heights from `start` to before `end`.
+pub(crate) fn summaries(store: &Arc<ChainStore>, start: u64, end: u64, limit: usize) -> Result<Vec<Summary>, StoreError> {
+    let rows = store.view().scan(Table::Meta, &summary_key(start), Some(&summary_key(end)), limit)?;
+    let decoded = rows.iter().map(|row| wire::decode(&row.value).ok_or_else(|| StoreError::Corrupt("a summary does not decode".into())));
+    decoded.collect()
+}
+
+/// A decided block with its certificate, if it is here and has one.
+pub(crate) fn decided(store: &Arc<ChainStore>, height: u64) -> Result<Option<(Offered, Vec<u8>)>, StoreError> {
+    let view = store.view();
+    let Some(shown) = view.get(Table::Meta, &certificate_key(height))? else { return Ok(None) };
+    let Some(block) = view.get(Table::Block, &height.to_be_bytes())? else { return Ok(None) };
+    let corrupt = || StoreError::Corrupt(format!("the certificate of block {height} does not decode"));
+    let (outcome, certificate) = shown.split_first_chunk().ok_or_else(corrupt)?;
+    let offered = Offered::decided(block, *outcome).map_err(|_| corrupt())?;
+    Ok(Some((offered, certificate.to_vec())))
+}
+
+/// A row of the log, or none in its place.
+pub(crate) fn log_write(key: Vec<u8>, value: Option<Vec<u8>>) -> Write {
+    Write { table: Table::Log, key, value }
+}
+
+pub(crate) fn load_committees(store: &Arc<ChainStore>) -> Result<Committees, StoreError> {
+    match store.view().get(Table::Meta, COMMITTEES_KEY)? {
+        None => Ok(Committees::default()),
+        Some(row) => Committees::decode(&row).ok_or_else(|| StoreError::Corrupt("committees do not decode".into())),
+    }
+}

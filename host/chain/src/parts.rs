@@ -1,0 +1,82 @@
+//! What a chain's tasks share. Each part keeps its own state, behind its own methods.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use subnode_chain_core::Committees;
+use subnode_sandbox::{Accounts, ChainStatus, QueryLent, Shed, Tenant, border};
+use subnode_scheduler::Bandwidth;
+use subnode_signer::Voter;
+use subnode_types::{BlockRef, ChainName};
+
+use crate::{
+    counters::Counters,
+    exchange::Exchange,
+    feed::Feed,
+    guests::{Guests, Queries},
+    ledger::Ledger,
+    mailbox::ActorHandle,
+    mempool::Mempool,
+    options::ChainOptions,
+    standing::Standing,
+    traffic::ClientTraffic,
+};
+
+/// See the module.
+pub(crate) struct Parts {
+    pub(crate) name: ChainName,
+    pub(crate) tenant: Tenant,
+    pub(crate) options: ChainOptions,
+    /// What the chain began from, where its user may have it begin again; else empty.
+    pub(crate) spec: Vec<u8>,
+    pub(crate) accounts: Arc<dyn Accounts>,
+    pub(crate) voter: Arc<Voter>,
+    pub(crate) standing: Standing,
+    pub(crate) ledger: Ledger,
+    pub(crate) guests: Guests,
+    pub(crate) queries: Queries,
+    pub(crate) exchange: Exchange,
+    pub(crate) mempool: Mempool,
+    pub(crate) feed: Feed,
+    pub(crate) actor: ActorHandle,
+    pub(crate) bandwidth: Arc<Bandwidth>,
+    pub(crate) traffic: ClientTraffic,
+    pub(crate) counters: Counters,
+}
+
+impl Parts {
+    /// Moves the head, and the committees where it changes them. Candidates for its height are gone.
+    pub(crate) fn move_to(&self, head: BlockRef, committees: Option<Committees>) {
+        let members = self.ledger.move_to(head, committees);
+        self.exchange.moved(members.as_deref());
+    }
+
+    /// What a query is lent beside the state and the pool.
+    pub(crate) fn query_lent(&self) -> QueryLent {
+        let cursors = self.feed.cursors.clone();
+        let clock = self.standing.clock();
+        let status = ChainStatus {
+            now_ms: clock.next_timestamp(self.options.time.now_ms()),
+            clock_offset_ms: clock.offset_ms(),
+            sealing: border::runtime_sealing(self.standing.sealing()),
+            controls: self.options.controls,
+            version: self.options.version.clone(),
+        };
+        QueryLent { accounts: self.accounts.clone(), status, cursor: Box::new(move |id| cursors.get(id)) }
+    }
+}
+
+impl Shed for Parts {
+    /// Idle instances first, which only save time, then the transactions that are least likely to be mined.
+    fn shed(&self, bytes: u64) {
+        let before = self.tenant.memory().used();
+        self.guests.drop_idle();
+        let freed = before.saturating_sub(self.tenant.memory().used());
+        if freed < bytes {
+            let shed = self.mempool.lock().shed(usize::try_from(bytes - freed).unwrap_or(usize::MAX));
+            self.counters.transactions_shed.fetch_add(shed as u64, Ordering::Relaxed);
+            if shed > 0 {
+                tracing::warn!(chain = %self.name, transactions = shed, "memory slice full: transactions were dropped from the pool");
+            }
+        }
+    }
+}

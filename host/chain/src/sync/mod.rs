@@ -1,0 +1,6 @@
+//! Keeps up with the other nodes: by blocks, or by the state of a later block.
+
+mod follow;
+mod gather;
+
+pub(crate) use self::follow::run;
