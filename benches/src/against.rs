@@ -1,11 +1,13 @@
-//! Measures this commit against another, whose benches are built in a work tree of its own: `make bench AGAINST=REV`.
+//! Measures this commit against another commit, whose benches are built in a work tree of their own: `make bench
+//! AGAINST=REV`.
 //!
-//! The other commit is in `against/REV` of the target folder: its work tree in `tree`, its binaries in `bin`. Both are kept, so a second
-//! comparison with it builds nothing. Dependencies are copied from this commit's build, so the first one builds the workspace's crates
-//! and whatever versions differ. Each round runs each measurement of both commits, one after the other.
+//! The other commit is in `against/REV` of the target folder, with its work tree in `tree` and its binaries in
+//! `bin`. Both are kept, so a second comparison with the same commit builds nothing. Dependencies are copied from
+//! this commit's build, so the first comparison builds the workspace's crates and the dependencies whose versions
+//! differ. Each round runs each measurement of both commits, one after the other.
 //!
-//! Reading what they print is in `tables`, comparing it in `comparison`. A measurement that fails counts as far as it printed; where it is
-//! this commit's, the comparison ends with an error.
+//! Not here: reading what the benches print (`tables`), comparing it (`comparison`). A measurement that fails
+//! counts as far as it printed. If the measurement is this commit's, the comparison ends with an error.
 
 use std::{
     env, fs, io,

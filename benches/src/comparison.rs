@@ -1,6 +1,7 @@
-//! Two commits' figures side by side: medians of each, and the ratio as the median of pairs.
+//! Two commits' figures side by side: the median of each, and the ratio as the median of pairs.
 //!
-//! A pair is what both printed in the same round, one after the other. What one side alone prints is shown without a ratio.
+//! A pair is what both commits printed in one round, one after the other. A figure that only one side prints is
+//! shown without a ratio.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 

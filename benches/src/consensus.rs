@@ -1,5 +1,6 @@
-//! `bft` in the sandbox against the same code, Malachite's core and all, driven natively: committees whose members are in one process, hear each
-//! other at once, and find every block valid. Nothing but consensus is in the figures.
+//! `bft` in the sandbox against the same code (Malachite's core included) driven natively. The members of a
+//! committee are in one process, hear each other at once, and find every block valid. The figures contain nothing
+//! but consensus.
 
 use std::{
     collections::VecDeque,

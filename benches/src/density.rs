@@ -1,4 +1,4 @@
-//! Many durable chains on one `subnode run`: idle, coming and going, and all at work.
+//! Many durable chains on one `subnode run`: idle, created and deleted, and all at work.
 
 use std::{
     sync::Arc,

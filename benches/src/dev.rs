@@ -1,7 +1,8 @@
 //! `subnode dev` against anvil, over HTTP, from one native client.
 //!
-//! Ratios are medians of pairs: each round measures both programs, one after the other. CPU time is that of the server process, which the
-//! system counts in hundredths of a second; each load takes some tenths at least.
+//! Ratios are medians of pairs: each round measures both programs, one after the other. CPU time is that of the
+//! server process. The system counts CPU time in hundredths of a second, so each load takes some tenths of a second
+//! at least.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

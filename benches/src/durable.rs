@@ -1,4 +1,4 @@
-//! Chains on disk with every block synced: 32 in one store, whose batches share a sync, against 32 stores.
+//! Chains on disk with every block synced: 32 chains in one store, whose batches share a sync, against 32 stores.
 
 use std::{
     path::Path,

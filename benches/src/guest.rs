@@ -1,10 +1,11 @@
-//! The EVM in the metered guest against native revm: the same signed transactions made into the same block, state in memory.
+//! The EVM in the metered guest against native revm: both make the same signed transactions into the same block,
+//! with the state in memory.
 //!
-//! Both decode the transactions, execute them, and compute receipts, bloom and the three roots. The native side is revm and alloy as
-//! a Rust program would use them, keccak in assembly.
+//! Both sides decode the transactions, execute them, and compute receipts, bloom and the three roots. The native
+//! side uses revm and alloy as a Rust program would, with keccak in assembly.
 //!
-//! Ratios are of speeds, native time / guest time, each the median of pairs of blocks. CPU time is of the whole process, so that turns
-//! which a worker has are counted, and what other processes take of the cores is not.
+//! Ratios are of speeds, native time / guest time, each the median of pairs of blocks. CPU time is of the whole
+//! process, so that turns on workers are counted, and the CPU time of other processes is not.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A small chain beside hostile ones on one node: what it waits for, against what it waits for alone.
+//! A small chain beside hostile chains on one node: how long it waits, against how long it waits alone.
 
 use std::{
     sync::{

@@ -1,7 +1,8 @@
 //! Measures Subnode against named peers on this machine and prints tables.
 //!
-//! `make bench` runs all; `make bench ARGS="guest dev"` some of: guest, dev, devnet, many, density, isolation, network, consensus, committee,
-//! sync, durable. `make bench AGAINST=REV` runs them of another commit as well, in turns with this one's.
+//! `make bench` runs all measurements. `make bench ARGS="guest dev"` runs some of: guest, dev, devnet, many,
+//! density, isolation, network, consensus, committee, sync, durable. `make bench AGAINST=REV` also runs those of
+//! another commit, alternately with this commit's.
 
 mod against;
 mod committee;

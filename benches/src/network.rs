@@ -1,5 +1,5 @@
-//! The network against raw quinn, in one process, over loopback: what chains cost on one connection, whether slices are kept, and whether consensus
-//! waits for bulk.
+//! The network against raw quinn, in one process, over loopback: what chains cost on one connection, whether slices
+//! are kept, and whether consensus waits behind bulk traffic.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,5 @@
-//! Catching up: a node that has nothing gets a large state from another, or many blocks, over QUIC on loopback.
+//! Catching up: a node that has nothing gets a large checkpoint, or many blocks, from another node over QUIC on
+//! loopback.
 
 use std::{
     io::Write as _,

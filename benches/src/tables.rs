@@ -1,7 +1,8 @@
-//! Reads figures back from the markdown tables that a bench printed, of this commit or another.
+//! Reads figures back from the markdown tables that a bench printed, of this commit or of another.
 //!
-//! Not here: comparing them (`comparison`), getting them (`against`). A figure is a cell of a number and perhaps a unit, wherever it is
-//! but in a row's first cell. Other cells (ranges, remarks, empty ones) are passed over, as is text between tables.
+//! Not here: comparing figures (`comparison`), running the benches (`against`). A figure is a cell with a number
+//! and perhaps a unit, anywhere but in a row's first cell. Other cells (ranges, remarks, empty cells) are skipped,
+//! and so is text between tables.
 
 use std::collections::BTreeSet;
 

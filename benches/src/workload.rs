@@ -1,4 +1,4 @@
-//! Transactions to measure with, and the contracts they call, assembled by hand.
+//! Transactions to measure with, and the contracts that they call, assembled by hand.
 
 use alloy::{
     consensus::{SignableTransaction, TxEnvelope, TxLegacy},

@@ -1,4 +1,4 @@
-//! Speaks to a running node over its operator's socket.
+//! Speaks to a running node over the operator's socket.
 
 use std::{
     io::{self, BufRead, BufReader, Write},

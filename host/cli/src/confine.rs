@@ -1,7 +1,7 @@
-//! The process gives up what it does not need: files outside its directories, other programs, most system calls.
+//! Confines the process: it gives up files outside of its directories, other programs, and most system calls.
 //!
-//! A guest that broke out of wasmtime would find itself here. Applied before any thread is started, since the kernel confines threads
-//! and those they start.
+//! A guest that broke out of wasmtime would be held by these bounds. They apply before any thread starts, because
+//! the kernel confines the calling thread and the threads that it starts.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Logs: to standard error, and the last lines of each chain to the log book. A chain may have a level of its own.
+//! Logs go to standard error, and each chain's last lines to the log book. A chain may have a level of its own.
 
 use std::{
     collections::BTreeMap,

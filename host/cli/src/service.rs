@@ -1,4 +1,4 @@
-//! What a service manager wants to hear, as systemd's `sd_notify` has it; nothing where there is none.
+//! Notifies a service manager, by systemd's `sd_notify`. Does nothing where there is no service manager.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM.
+//! Turns Ctrl-C and SIGTERM into a shutdown.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;

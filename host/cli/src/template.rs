@@ -1,4 +1,5 @@
-//! The project that `subnode module new` makes: a module of this repository's to begin from, with all that it is built with.
+//! The project that `subnode module new` makes: one of this repository's modules to begin from, with everything
+//! that its build needs.
 
 use crate::args::ModuleWorld;
 

@@ -1,4 +1,4 @@
-//! How a devnet is set up.
+//! Settings of a devnet.
 
 use std::{
     num::NonZeroU64,

@@ -19,11 +19,12 @@
 //! # }
 //! ```
 //!
-//! A chain's clock stands at its genesis until it is moved (`evm_increaseTime`), unless the builder asks for the machine's: a test
-//! then gives the same blocks whenever it runs. Each block is at least a second after its parent.
+//! A chain's clock stands at its genesis until a test moves it (`evm_increaseTime`), so that a test gives the same
+//! blocks whenever it runs. The builder can ask for the machine's clock instead. Each block is at least a second after
+//! its parent.
 //!
-//! Dropping the [`Devnet`] ends its chains. Compiled modules are shared by all devnets of a process that live at the same time,
-//! and kept in the user's cache folder, since compiling the EVM takes a second.
+//! Dropping the [`Devnet`] ends its chains. All devnets that live in a process at the same time share compiled modules.
+//! Compiled modules are also kept in the user's cache folder, because compiling the EVM takes a second.
 //!
 //! Not here: durable chains and the command line (`cli`).
 

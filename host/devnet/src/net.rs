@@ -1,4 +1,4 @@
-//! Running dev chains.
+//! Dev chains that run.
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! alloy without a socket.
+//! An alloy provider without a socket.
 
 use std::{
     task::{Context, Poll},

@@ -1,4 +1,4 @@
-//! Sponges side by side: a text in each lane, the next text as soon as a lane is free.
+//! Sponges side by side: each lane holds a text, and takes the next text as soon as it is free.
 
 use crate::{Hash, RATE_BYTES, digest, last_block};
 

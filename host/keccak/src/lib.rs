@@ -1,7 +1,8 @@
-//! Keccak-256 (as Ethereum has it: FIPS 202's permutation, the original padding) of many texts at once.
+//! Keccak-256 of many texts at once, as Ethereum defines it: FIPS 202's permutation with the original padding.
 //!
-//! They are hashed in the lanes of vector registers: eight where the processor has AVX-512, four where it has AVX2, which is found out
-//! at run time. Elsewhere they are hashed one by one, by the assembly of alloy-primitives.
+//! The lanes of vector registers hash texts side by side: eight texts where the processor has AVX-512, four where it
+//! has AVX2. The crate finds out at run time. On other processors the assembly of alloy-primitives hashes texts one by
+//! one.
 //!
 //! | a hash of 110 bytes | ns |
 //! |---|---|
@@ -9,7 +10,8 @@
 //! | of four, AVX2 | 120 |
 //! | of eight, AVX-512 | 70 |
 //!
-//! Not here: a single text of other lengths than a word's or two's (alloy-primitives hashes those), charging for it, dividing long work (`sandbox`).
+//! Not here: a single text whose length is neither 32 nor 64 bytes (alloy-primitives hashes those), charging for hashes
+//! and dividing long work (`sandbox`).
 
 mod lanes;
 #[cfg(target_arch = "x86_64")]

@@ -1,12 +1,13 @@
-//! The only place with secret keys.
+//! The only crate with secret keys.
 //!
-//! [`DevAccounts`] are secp256k1 keys that a developer's chain signs with in its clients' stead. Guests name an account and get a
-//! signature; the keys stay here.
+//! [`DevAccounts`] are secp256k1 keys with which a developer's chain signs for its clients. Guests name an account
+//! and get a signature. The keys stay in this crate.
 //!
-//! A [`Voter`] signs the votes of one chain with its node's ed25519 key. Its [`Guard`] remembers what was signed and refuses a second text
-//! at the same position; whoever uses it makes the guard durable before a signature leaves.
+//! A [`Voter`] signs the votes of one chain with its node's ed25519 key. Its [`Guard`] remembers what was signed
+//! and refuses a second text at the same position. The caller makes the guard durable before a signature leaves the
+//! host.
 //!
-//! Not here: what is signed, where the guard is kept (`chain`).
+//! Not here: what is signed, where the guard is stored (`chain`).
 
 mod dev_accounts;
 mod guard;

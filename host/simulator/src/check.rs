@@ -1,4 +1,4 @@
-//! What a module must stand before it is trusted with a chain.
+//! The checks that a module must pass before it is trusted with a chain.
 
 use std::{
     fmt,

@@ -1,11 +1,13 @@
-//! A chain on many nodes under a seeded clock, network and disk, in one thread: what differs from production is the transport, the store's
-//! backend and the clock; the chain, its modules and their agreement are the same code. One seed is one run, again and again.
+//! A chain on many nodes under a seeded clock, network and disk, in one thread. Only the transport, the store's
+//! backend and the clock differ from production. The chain, its modules and their agreement are the same code. The
+//! same seed gives the same run each time.
 //!
-//! [`Plan`] says what a run is like, [`run`] runs it. In every run it holds at any moment that no two nodes have different blocks at one height,
-//! that what is committed stays, and that nodes of one height have one state; and once the network is well, all honest nodes go on.
+//! [`Plan`] describes a run, and [`run`] runs it. At every moment of a run, no two nodes have different blocks at
+//! one height, committed blocks stay, and nodes at one height have one state. Once the network is well, all honest
+//! nodes go on.
 //!
-//! A plan may have one member that breaks the rules: [`Bad`]. [`check_consensus`] and [`check_runtime`] are what a module must stand before it is trusted
-//! with a chain.
+//! A plan may have one member that breaks the rules: [`Bad`]. [`check_consensus`] and [`check_runtime`] are the
+//! checks that a module must pass before it is trusted with a chain.
 //!
 //! Not here: the modules, and what is printed.
 

@@ -1,4 +1,4 @@
-//! The network between simulated nodes: late, lossy, out of order, cut.
+//! The network between simulated nodes: it delays, loses, reorders and cuts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! Members that break the rules in ways that no protocol forbids them: the network is theirs to lie on, their disk to forget.
+//! Members that break the rules. They may say anything on the network, and may forget what is on their disk.
 
 use std::fmt;
 

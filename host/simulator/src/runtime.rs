@@ -1,4 +1,5 @@
-//! Tries a runtime module: the same result on every instance, and a verdict on anything that comes from elsewhere.
+//! Tries a runtime module: every instance must come to the same result, and anything from elsewhere must get a
+//! verdict.
 
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One run: nodes that hold one chain, clients that write to it, faults, and what must hold all the while.
+//! One run: the nodes of one chain, clients that write to it, faults, and the properties that must hold throughout.
 
 use std::{
     collections::BTreeMap,

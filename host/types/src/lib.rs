@@ -1,6 +1,6 @@
-//! Values that Subnode's crates exchange: parse, print, nothing else.
+//! Values that Subnode's crates exchange. They parse and print, and do nothing else.
 //!
-//! Not here: behaviour, serialization, anything of one chain's meaning.
+//! Not here: behaviour, serialization, anything that only one chain knows the meaning of.
 
 mod byte_size;
 mod chain_name;

@@ -1,4 +1,4 @@
-//! Of `subnode key`.
+//! Arguments of `subnode key`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Of `subnode module`.
+//! Arguments of `subnode module`.
 
 use std::path::PathBuf;
 

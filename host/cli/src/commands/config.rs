@@ -1,4 +1,4 @@
-//! `subnode config`: print or check.
+//! `subnode config`: prints or checks a configuration.
 
 use std::path::Path;
 

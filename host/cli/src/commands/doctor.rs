@@ -1,4 +1,4 @@
-//! `subnode doctor`: measures what a part of this machine is worth, instead of dividing data sheets.
+//! `subnode doctor`: measures what a part of this machine is worth, instead of trusting data sheets.
 
 use std::{
     fs::OpenOptions,

@@ -1,4 +1,5 @@
-//! `subnode key`: the key that a node is known by, and votes with. In a file that only its owner can read, or encrypted.
+//! `subnode key`: the key that identifies a node and signs its votes. The key is in a file that only its owner can
+//! read, or encrypted.
 
 use std::{
     io::{IsTerminal, Write},

@@ -1,4 +1,4 @@
-//! `subnode module`: what a module is, whether it holds, and a project to begin one.
+//! `subnode module`: shows what a module is, checks it, and makes a project to begin one.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `subnode peers`.
+//! `subnode peers`: which nodes are connected.
 
 use serde_json::{Value, json};
 use subnode_types::ByteSize;

@@ -1,4 +1,4 @@
-//! `subnode status` and `subnode health`.
+//! `subnode status` and `subnode health`: what a node has and grants, and whether all is well.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,9 @@
-//! Chains to files and back. The node hands out and takes one frame at a time; the files are the user's own.
+//! Exports chains to files and imports them. The node gives out and takes one frame at a time. The files belong to
+//! the user of this command.
 //!
-//! An export is written to `FILE.partial`, with the number under which the node has it in `FILE.partial.json`; both are gone once the
-//! file is whole. After an interruption of either side it goes on with the frame after the last whole one, as long as the node
-//! keeps the export, and otherwise from the start.
+//! An export is written to `FILE.partial`, and the node's number for the export to `FILE.partial.json`. Both are
+//! gone once the file is whole. After an interruption of either side, the export goes on with the frame after the
+//! last whole one, as long as the node keeps the export. Otherwise it starts again.
 
 use std::{
     fs::{self, File, OpenOptions},

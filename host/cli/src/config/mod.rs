@@ -1,4 +1,4 @@
-//! The configuration file: the only place it is parsed.
+//! The configuration file. No other code parses it.
 
 use std::{
     collections::BTreeMap,

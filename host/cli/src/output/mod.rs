@@ -1,4 +1,4 @@
-//! What people read.
+//! Output for people.
 
 pub mod progress;
 pub mod table;

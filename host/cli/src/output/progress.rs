@@ -1,4 +1,4 @@
-//! How far long work is, on a terminal only.
+//! Shows the progress of long work, on a terminal only.
 
 use indicatif::{ProgressBar, ProgressStyle};
 

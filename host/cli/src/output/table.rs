@@ -1,4 +1,4 @@
-//! Columns that line up.
+//! Prints columns that line up.
 
 /// A table's text. Cells that start with a digit are aligned to the right.
 pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {

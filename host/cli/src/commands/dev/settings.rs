@@ -1,4 +1,4 @@
-//! What dev chains are made with: flags, kept beside chains that are kept.
+//! What dev chains are made with: flags, stored beside chains that outlive the process.
 
 use std::{path::Path, time::Duration};
 
