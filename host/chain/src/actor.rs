@@ -96,13 +96,15 @@ pub(crate) async fn try_block(shared: &Shared, runtime: &Module) -> Result<(), O
     let options = &shared.options;
     let runtime_error = |error| OpenError::Module { which: "runtime", error };
     let (view, head) = shared.view();
-    let mut guest = RuntimeGuest::new(runtime, &shared.tenant, options.block, &[]).await.map_err(runtime_error)??;
+    // Beside the chain, which goes on: it is not to lose its pool to a trial.
+    let tenant = shared.tenant.trial();
+    let mut guest = RuntimeGuest::new(runtime, &tenant, options.block, &[]).await.map_err(runtime_error)??;
     let timestamp_ms = shared.clock().next_timestamp(options.time.now_ms());
     let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(shared.pool.for_build(0, Arc::default())), query: None };
     let built = guest.build(&head, &Attributes { timestamp_ms, seed: vec![0; 32] }, lent).await?;
     let built = built.map_err(|invalid| OpenError::NoBlock(invalid.reason))?;
     let basis = Basis { parent: Some(&head), committees: &shared.committees(), checkpoint: None };
-    Candidate::new(&shared.tenant, basis, built.block, built.outcome).map_err(CallError::from)?;
+    Candidate::new(&tenant, basis, built.block, built.outcome).map_err(CallError::from)?;
     Ok(())
 }
 
@@ -111,7 +113,7 @@ pub(crate) async fn try_modules(shared: &Shared, runtime: &Module, consensus: &M
     try_block(shared, runtime).await?;
     // It is only tried: it signs nothing.
     let voter = Arc::new(Voter::new(None, [0; 32], Guard::default()));
-    let mut tried = Consensus::new(consensus.clone(), config.to_vec(), &shared.tenant, shared.options.query, voter).await?;
+    let mut tried = Consensus::new(consensus.clone(), config.to_vec(), &shared.tenant.trial(), shared.options.query, voter).await?;
     let beginning = tried.beginning(shared, Vec::new(), Vec::new());
     tried.guest.start(beginning).await?.map_err(OpenError::Consensus)?;
     Ok(())

@@ -8,8 +8,8 @@ use std::sync::{
 use subnode_chain_core::{Pool, PoolLimits};
 use subnode_sandbox::{Accounts, Limits, Module, Tenant, World};
 use subnode_scheduler::Bandwidth;
-use subnode_signer::{Guard, Voter};
-use subnode_storage::{ChainStore, Retention, StoreError, Table};
+use subnode_signer::Voter;
+use subnode_storage::{ChainStore, Retention, Table};
 use subnode_types::{BlockRef, ChainName, NodeId, Sealing};
 use tokio::{
     sync::{Notify, Semaphore, mpsc, watch},
@@ -21,7 +21,7 @@ use crate::{
     OpenError, RpcError, TimeSource,
     actor::{self, Actor, Consensus},
     admission,
-    agreement::{GUARD_KEY, REPAIR_KEY},
+    agreement::REPAIR_KEY,
     blocks,
     checker::Checker,
     cursor::Cursors,
@@ -35,6 +35,7 @@ use crate::{
     shared::{Shared, StateSync},
     stats::{ChainStats, Counters},
     subscription::Subscriptions,
+    tombstone,
     traffic::ClientTraffic,
 };
 
@@ -148,8 +149,7 @@ impl Chain {
         let bandwidth = Arc::new(Bandwidth::new(options.bandwidth_bytes));
         let (peers, inbox) = join(parts.network.as_deref(), origin.key, &members, &bandwidth)?
             .map_or((None, None), |joined| (Some(joined.peers), Some(joined.inbox)));
-        let guard = parts.store.view().get(Table::Log, GUARD_KEY)?.map_or(Ok(Guard::default()), |bytes| Guard::decode(&bytes));
-        let guard = guard.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let guard = tombstone::guard(&parts.store, origin.key)?;
         let voter = Arc::new(Voter::new(parts.vote_secret, origin.key.unwrap_or_default(), guard));
         if options.silent {
             voter.be_silent();

@@ -54,6 +54,7 @@ mod state_sync;
 mod stats;
 mod subscription;
 mod time;
+mod tombstone;
 mod traffic;
 
 pub use agreement::FUTURE_MS_MAX;
@@ -67,4 +68,5 @@ pub use subnode_chain_core::{CHECKPOINT_EVERY, PoolLimits};
 pub use subnode_sandbox::charged;
 pub use subscription::Notification;
 pub use time::TimeSource;
+pub use tombstone::bury;
 pub use traffic::ClientTraffic;
