@@ -122,7 +122,10 @@ fn a_disk_that_fills_up_takes_votes_for_longer_than_blocks_and_what_makes_room_f
         let chain = store.open(&name("a"), Retention::Archive).expect("opens");
         let oldest = chain.oldest_version();
         assert!(matches!(wait(chain.commit(batch(9))), Err(StoreError::Full(_))), "no block");
-        assert!(matches!(wait(chain.rows.append(vec![(vec![0x10, 1], vec![])])), Err(StoreError::Full(_))), "no state of others");
+        assert!(
+            matches!(wait(async { chain.rows.append(vec![(vec![0x10, 1], vec![])]).await }), Err(StoreError::Full(_))),
+            "no state of others"
+        );
         assert_eq!(wait(chain.log(write(Table::Log))).is_ok(), log, "what is signed, at {kept}");
         chain.set_retention(Retention::Last(chain.version() - oldest.max(1) - 1));
         assert_eq!(wait(chain.prune(100)).is_ok(), prune, "pruning, at {kept}");

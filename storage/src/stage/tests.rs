@@ -160,19 +160,35 @@ fn rows_that_nothing_says_whose_they_are_go_before_others_are_gathered() {
 #[test]
 fn an_append_that_outlives_its_asker_is_not_taken_for_another_states() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (_store, chain) = opened(dir.path());
-    let (first, other) = (state(1), state(2));
+    let (store, chain) = opened(dir.path());
+    let other = state(2);
+    // Takes a while to write.
+    let mut large = Vec::new();
+    (0..200_000_u32).for_each(|index| crate::rows::put_row(&mut large, &index.to_be_bytes(), &index.to_le_bytes().repeat(25)));
+    let large = [large];
+    let is_written = || {
+        let files = std::fs::read_dir(dir.path()).expect("reads").flatten();
+        files.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("appended-"))
+    };
     wait(async {
-        let mut stage = chain.stage(first.of).expect("begins");
-        let first_steps = stage.append(&first.pieces);
-        // Given up at any moment: what was begun runs on.
-        drop(tokio::time::timeout(Duration::from_micros(1), first_steps).await);
+        let mut stage = chain.stage([1; 32]).expect("begins");
+        let begun = async {
+            while !is_written() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = begun => {}
+            done = stage.append(&large) => panic!("it ended with {done:?} before it was given up"),
+        }
         let mut stage = chain.stage(other.of).expect("begins");
         stage.append(&other.pieces).await.expect("appends");
         chain.adopt(stage, Head { height: 1, data: vec![] }, Vec::new()).await.expect("adopts");
+        // The runtime waits for the append that was given up.
     });
     drop(chain);
-    let chain = _store.open(&"a".parse().expect("a name"), Retention::Archive).expect("opens");
+    let chain = store.open(&"a".parse().expect("a name"), Retention::Archive).expect("opens");
     assert_eq!(rows_of(&chain), other.rows);
 }
 
