@@ -29,8 +29,11 @@ pub fn bury(store: &dyn Store, name: &ChainName) -> Result<(), StoreError> {
     }
 }
 
-/// A chain's key, and the guard to remember of it; none where nothing was signed.
-fn signed(store: &dyn Store, name: &ChainName) -> Result<Option<([u8; 32], Vec<u8>)>, StoreError> {
+/// A chain's key, and the guard to remember of it.
+type Tombstone = ([u8; 32], Vec<u8>);
+
+/// What to remember of a chain; none where nothing was signed.
+fn signed(store: &dyn Store, name: &ChainName) -> Result<Option<Tombstone>, StoreError> {
     let tables = store.open(name, Retention::Archive)?;
     let Some(key) = blocks::key_of(&tables, name)? else { return Ok(None) };
     let mut guard = guard(&tables, Some(key))?;

@@ -213,7 +213,7 @@ mod tests {
     fn a_name_is_taken_while_its_chain_is_opened() {
         let node = Node::new(Arc::new(MemoryStore::default()));
         let (a, b) = ("a".parse().expect("a name"), "b".parse().expect("a name"));
-        let opening = node.take_name(&a).ok().expect("free");
+        let opening = node.take_name(&a).expect("free");
         assert!(matches!(node.take_name(&a), Err(NodeError::Exists(name)) if name == a));
         assert!(node.take_name(&b).is_ok());
         drop(opening);

@@ -124,7 +124,7 @@ fn whenever_the_process_dies_the_next_state_is_that_state_and_nothing_of_another
             let before = Write { table: Table::State, key: b"before".to_vec(), value: Some(vec![0]) };
             wait(chain.commit(Batch { head: Head { height: 0, data: vec![] }, writes: vec![before] })).expect("commits");
             let dying = Dying { rows: chain.rows.clone(), left: Arc::new(AtomicU64::new(died)) };
-            let done = adopt(&*ChainStore::open(Arc::new(dying), Retention::Archive).expect("opens"), &first).is_ok();
+            let done = adopt(&ChainStore::open(Arc::new(dying), Retention::Archive).expect("opens"), &first).is_ok();
             drop((store, chain));
 
             let (store, chain) = opened(dir.path());
@@ -143,7 +143,7 @@ fn whenever_the_process_dies_the_next_state_is_that_state_and_nothing_of_another
             died += 1;
         }
         // A place, its note, two writes for each piece, the chain's own rows, and the change of places.
-        assert!(died as usize >= 2 * first.pieces.len() + 4, "{died} steps");
+        assert!(died >= 2 * first.pieces.len() as u64 + 4, "{died} steps");
     }
 }
 
