@@ -15,7 +15,7 @@ use std::{io::Read, sync::Arc};
 
 use crate::{
     StoreError, key,
-    rows::{self, Dump, Op, Rows, VALUE_BYTES_MAX},
+    rows::{self, Dump, Op, Purpose, Rows, VALUE_BYTES_MAX},
 };
 
 const MAGIC: [u8; 8] = *b"subnode\x1a";
@@ -219,6 +219,11 @@ impl Progress {
         *self = Self { chunks: self.chunks + 1, rows: self.rows + rows, bytes: self.bytes + bytes, checksum: hasher.finalize() };
     }
 
+    /// Bytes of the rows themselves.
+    fn live_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(self.rows.saturating_mul(ROW_LENGTHS_BYTES))
+    }
+
     fn encode(&self) -> Vec<u8> {
         [&self.chunks.to_be_bytes()[..], &self.rows.to_be_bytes(), &self.bytes.to_be_bytes(), &self.checksum.to_be_bytes()].concat()
     }
@@ -288,24 +293,53 @@ pub struct Import {
     progress: Progress,
     /// Of the header: an archive is resumed by itself only.
     header: u32,
+    limit_bytes: u64,
 }
 
+/// What there is under a name that an archive is to be imported to.
+pub(crate) enum Begun {
+    /// Nothing, or the start of this archive.
+    Here(Import),
+    /// The start of another one.
+    Another,
+    /// Rows, and nothing that says of which archive: of a process that died after the last row and before the chain was registered.
+    Unknown,
+}
+
+impl Begun {
+    pub(crate) fn here(self) -> Option<Import> {
+        match self {
+            Self::Here(import) => Some(import),
+            Self::Another | Self::Unknown => None,
+        }
+    }
+}
+
+/// Bytes of a row's lengths in an archive: of its key and of its value.
+const ROW_LENGTHS_BYTES: u64 = 8;
+
 impl Import {
-    /// Starts, or goes on where the same archive was left; none where another one was begun here.
-    pub(crate) fn open(rows: Arc<dyn Rows>, header: &Frame) -> Result<Option<Self>, StoreError> {
+    /// Starts, or goes on where the same archive was left.
+    pub(crate) fn open(rows: Arc<dyn Rows>, header: &Frame) -> Result<Begun, StoreError> {
         let corrupt = || StoreError::Corrupt("an import's progress does not decode".into());
         let checksum = header.checksum();
         let progress = match rows.get(&key::PROGRESS)? {
+            None if !rows.is_empty()? => return Ok(Begun::Unknown),
             None => Progress::default(),
             Some(row) => {
                 let (known, rest) = row.split_first_chunk::<4>().ok_or_else(corrupt)?;
                 if u32::from_be_bytes(*known) != checksum {
-                    return Ok(None);
+                    return Ok(Begun::Another);
                 }
                 Progress::decode(rest).ok_or_else(corrupt)?
             }
         };
-        Ok(Some(Self { rows, progress, header: checksum }))
+        Ok(Begun::Here(Self { rows, progress, header: checksum, limit_bytes: u64::MAX }))
+    }
+
+    /// Live bytes that no chunk may pass: the slice of the chain to be.
+    pub fn set_limit_bytes(&mut self, bytes: u64) {
+        self.limit_bytes = bytes;
     }
 
     /// The chunk that is wanted next.
@@ -316,7 +350,7 @@ impl Import {
     /// Appends the next chunk; durable when it resolves.
     ///
     /// # Errors
-    /// Where it is not the next, or damaged, or the store fails: nothing was written then.
+    /// Where it is not the next, or damaged, does not fit, or the store fails: nothing was written then.
     ///
     /// # Cancel safety
     /// Not cancel safe: dropped midway, the chunk may be written without this import knowing. Open it anew then.
@@ -338,22 +372,33 @@ impl Import {
         }
         let mut progress = self.progress.clone();
         progress.advance(ops.len() as u64, raw.len() as u64, chunk.checksum());
+        let [live, wanted] = [&self.progress, &progress].map(Progress::live_bytes);
+        if wanted > self.limit_bytes {
+            return Err(StoreError::SliceFull { live, wanted, limit: self.limit_bytes }.into());
+        }
         ops.push((key::PROGRESS.to_vec(), Some([&self.header.to_be_bytes()[..], &progress.encode()].concat())));
-        self.rows.write(ops).await?;
+        self.rows.write(ops, Purpose::Data).await?;
         self.progress = progress;
         Ok(())
     }
 
-    /// Checks that everything is there. The chain can be opened afterwards.
+    /// Checks that everything is there.
     ///
     /// # Errors
     /// Where something is missing.
-    pub async fn finish(self, end: &Frame) -> Result<(), ArchiveError> {
+    pub fn check_end(&self, end: &Frame) -> Result<(), ArchiveError> {
         let frame = u64::from(self.progress.chunks) + 1;
-        if end.kind != FrameKind::End || Progress::decode(&end.payload).as_ref() != Some(&self.progress) {
-            return Err(ArchiveError::Damaged { frame, what: "its end does not match its chunks" });
-        }
-        self.rows.write(vec![(key::PROGRESS.to_vec(), None)]).await?;
+        let whole = end.kind == FrameKind::End && Progress::decode(&end.payload).as_ref() == Some(&self.progress);
+        if whole { Ok(()) } else { Err(ArchiveError::Damaged { frame, what: "its end does not match its chunks" }) }
+    }
+
+    /// Ends the import, if everything is there. The chain can be registered afterwards; if it is not, the next import begins anew.
+    ///
+    /// # Errors
+    /// Where something is missing, or the store fails.
+    pub async fn finish(self, end: &Frame) -> Result<(), ArchiveError> {
+        self.check_end(end)?;
+        self.rows.write(vec![(key::PROGRESS.to_vec(), None)], Purpose::Data).await?;
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     key::{self, KEY_BYTES_MAX},
     past::{PRUNED_PER_COMMIT, Past, Retention},
     position::{HEAD_KEY, Position, decode_number, height_key},
-    rows::{Op, Rows},
+    rows::{Op, Purpose, Rows},
 };
 
 /// One chain's tables. Reads at any version that is kept; one writer.
@@ -24,7 +24,7 @@ pub struct ChainStore {
     pub(crate) rows: Arc<dyn Rows>,
     pub(crate) past: Past,
     /// Live bytes that no commit may pass.
-    limit_bytes: AtomicU64,
+    limit_bytes: Arc<AtomicU64>,
     /// What would have been live after the last commit that was refused for it.
     pub(crate) wanted_bytes: AtomicU64,
     pub(crate) position: RwLock<Position>,
@@ -49,7 +49,7 @@ impl ChainStore {
             position: RwLock::new(position),
             past: Past::open(retention, &*rows)?,
             rows,
-            limit_bytes: AtomicU64::new(u64::MAX),
+            limit_bytes: Arc::new(AtomicU64::new(u64::MAX)),
             wanted_bytes: AtomicU64::new(0),
         }))
     }
@@ -238,7 +238,7 @@ impl ChainStore {
         ops.push(head_op(&after));
         self.begun.store(version, Ordering::Release);
         self.keep_from(after.oldest);
-        let done = self.rows.write_within(ops, patience).await;
+        let done = self.rows.write_within(ops, Purpose::Data, patience).await;
         let mut position = self.position.write().unwrap_or_else(PoisonError::into_inner);
         match &done {
             Ok(()) => {
@@ -282,7 +282,7 @@ impl ChainStore {
         if after.head.is_some() {
             ops.push(head_op(&after));
         }
-        self.rows.write(ops).await?;
+        self.rows.write(ops, Purpose::Log).await?;
         *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
         Ok(())
     }
@@ -300,7 +300,15 @@ impl ChainStore {
     /// # Errors
     /// Where disk or database fail.
     pub fn stage(&self, of: [u8; 32]) -> Result<Stage, StoreError> {
-        Stage::open(self.rows(), of)
+        Stage::open(self.rows(), of, self.limit_bytes.clone())
+    }
+
+    /// What outlives a chain that was deleted from the same store: [`crate::Store::bury`].
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn tombstone(&self, key: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.rows.tombstone(key)
     }
 
     /// What the state stands for that is being gathered, if one is.
@@ -329,7 +337,7 @@ impl ChainStore {
         let mut ops = changes.into_ops();
         ops.push(head_op(&after));
         ops.push(stage.completion()?);
-        stage.rows.write(ops).await?;
+        stage.rows.write(ops, Purpose::Release).await?;
         self.epoch.fetch_add(2, Ordering::AcqRel);
         self.rows.give_way()
     }
@@ -443,7 +451,7 @@ impl ChainStore {
     async fn go_back(&self, ops: Vec<Op>, to: Position) -> Result<(), StoreError> {
         self.wanted_bytes.store(0, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        let written = self.rows.write(ops).await;
+        let written = self.rows.write(ops, Purpose::Release).await;
         if written.is_ok() {
             self.begun.store(to.version, Ordering::Release);
             self.keep_from(to.oldest);

@@ -11,15 +11,20 @@ use subnode_types::ChainName;
 
 use crate::{
     ChainStore, Frame, Import, Retention, Store, StoreError, StoreUsage,
-    rows::{Dump, Op, Row, Rows, Written},
+    archive::Begun,
+    rows::{Dump, Op, Purpose, Row, Rows, Written},
 };
 
 /// Chains in memory.
 #[derive(Default)]
 pub struct MemoryStore {
     chains: Mutex<BTreeMap<ChainName, MemoryChain>>,
+    tombstones: Tombstones,
     latency: Option<Latency>,
 }
+
+/// What outlives chains that were deleted.
+type Tombstones = Arc<Mutex<BTreeMap<[u8; 32], Vec<u8>>>>;
 
 /// How long a write takes.
 type Latency = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -38,6 +43,7 @@ struct MemoryRows {
     rows: Arc<RwLock<Sorted>>,
     /// What is gathered to take its place.
     beside: Mutex<Option<Arc<MemoryRows>>>,
+    tombstones: Tombstones,
     latency: Option<Latency>,
 }
 
@@ -49,7 +55,8 @@ impl MemoryStore {
     }
 
     fn rows(&self) -> Arc<MemoryRows> {
-        Arc::new(MemoryRows { latency: self.latency.clone(), ..MemoryRows::default() })
+        let (latency, tombstones) = (self.latency.clone(), self.tombstones.clone());
+        Arc::new(MemoryRows { latency, tombstones, ..MemoryRows::default() })
     }
 
     fn new_chain(&self) -> MemoryChain {
@@ -86,24 +93,37 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn bury(&self, name: &ChainName, key: &[u8; 32], tombstone: &[u8]) -> Result<(), StoreError> {
+        self.tombstones.lock().unwrap_or_else(PoisonError::into_inner).insert(*key, tombstone.to_vec());
+        self.delete(name)
+    }
+
     fn names(&self) -> Vec<ChainName> {
         self.chains().iter().filter(|(_, chain)| chain.record.is_some()).map(|(name, _)| name.clone()).collect()
     }
 
     fn import(&self, name: &ChainName, header: &Frame) -> Result<Option<Import>, StoreError> {
-        let rows = {
-            let mut chains = self.chains();
-            let chain = chains.entry(name.clone()).or_insert_with(|| self.new_chain());
-            if chain.record.is_some() {
-                return Ok(None);
+        let mut chains = self.chains();
+        let chain = chains.entry(name.clone()).or_insert_with(|| self.new_chain());
+        if chain.record.is_some() {
+            return Ok(None);
+        }
+        match Import::open(chain.rows.clone(), header)? {
+            Begun::Here(import) => Ok(Some(import)),
+            Begun::Another => Ok(None),
+            Begun::Unknown => {
+                chain.rows = self.rows();
+                Import::open(chain.rows.clone(), header).map(Begun::here)
             }
-            chain.rows.clone()
-        };
-        Import::open(rows, header)
+        }
     }
 
     fn unfinished(&self) -> Vec<ChainName> {
         self.chains().iter().filter(|(_, chain)| chain.record.is_none()).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn damaged(&self) -> Vec<(ChainName, String)> {
+        Vec::new()
     }
 
     fn usage(&self) -> StoreUsage {
@@ -132,7 +152,7 @@ impl Rows for MemoryRows {
         Ok(())
     }
 
-    fn write_within(&self, ops: Vec<Op>, _patience: Duration) -> Written {
+    fn write_within(&self, ops: Vec<Op>, _purpose: Purpose, _patience: Duration) -> Written {
         let Some(latency) = &self.latency else {
             apply(&self.rows, ops);
             return Box::pin(std::future::ready(Ok(())));
@@ -146,7 +166,7 @@ impl Rows for MemoryRows {
     }
 
     fn append(&self, rows: Vec<Row>) -> Written {
-        self.write_within(rows.into_iter().map(|(key, value)| (key, Some(value))).collect(), Duration::ZERO)
+        self.write_within(rows.into_iter().map(|(key, value)| (key, Some(value))).collect(), Purpose::Data, Duration::ZERO)
     }
 
     fn beside(&self) -> Result<Arc<dyn Rows>, StoreError> {
@@ -169,6 +189,10 @@ impl Rows for MemoryRows {
         let rows = std::mem::take(&mut *beside.rows.write().unwrap_or_else(PoisonError::into_inner));
         *self.rows.write().unwrap_or_else(PoisonError::into_inner) = rows;
         Ok(())
+    }
+
+    fn tombstone(&self, key: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.tombstones.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
     }
 
     fn dump(&self) -> Result<Box<dyn Dump>, StoreError> {

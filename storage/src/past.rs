@@ -17,7 +17,7 @@ use crate::{
     history::{Before, Undo, push_key, take_key},
     key,
     position::{HEAD_KEY, Position, decode_number, is_height_key},
-    rows::Rows,
+    rows::{Purpose, Rows},
 };
 
 /// How many versions one commit prunes at most: two, so that a shortened retention catches up and a commit stays small.
@@ -245,7 +245,7 @@ impl ChainStore {
         let mut ops = changes.into_ops();
         ops.push((key::latest(Table::Meta, HEAD_KEY), Some(after.encode())));
         self.keep_from(after.oldest);
-        if let Err(error) = self.rows.write(ops).await {
+        if let Err(error) = self.rows.write(ops, Purpose::Release).await {
             self.keep_from(before.oldest);
             return Err(error);
         }

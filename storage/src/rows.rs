@@ -8,6 +8,17 @@ pub(crate) type Written = Pin<Box<dyn Future<Output = Result<(), StoreError>> + 
 /// One write to a keyspace; none deletes the row.
 pub(crate) type Op = (Vec<u8>, Option<Vec<u8>>);
 
+/// What a write is for: a disk that fills up takes the last kinds for longer than the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Blocks, and all else that grows with what clients and other nodes send.
+    Data,
+    /// What the consensus has to remember between blocks, as what this node signed.
+    Log,
+    /// What takes more than it adds: pruning, going back, a chain's tables replaced by others.
+    Release,
+}
+
 /// An ordered keyspace: what the two backends differ in.
 pub(crate) trait Rows: Send + Sync {
     /// Calls `found` with the value under `key`, if there is one.
@@ -17,7 +28,7 @@ pub(crate) trait Rows: Send + Sync {
     fn scan(&self, start: &[u8], end: &[u8], row: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError>;
 
     /// Writes all of `ops` or nothing, within `patience` of now. Work begins at once; the future only waits.
-    fn write_within(&self, ops: Vec<Op>, patience: Duration) -> Written;
+    fn write_within(&self, ops: Vec<Op>, purpose: Purpose, patience: Duration) -> Written;
 
     /// Adds many rows, in the order of their keys, at the cost of writing them once. Durable and visible when it resolves; where it fails none of
     /// them is there.
@@ -35,14 +46,27 @@ pub(crate) trait Rows: Send + Sync {
     /// Puts the keyspace beside this one in its place, in one durable instant. What this one has is gone.
     fn give_way(&self) -> Result<(), StoreError>;
 
+    /// What outlives a chain that was deleted from this store.
+    fn tombstone(&self, key: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError>;
+
     /// All rows as of now.
     fn dump(&self) -> Result<Box<dyn Dump>, StoreError>;
 }
 
 impl dyn Rows {
     /// Writes all of `ops` or nothing, now.
-    pub(crate) fn write(&self, ops: Vec<Op>) -> Written {
-        self.write_within(ops, Duration::ZERO)
+    pub(crate) fn write(&self, ops: Vec<Op>, purpose: Purpose) -> Written {
+        self.write_within(ops, purpose, Duration::ZERO)
+    }
+
+    /// Whether there is no row at all.
+    pub(crate) fn is_empty(&self) -> Result<bool, StoreError> {
+        let mut empty = true;
+        self.scan(&[], &[u8::MAX], &mut |_, _| {
+            empty = false;
+            false
+        })?;
+        Ok(empty)
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {

@@ -1,11 +1,14 @@
 //! State from elsewhere, gathered beside a chain until all of it is there. Only then does it take the chain's place, in one instant: until
 //! then the chain is what it was, however damaged, and what was gathered survives a restart.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use crate::{
     StoreError, Table, key,
-    rows::{Op, Rows},
+    rows::{Op, Purpose, Rows, Written},
     stream,
 };
 
@@ -14,6 +17,10 @@ pub struct Stage {
     pub(crate) rows: Arc<dyn Rows>,
     of: [u8; 32],
     progress: Progress,
+    /// Whether the keyspace says which state it is for.
+    noted: bool,
+    /// The chain's slice.
+    limit_bytes: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Default)]
@@ -39,23 +46,20 @@ impl Progress {
 
 impl Stage {
     /// Begins to gather the state that `of` stands for, or goes on with it. Any other that was begun is dropped, and rows of which nothing says whose
-    /// they are: of a process that died before its first piece was noted, or before a whole state took the chain's place.
-    pub(crate) fn open(chain: &dyn Rows, of: [u8; 32]) -> Result<Self, StoreError> {
+    /// they are: of a process that died before a whole state took the chain's place.
+    pub(crate) fn open(chain: &dyn Rows, of: [u8; 32], limit_bytes: Arc<AtomicU64>) -> Result<Self, StoreError> {
         let rows = chain.beside()?;
         let known = rows.get(&key::PROGRESS)?;
         if let Some(progress) = known.and_then(|row| Progress::decode(&row, &of)) {
-            return Ok(Self { rows, of, progress });
+            return Ok(Self { rows, of, progress, noted: true, limit_bytes });
         }
-        let mut empty = true;
-        rows.scan(&[], &[u8::MAX], &mut |_, _| {
-            empty = false;
-            false
-        })?;
-        if empty {
-            return Ok(Self { rows, of, progress: Progress::default() });
-        }
-        chain.drop_beside()?;
-        Ok(Self { rows: chain.beside()?, of, progress: Progress::default() })
+        let rows = if rows.is_empty()? {
+            rows
+        } else {
+            chain.drop_beside()?;
+            chain.beside()?
+        };
+        Ok(Self { rows, of, progress: Progress::default(), noted: false, limit_bytes })
     }
 
     /// What is being gathered beside a chain.
@@ -79,7 +83,7 @@ impl Stage {
     /// Appends the next pieces of the stream; durable when it resolves.
     ///
     /// # Errors
-    /// Where they are no rows, or the store fails: they are wanted again then.
+    /// Where they are no rows, do not fit into the chain's slice, or the store fails: they are wanted again then.
     ///
     /// # Cancel safety
     /// Not cancel safe: dropped midway, the pieces may be written without this stage knowing. Open it anew then.
@@ -92,11 +96,25 @@ impl Stage {
             *row = key::latest(Table::State, row);
             progress.live_bytes += (row.len() + value.len()) as u64;
         }
-        // Rows that are there without it are written again, to the same.
+        // Whoever vouches for a state may vouch for one of any size.
+        let limit = self.limit_bytes.load(Ordering::Relaxed);
+        if progress.live_bytes > limit {
+            return Err(StoreError::SliceFull { live: self.progress.live_bytes, wanted: progress.live_bytes, limit });
+        }
+        if !self.noted {
+            // Before any row: an append runs on when whoever awaits it is gone, and its rows must not be taken for another state's.
+            self.note(&self.progress).await?;
+            self.noted = true;
+        }
+        // If this ends before the progress is written, the same pieces are appended again: to the same rows, as the state is the same.
         self.rows.append(rows).await?;
-        self.rows.write(vec![(key::PROGRESS.to_vec(), Some(progress.encode(&self.of)))]).await?;
+        self.note(&progress).await?;
         self.progress = progress;
         Ok(())
+    }
+
+    fn note(&self, progress: &Progress) -> Written {
+        self.rows.write(vec![(key::PROGRESS.to_vec(), Some(progress.encode(&self.of)))], Purpose::Data)
     }
 
     /// What turns it into a chain: rows to write beside it.
@@ -110,21 +128,4 @@ impl Stage {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{MemoryStore, Retention, Store};
-
-    #[test]
-    fn rows_that_nothing_says_whose_they_are_go_before_others_are_gathered() {
-        let name = "a".parse().expect("a name");
-        let store = MemoryStore::default();
-        store.register(&name, b"").expect("free");
-        let chain = store.open(&name, Retention::Archive).expect("opens");
-        let rows = chain.rows();
-        let left = key::latest(Table::State, b"left");
-        let append = rows.beside().expect("a place").append(vec![(left.clone(), b"behind".to_vec())]);
-        tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(append).expect("appends");
-        let stage = Stage::open(rows, [1; 32]).expect("begins");
-        assert_eq!(stage.rows.get(&left).expect("reads"), None);
-    }
-}
+mod tests;

@@ -34,11 +34,18 @@ pub trait Store: Send + Sync + 'static {
     /// Where the disk refuses.
     fn delete(&self, name: &ChainName) -> Result<(), StoreError>;
 
-    /// The chains there are, by name.
+    /// The same for a chain of which something must be known after it is gone: [`ChainStore::tombstone`] of any chain has it from then on.
+    /// Both are written in one instant. An earlier tombstone under this key is replaced.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    fn bury(&self, name: &ChainName, key: &[u8; 32], tombstone: &[u8]) -> Result<(), StoreError>;
+
+    /// The chains there are, by name. Of those that are damaged none is among them.
     fn names(&self) -> Vec<ChainName>;
 
     /// Starts filling a chain from an archive with this header, or goes on with it; none where another archive was begun under
-    /// this name, or the chain exists.
+    /// this name, or the chain exists. Rows of which nothing says from which archive they are go first.
     ///
     /// # Errors
     /// Where the disk refuses.
@@ -46,6 +53,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Names of imports that are not finished.
     fn unfinished(&self) -> Vec<ChainName>;
+
+    /// Chains that do not open because what the store knows of them is damaged, and what is. Their names are taken until they are deleted.
+    fn damaged(&self) -> Vec<(ChainName, String)>;
 
     /// What the store uses of the machine.
     fn usage(&self) -> StoreUsage;

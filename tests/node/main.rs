@@ -10,5 +10,6 @@ mod neighbours;
 mod quotas;
 mod service;
 mod soak;
+mod supervisor;
 mod tour;
 mod transfer;

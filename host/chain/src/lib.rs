@@ -54,6 +54,7 @@ mod traffic;
 pub use chain::Chain;
 pub use error::{OpenError, RpcError};
 pub use feed::Notification;
+pub use ledger::bury;
 pub use options::{ChainOptions, ChainParts, Ended, FUTURE_MS_MAX};
 pub use peers::{Boxed, Inbox, Joined, Network, PeerEvent, PeerTraffic, Peers};
 pub use query::{Begun, Reply, Session};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use subnode_sandbox::World;
 use subnode_scheduler::Bandwidth;
-use subnode_signer::{Guard, Voter};
-use subnode_storage::{StoreError, Table};
+use subnode_signer::Voter;
+use subnode_storage::Table;
 use subnode_types::NodeId;
 use tokio::{
     sync::{mpsc, watch},
@@ -22,7 +22,7 @@ use crate::{
     feed::Feed,
     guests::{Checker, Guests, Queries},
     inbox,
-    ledger::{GUARD_KEY, Ledger, REPAIR_KEY, load_or_create},
+    ledger::{Ledger, REPAIR_KEY, guard, load_or_create},
     mailbox::ActorHandle,
     mempool::Mempool,
     notifier,
@@ -70,8 +70,7 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     let bandwidth = Arc::new(Bandwidth::new(options.bandwidth_bytes));
     let (peers, inbox) = join(parts.network.as_deref(), opened.key, &members, &bandwidth)?
         .map_or((None, None), |joined| (Some(joined.peers), Some(joined.inbox)));
-    let guard = parts.store.view().get(Table::Log, GUARD_KEY)?.map_or(Ok(Guard::default()), |bytes| Guard::decode(&bytes));
-    let guard = guard.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let guard = guard(&parts.store, opened.key)?;
     let voter = Arc::new(Voter::new(parts.vote_secret, opened.key.unwrap_or_default(), guard));
     if options.silent {
         voter.be_silent();

@@ -6,10 +6,13 @@ use subnode_chain::Chain;
 use subnode_scheduler::SliceRequest;
 use subnode_storage::Retention;
 use subnode_types::ChainName;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     ChainInfo, ControlError, Desired, Origin, State, Supervisor, Wanted,
-    supervisor::{Reserved, Slot, blocking, lock},
+    blocking::blocking,
+    registry::{Reserved, Tables},
+    slot::{Slot, lock},
 };
 
 /// What to change of a chain; none leaves it as it is.
@@ -40,26 +43,25 @@ impl Supervisor {
         // Slow where they must be compiled, and a reason to refuse: before anything is granted.
         self.load_modules(&desired).await?;
         let desired = Desired { origin: Origin::Operator, ..desired };
-        let slot = match self.reserve(name, desired.clone(), false)? {
-            Reserved::New(slot) => slot,
-            Reserved::Existing(slot) if slot.desired().same_chain(&desired) => return Ok(self.info(&slot)),
-            Reserved::Existing(_) => return Err(ControlError::Exists(name.clone())),
-        };
-        self.make(&slot).await
+        match self.registry.reserve(name, desired.clone(), Tables::New)? {
+            Reserved::New(slot, changing) => self.make(&slot, changing).await,
+            Reserved::Existing(slot) if slot.desired().same_chain(&desired) => Ok(self.info(&slot)),
+            Reserved::Existing(_) => Err(ControlError::Exists(name.clone())),
+        }
     }
 
     /// Makes a chain whose place is reserved, and runs it if it should. Where that fails, nothing is left of it.
-    pub(crate) async fn make(self: &Arc<Self>, slot: &Arc<Slot>) -> Result<ChainInfo, ControlError> {
-        let _changing = slot.changing.lock().await;
+    pub(crate) async fn make(self: &Arc<Self>, slot: &Arc<Slot>, changing: OwnedMutexGuard<()>) -> Result<ChainInfo, ControlError> {
         let desired = slot.desired();
         let made = async {
-            self.register(&slot.name, &desired).await?;
+            self.registry.register(&slot.name, &desired).await?;
             if desired.wanted == Wanted::Stopped { Ok(()) } else { self.open(slot).await.map_err(ControlError::from) }
         };
         if let Err(error) = Box::pin(made).await {
             self.forget(slot).await?;
             return Err(error);
         }
+        drop(changing);
         Ok(self.info(slot))
     }
 
@@ -69,8 +71,7 @@ impl Supervisor {
     /// Where it does not open.
     pub async fn run(self: &Arc<Self>, name: &ChainName) -> Result<ChainInfo, ControlError> {
         self.not_stopping()?;
-        let slot = self.known(name)?;
-        let _changing = slot.changing.lock().await;
+        let (slot, _changing) = self.registry.changing(name).await?;
         if slot.desired().wanted == Wanted::Stopped {
             self.not_configured(&slot)?;
             self.change(&slot, |desired| desired.wanted = Wanted::Running).await?;
@@ -78,7 +79,7 @@ impl Supervisor {
         lock(&slot.failures).forgive();
         if self.node.chain(name).is_none() {
             // What did not fit when the node was started may fit now.
-            self.grant(name, slot.desired().slice)?;
+            self.registry.grants().grant(name, slot.desired().slice)?;
             self.open(&slot).await?;
         }
         Ok(self.info(&slot))
@@ -89,8 +90,7 @@ impl Supervisor {
     /// # Errors
     /// Where that cannot be kept.
     pub async fn stop(self: &Arc<Self>, name: &ChainName) -> Result<ChainInfo, ControlError> {
-        let slot = self.known(name)?;
-        let _changing = slot.changing.lock().await;
+        let (slot, _changing) = self.registry.changing(name).await?;
         self.not_configured(&slot)?;
         self.change(&slot, |desired| desired.wanted = Wanted::Stopped).await?;
         self.close(&slot).await;
@@ -103,8 +103,7 @@ impl Supervisor {
     /// # Errors
     /// Where that cannot be kept.
     pub async fn vote(self: &Arc<Self>, name: &ChainName) -> Result<ChainInfo, ControlError> {
-        let slot = self.known(name)?;
-        let _changing = slot.changing.lock().await;
+        let (slot, _changing) = self.registry.changing(name).await?;
         self.change(&slot, |desired| desired.silent = false).await?;
         if let Some(chain) = self.node.chain(name) {
             chain.speak();
@@ -117,8 +116,7 @@ impl Supervisor {
     /// # Errors
     /// Where it does not run, or nobody vouches for its states.
     pub async fn repair(self: &Arc<Self>, name: &ChainName) -> Result<ChainInfo, ControlError> {
-        let slot = self.known(name)?;
-        let _changing = slot.changing.lock().await;
+        let (slot, _changing) = self.registry.changing(name).await?;
         let state = |remedy| ControlError::State { name: name.clone(), state: slot.state().name(), remedy };
         let chain = self.node.chain(name).ok_or_else(|| state("start it first"))?;
         if !chain.is_repairable() {
@@ -130,8 +128,9 @@ impl Supervisor {
 
     /// Keeps that chains vote which have listened for long enough.
     pub(crate) async fn keep_voting(&self) {
-        for slot in self.slots() {
-            let _changing = slot.changing.lock().await;
+        for slot in self.registry.slots() {
+            // Whoever is changing it may take long, and the others' turn is to come.
+            let Some(_changing) = self.registry.try_lock(&slot) else { continue };
             let heard = slot.desired().silent && self.node.chain(&slot.name).is_some_and(|chain| !chain.is_silent());
             if heard && let Err(error) = self.change(&slot, |desired| desired.silent = false).await {
                 tracing::warn!(chain = %slot.name, %error, "that the chain votes could not be kept; it will listen again after a restart");
@@ -144,8 +143,7 @@ impl Supervisor {
     /// # Errors
     /// Where it does not run.
     pub async fn pause(self: &Arc<Self>, name: &ChainName, paused: bool) -> Result<ChainInfo, ControlError> {
-        let slot = self.known(name)?;
-        let _changing = slot.changing.lock().await;
+        let (slot, _changing) = self.registry.changing(name).await?;
         self.not_configured(&slot)?;
         let Some(chain) = self.node.chain(name) else {
             return Err(ControlError::State { name: name.clone(), state: slot.state().name(), remedy: "start it first" });
@@ -162,8 +160,7 @@ impl Supervisor {
     /// # Errors
     /// Where the new one does not fit, or is less than what is in use.
     pub async fn resize(self: &Arc<Self>, name: &ChainName, resize: &Resize) -> Result<ChainInfo, ControlError> {
-        let slot = self.known(name)?;
-        let _changing = slot.changing.lock().await;
+        let (slot, _changing) = self.registry.changing(name).await?;
         self.not_configured(&slot)?;
         let mut desired = slot.desired();
         desired.slice = resize.slice.over(desired.slice, &self.parts.capacity);
@@ -181,10 +178,10 @@ impl Supervisor {
             }
         }
         let before = slot.desired().slice;
-        self.grant(name, desired.slice)?;
+        self.registry.grants().grant(name, desired.slice)?;
         if let Err(error) = self.change(&slot, |known| known.clone_from(&desired)).await {
             // What was granted before fits still.
-            drop(self.ledger().grant(name, before));
+            drop(self.registry.grants().grant(name, before));
             return Err(error);
         }
         if let Some(chain) = &chain {
@@ -199,8 +196,7 @@ impl Supervisor {
     /// # Errors
     /// What the trial said.
     pub async fn upgrade(self: &Arc<Self>, name: &ChainName, upgrade: &Upgrade) -> Result<ChainInfo, ControlError> {
-        let slot = self.known(name)?;
-        let _changing = slot.changing.lock().await;
+        let (slot, _changing) = self.registry.changing(name).await?;
         self.not_configured(&slot)?;
         let Some(chain) = self.node.chain(name) else {
             return Err(ControlError::State { name: name.clone(), state: slot.state().name(), remedy: "start it first" });
@@ -229,13 +225,13 @@ impl Supervisor {
     /// # Errors
     /// Where it runs and `force` does not say to delete it all the same.
     pub async fn delete(self: &Arc<Self>, name: &ChainName, force: bool) -> Result<(), ControlError> {
-        if self.slot(name).is_none() && self.parts.store.unfinished().contains(name) {
+        if self.registry.slot(name).is_none() && (self.store().unfinished().contains(name) || self.registry.is_damaged(name)) {
             self.transfers.forget(name);
-            let (store, name) = (self.parts.store.clone(), name.clone());
+            self.node.set_absent(name, None);
+            let (store, name) = (self.store().clone(), name.clone());
             return blocking(move || store.delete(&name)).await;
         }
-        let slot = self.known(name)?;
-        let _changing = slot.changing.lock().await;
+        let (slot, _changing) = self.registry.changing(name).await?;
         self.not_configured(&slot)?;
         if !force && self.node.chain(name).is_some() {
             return Err(ControlError::State { name: name.clone(), state: slot.state().name(), remedy: "stop it first, or use --force" });

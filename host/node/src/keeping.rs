@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Instant};
 use subnode_chain::{Chain, ChainOptions, Ended};
 
 use crate::{
-    ChainSetup, NodeError, State, Supervisor, Wanted,
-    supervisor::{Slot, lock},
+    ChainSetup, ControlError, NodeError, State, Supervisor, Wanted,
+    blocking::blocking,
+    slot::{Slot, lock},
 };
 
 impl Supervisor {
@@ -74,6 +75,16 @@ impl Supervisor {
     pub(crate) async fn close(&self, slot: &Slot) {
         lock(&slot.watch).cancel();
         self.node.close(&slot.name).await;
+    }
+
+    /// Deletes a chain that nobody else changes meanwhile.
+    pub(crate) async fn forget(&self, slot: &Slot) -> Result<(), ControlError> {
+        self.close(slot).await;
+        let (store, name) = (self.store().clone(), slot.name.clone());
+        blocking(move || subnode_chain::bury(&*store, &name)).await?;
+        self.registry.remove(&slot.name);
+        self.node.set_absent(&slot.name, None);
+        Ok(())
     }
 
     /// Waits for a running chain to fail.

@@ -5,9 +5,11 @@
 //!
 //! Not here: what one chain does (`chain`), who may ask it (`rpc`), files and flags (`cli`).
 
+mod blocking;
 mod control;
 mod control_error;
 mod desired;
+mod grants;
 mod keeping;
 mod lifecycle;
 mod log_book;
@@ -15,8 +17,12 @@ mod machine;
 mod modules;
 mod node;
 mod peering;
+mod registry;
+mod slot;
+mod start;
 mod supervisor;
 mod transfer;
+mod transfers;
 
 pub use control::{Resize, Upgrade};
 pub use control_error::ControlError;
@@ -27,7 +33,8 @@ pub use machine::Machine;
 pub use modules::{Modules, ModulesError};
 pub use node::{ChainSetup, Node, NodeError};
 pub use peering::{Overlay, Peering};
+pub use slot::ChainInfo;
 pub use subnode_network::PeerInfo;
 pub use subnode_scheduler::SliceRequest;
-pub use supervisor::{ChainInfo, Supervisor, SupervisorParts};
+pub use supervisor::{Supervisor, SupervisorParts};
 pub use transfer::{About, ExportBegun, ImportBegun};

@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -62,10 +62,24 @@ pub struct Node {
 #[derive(Default)]
 struct Chains {
     by_name: BTreeMap<ChainName, Chain>,
+    /// Chains that are being opened: their names are taken.
+    opening: BTreeSet<ChainName>,
     /// The chain that answers at `/`.
     first: Option<ChainName>,
     /// Why a chain that is known does not answer.
     absent: BTreeMap<ChainName, String>,
+}
+
+/// The name of a chain that is being opened, taken until this is dropped.
+struct Opening<'a> {
+    node: &'a Node,
+    name: ChainName,
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.node.chains.write().unwrap_or_else(PoisonError::into_inner).opening.remove(&self.name);
+    }
 }
 
 /// Cores of this machine that the process may use.
@@ -96,9 +110,7 @@ impl Node {
     /// [`NodeError`]: what is wrong with it. Other chains do not notice.
     pub async fn open(&self, setup: ChainSetup) -> Result<Chain, NodeError> {
         let name = setup.name.clone();
-        if self.chain(&name).is_some() {
-            return Err(NodeError::Exists(name));
-        }
+        let opening = self.take_name(&name)?;
         let store = self.store.open(&name, setup.retention).map_err(NodeError::Store)?;
         store.set_limit_bytes(setup.slice.storage_bytes);
         let tenant = Tenant::new(name.clone(), &self.cores, setup.slice.cpu, setup.slice.memory_bytes);
@@ -118,7 +130,18 @@ impl Node {
         let mut chains = self.chains.write().unwrap_or_else(PoisonError::into_inner);
         chains.first.get_or_insert_with(|| name.clone());
         chains.by_name.insert(name, chain.clone());
+        drop(chains);
+        drop(opening);
         Ok(chain)
+    }
+
+    /// Takes the name of a chain that neither runs nor is being opened.
+    fn take_name(&self, name: &ChainName) -> Result<Opening<'_>, NodeError> {
+        let mut chains = self.chains.write().unwrap_or_else(PoisonError::into_inner);
+        if chains.by_name.contains_key(name) || !chains.opening.insert(name.clone()) {
+            return Err(NodeError::Exists(name.clone()));
+        }
+        Ok(Opening { node: self, name: name.clone() })
     }
 
     /// The running chain of this name.
@@ -177,5 +200,23 @@ impl Node {
         let chains = std::mem::take(&mut *self.chains.write().unwrap_or_else(PoisonError::into_inner));
         let mut stopping: JoinSet<()> = chains.by_name.into_values().map(|chain| async move { chain.stop().await }).collect();
         while stopping.join_next().await.is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use subnode_storage::MemoryStore;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_taken_while_its_chain_is_opened() {
+        let node = Node::new(Arc::new(MemoryStore::default()));
+        let (a, b) = ("a".parse().expect("a name"), "b".parse().expect("a name"));
+        let opening = node.take_name(&a).expect("free");
+        assert!(matches!(node.take_name(&a), Err(NodeError::Exists(name)) if name == a));
+        assert!(node.take_name(&b).is_ok());
+        drop(opening);
+        assert!(node.take_name(&a).is_ok(), "one that does not open gives its name back");
     }
 }

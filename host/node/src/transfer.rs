@@ -1,52 +1,17 @@
-//! Exports and imports under way. Whoever asked takes or brings one frame at a time, and may come back after an interruption.
+//! How chains move in and out: exports and imports that operators ask for.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use serde::{Deserialize, Serialize};
-use subnode_storage::{ArchiveError, ArchiveReader, Export, Frame, Import};
+use subnode_storage::{ArchiveError, ArchiveReader, Frame};
 use subnode_types::ChainName;
 
 use crate::{
     ChainInfo, ControlError, Desired, Origin, Supervisor,
-    supervisor::{Reserved, blocking},
+    blocking::blocking,
+    registry::{Reserved, Tables},
+    transfers::{Exporting, Importing},
 };
-
-/// Exports and imports at once.
-const TRANSFERS_MAX: usize = 8;
-/// How long one is kept for somebody who does not come back: an export holds files that compaction would free.
-const IDLE_MAX: Duration = Duration::from_secs(600);
-
-/// Exports and imports under way.
-#[derive(Default)]
-pub(crate) struct Transfers {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    next: u64,
-    exports: Kept<Exporting>,
-    imports: Kept<Importing>,
-}
-
-/// Transfers by number, and when each was used last.
-type Kept<T> = BTreeMap<u64, (Instant, Arc<tokio::sync::Mutex<T>>)>;
-
-struct Exporting {
-    export: Option<Export>,
-    /// The last frame and its place, for somebody who did not get it.
-    last: (u64, Vec<u8>),
-}
-
-struct Importing {
-    name: ChainName,
-    desired: Desired,
-    import: Option<Import>,
-}
 
 /// What the header of an archive says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -95,47 +60,6 @@ impl About {
     }
 }
 
-impl Transfers {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn sweep(&self) {
-        let now = Instant::now();
-        let mut inner = self.inner();
-        inner.exports.retain(|_, (used, _)| now.duration_since(*used) < IDLE_MAX);
-        inner.imports.retain(|_, (used, _)| now.duration_since(*used) < IDLE_MAX);
-    }
-
-    /// Ends imports under this name.
-    pub(crate) fn forget(&self, name: &ChainName) {
-        self.inner().imports.retain(|_, (_, importing)| importing.try_lock().is_ok_and(|importing| importing.name != *name));
-    }
-
-    fn number(&self, inner: &mut Inner) -> Result<u64, ControlError> {
-        if inner.exports.len() + inner.imports.len() >= TRANSFERS_MAX {
-            return Err(ControlError::TooManyTransfers(TRANSFERS_MAX));
-        }
-        inner.next += 1;
-        Ok(inner.next)
-    }
-
-    fn export(&self, number: u64) -> Result<Arc<tokio::sync::Mutex<Exporting>>, ControlError> {
-        used(&mut self.inner().exports, number).ok_or(ControlError::NoTransfer("export"))
-    }
-
-    fn import(&self, number: u64) -> Result<Arc<tokio::sync::Mutex<Importing>>, ControlError> {
-        used(&mut self.inner().imports, number).ok_or(ControlError::NoTransfer("import"))
-    }
-}
-
-/// The transfer of a number, which somebody uses now.
-fn used<T>(transfers: &mut Kept<T>, number: u64) -> Option<Arc<tokio::sync::Mutex<T>>> {
-    let (used, transfer) = transfers.get_mut(&number)?;
-    *used = Instant::now();
-    Some(transfer.clone())
-}
-
 impl Supervisor {
     /// Begins to export a chain as of now. It goes on meanwhile.
     ///
@@ -145,7 +69,7 @@ impl Supervisor {
         let info = self.show(name)?;
         let tables = match &info.chain {
             Some(chain) => chain.store().clone(),
-            None => self.parts.store.open(name, info.desired.retention)?,
+            None => self.store().open(name, info.desired.retention)?,
         };
         let head = tables.head().ok_or_else(|| ControlError::State {
             name: name.clone(),
@@ -166,9 +90,7 @@ impl Supervisor {
         let export = blocking(move || tables.export()).await?;
         let header = Frame::header(postcard::to_stdvec(&about).unwrap_or_default()).encode();
         let exporting = Exporting { export: Some(export), last: (0, Vec::new()) };
-        let mut inner = self.transfers.inner();
-        let number = self.transfers.number(&mut inner)?;
-        inner.exports.insert(number, (Instant::now(), Arc::new(tokio::sync::Mutex::new(exporting))));
+        let number = self.transfers.keep_export(exporting)?;
         Ok(ExportBegun { export: number, header, about })
     }
 
@@ -189,7 +111,7 @@ impl Supervisor {
         let (whole, frame) = blocking(move || whole.next_frame().map(|frame| (whole, frame))).await?;
         exporting.export = Some(whole);
         let Some(frame) = frame else {
-            self.transfers.inner().exports.remove(&export);
+            self.transfers.end_export(export);
             return Ok(None);
         };
         exporting.last = (index, frame.encode());
@@ -213,8 +135,12 @@ impl Supervisor {
         let strange = ArchiveError::Damaged { frame: 0, what: "its record is of another release" };
         let was = Desired::decode(&about.desired).ok_or(strange)?;
         let desired = desired(Desired { id: None, origin: Origin::Operator, silent: true, ..was });
-        if self.slot(name).is_some() {
+        if self.registry.slot(name).is_some() {
             return Err(ControlError::Exists(name.clone()));
+        }
+        let (used, wanted) = (about.bytes, desired.slice.storage_bytes);
+        if wanted < used {
+            return Err(ControlError::LessThanInUse { name: name.clone(), what: "storage", used, wanted });
         }
         let modules = self.parts.modules.clone();
         let names = [desired.runtime.clone(), desired.consensus.clone()];
@@ -229,14 +155,15 @@ impl Supervisor {
         })
         .await?;
         self.transfers.forget(name);
-        let (store, chain) = (self.parts.store.clone(), name.clone());
+        self.transfers.check_room()?;
+        let hold = self.registry.hold(name, desired.slice)?;
+        let (store, chain) = (self.store().clone(), name.clone());
         let import = blocking(move || store.import(&chain, &header)).await?;
-        let import = import.ok_or_else(|| ControlError::Exists(name.clone()))?;
+        let mut import = import.ok_or_else(|| ControlError::Exists(name.clone()))?;
+        // What the header says of its size is only said.
+        import.set_limit_bytes(desired.slice.storage_bytes);
         let next_chunk = import.next_chunk();
-        let importing = Importing { name: name.clone(), desired, import: Some(import) };
-        let mut inner = self.transfers.inner();
-        let number = self.transfers.number(&mut inner)?;
-        inner.imports.insert(number, (Instant::now(), Arc::new(tokio::sync::Mutex::new(importing))));
+        let number = self.transfers.keep_import(Importing { name: name.clone(), desired, import: Some(import), hold })?;
         Ok(ImportBegun { import: number, next_chunk })
     }
 
@@ -248,6 +175,7 @@ impl Supervisor {
         let importing = self.transfers.import(import)?;
         let mut importing = importing.lock_owned().await;
         let frame = Frame::decode(frame)?;
+        // Taken, as it is no good any more where whoever asks is gone before the answer.
         let Some(mut filled) = importing.import.take() else { return Err(ControlError::NoTransfer("import")) };
         if frame.chunk_index().is_some() {
             let appended = filled.append(&frame).await;
@@ -256,11 +184,24 @@ impl Supervisor {
             return Ok(None);
         }
         let (name, desired) = (importing.name.clone(), importing.desired.clone());
-        // Its name is free: an import that is not finished holds it in the store.
-        filled.finish(&frame).await?;
-        self.transfers.inner().imports.remove(&import);
-        let Reserved::New(slot) = self.reserve(&name, desired, true)? else { return Err(ControlError::Exists(name)) };
-        self.make(&slot).await.map(Some)
+        let reserved = filled.check_end(&frame).map_err(ControlError::from);
+        // Before the store forgets that it is an import: one whose chain is refused can go on.
+        let reserved = reserved.and_then(|()| self.registry.reserve(&name, desired, Tables::Imported(&importing.hold)));
+        let (slot, changing) = match reserved {
+            Ok(Reserved::New(slot, changing)) => (slot, changing),
+            Ok(Reserved::Existing(_)) => return Err(ControlError::Exists(name)),
+            Err(refused) => {
+                importing.import = Some(filled);
+                return Err(refused);
+            }
+        };
+        importing.hold.hand_over();
+        self.transfers.end_import(import);
+        if let Err(error) = filled.finish(&frame).await {
+            self.registry.remove(&name);
+            return Err(error.into());
+        }
+        self.make(&slot, changing).await.map(Some)
     }
 }
 

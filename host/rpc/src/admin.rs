@@ -27,7 +27,14 @@
 //! A slice is `large`, `medium`, `small`, `test` or a number of parts, and brings memory, storage and bandwidth along unless they are
 //! given. Errors have code -32000, and their text says what to do.
 
-use std::{io, num::NonZeroU64, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    num::NonZeroU64,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -67,14 +74,16 @@ pub struct Admin {
 /// Makes the socket, in place of one that a node left behind. Nobody else may open it.
 ///
 /// # Errors
-/// Where it cannot be made, or another node listens on it.
+/// Where it cannot be made, another node listens on it, or something else than a socket is there.
 pub fn bind_admin(path: &Path) -> io::Result<UnixListener> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another node listens on it"));
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if there.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else than a socket is there")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
@@ -212,6 +221,16 @@ struct Name {
     name: String,
 }
 
+/// Parameters that a method does not have. Where others are flattened, serde leaves it to us to refuse them.
+type Unknown = BTreeMap<String, Value>;
+
+fn refuse(unknown: &Unknown) -> Result<(), Failure> {
+    match unknown.keys().next() {
+        Some(key) => Err(invalid(format!("invalid parameters: there is no `{key}`"))),
+        None => Ok(()),
+    }
+}
+
 /// Parts of a slice, each of which may be left out.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -278,6 +297,8 @@ struct Create {
     stopped: bool,
     #[serde(flatten)]
     slice: SliceParams,
+    #[serde(flatten)]
+    unknown: Unknown,
 }
 
 /// Heights that a chain keeps unless told otherwise.
@@ -318,6 +339,8 @@ struct Resized {
     name: String,
     #[serde(flatten)]
     slice: SliceParams,
+    #[serde(flatten)]
+    unknown: Unknown,
 }
 
 #[derive(Deserialize)]
@@ -347,11 +370,13 @@ struct Logs {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Component {
     component: String,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ExportFrame {
     export: u64,
     index: u64,
@@ -365,9 +390,12 @@ struct ImportBegin {
     stopped: Option<bool>,
     #[serde(flatten)]
     slice: SliceParams,
+    #[serde(flatten)]
+    unknown: Unknown,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ImportFrame {
     import: u64,
     frame: String,
@@ -391,6 +419,7 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
         "chain_show" => described(supervisor.show(&named(given)?)),
         "chain_create" => {
             let create: Create = params(given)?;
+            refuse(&create.unknown)?;
             let desired = create.desired(supervisor)?;
             described(Box::pin(supervisor.create(&chain_name(&create.name)?, desired)).await)
         }
@@ -402,6 +431,7 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
         "chain_vote" => described(supervisor.vote(&named(given)?).await),
         "chain_resize" => {
             let resized: Resized = params(given)?;
+            refuse(&resized.unknown)?;
             let resize = Resize { slice: resized.slice.request()?, retention: resized.slice.retention() };
             described(supervisor.resize(&chain_name(&resized.name)?, &resize).await)
         }
@@ -443,7 +473,8 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
             Ok(json!({ "frame": frame.map(|frame| BASE64_STANDARD.encode(frame)) }))
         }
         "chain_import" => {
-            let ImportBegin { name, header, stopped, slice } = params(given)?;
+            let ImportBegin { name, header, stopped, slice, unknown } = params(given)?;
+            refuse(&unknown)?;
             let asked = slice.slice(supervisor)?;
             let change = |was: Desired| Desired {
                 slice: asked,
@@ -463,3 +494,6 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
         unknown => Err(Failure { code: METHOD_NOT_FOUND, message: format!("there is no method {unknown:?}") }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,7 +96,8 @@ pub(crate) fn problems(supervisor: &Supervisor) -> Vec<String> {
 
 /// The same of what was looked at already: the store's usage takes a look at each of its files.
 fn problems_of(supervisor: &Supervisor, chains: &[ChainInfo], usage: &StoreUsage) -> Vec<String> {
-    let mut problems = Vec::new();
+    let damaged = supervisor.store().damaged().into_iter();
+    let mut problems: Vec<_> = damaged.map(|(name, reason)| format!("chain {name} is damaged: {reason}")).collect();
     for info in chains {
         if let Some(reason) = info.state.reason() {
             problems.push(format!("chain {} is {}: {reason}", info.name, info.state.name()));
@@ -110,7 +111,7 @@ fn problems_of(supervisor: &Supervisor, chains: &[ChainInfo], usage: &StoreUsage
     }
     if usage.disk_free_bytes.is_some_and(|free| free < supervisor.disk_free_bytes_min()) {
         problems.push(format!(
-            "the disk has {} bytes left, less than the {} that are kept free: nothing is written until there are more",
+            "the disk has {} bytes left, less than the {} that are kept free: no block is written until there are more",
             usage.disk_free_bytes.unwrap_or_default(),
             supervisor.disk_free_bytes_min()
         ));

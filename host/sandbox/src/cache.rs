@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt, fs,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use sha2::{Digest, Sha256};
@@ -49,14 +49,20 @@ impl fmt::Debug for ModuleHash {
 pub(crate) struct Cache {
     dir: Option<PathBuf>,
     modules: Mutex<HashMap<ModuleHash, Module>>,
+    /// Modules that are being compiled, each held by whoever does.
+    compiling: Mutex<HashMap<ModuleHash, Arc<Mutex<()>>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Cache {
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
-        Self { dir, modules: Mutex::new(HashMap::new()) }
+        Self { dir, modules: Mutex::default(), compiling: Mutex::default() }
     }
 
-    /// The lock is held while compiling: two chains that start with one module compile it once.
+    /// Two chains that start with one module compile it once. Those with others do not wait for it.
     pub(crate) fn get_or_compile(
         &self,
         hash: ModuleHash,
@@ -64,17 +70,31 @@ impl Cache {
         bytes: &[u8],
         check: impl FnOnce(Component) -> Result<Module, ModuleError>,
     ) -> Result<Module, ModuleError> {
-        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(module) = modules.get(&hash) {
-            return Ok(module.clone());
+        if let Some(module) = self.known(hash) {
+            return Ok(module);
         }
-        let component = self.component(hash, engine, bytes)?;
-        let module = check(component)?;
+        let place = lock(&self.compiling).entry(hash).or_default().clone();
+        let compiling = lock(&place);
+        // Whoever was first may have done it.
+        let module = self.known(hash).map_or_else(|| check(self.component(hash, engine, bytes)?), Ok);
+        if let Ok(module) = &module {
+            self.keep(hash, module);
+        }
+        lock(&self.compiling).remove(&hash);
+        drop(compiling);
+        module
+    }
+
+    fn known(&self, hash: ModuleHash) -> Option<Module> {
+        lock(&self.modules).get(&hash).cloned()
+    }
+
+    fn keep(&self, hash: ModuleHash, module: &Module) {
+        let mut modules = lock(&self.modules);
         if modules.len() >= MODULES_MAX {
             modules.clear();
         }
         modules.insert(hash, module.clone());
-        Ok(module)
     }
 
     fn component(&self, hash: ModuleHash, engine: &Engine, bytes: &[u8]) -> Result<Component, ModuleError> {
@@ -93,5 +113,40 @@ impl Cache {
             }
         }
         Ok(component)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc::channel, thread, time::Duration};
+
+    use super::*;
+
+    /// The shortest component there is.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    #[test]
+    fn a_module_that_is_being_compiled_holds_no_other_up() {
+        let (cache, engine) = (Cache::new(None), Engine::default());
+        let none = || Err(ModuleError::NotAComponent("only tried".into()));
+        let compile = |hash, check: &dyn Fn() -> Result<Module, ModuleError>| cache.get_or_compile(hash, &engine, EMPTY, |_| check());
+        let ((begun, is_begun), (go_on, goes_on), (done, is_done)) = (channel(), channel::<()>(), channel());
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                drop(compile(ModuleHash([1; 32]), &|| {
+                    begun.send(()).expect("somebody waits");
+                    assert!(goes_on.recv().is_err(), "the sender is dropped");
+                    none()
+                }));
+            });
+            is_begun.recv().expect("it begins");
+            scope.spawn(move || {
+                drop(compile(ModuleHash([2; 32]), &none));
+                done.send(()).expect("somebody waits");
+            });
+            let done = is_done.recv_timeout(Duration::from_secs(20));
+            drop(go_on);
+            assert_eq!(done, Ok(()), "the other waits for the first");
+        });
     }
 }

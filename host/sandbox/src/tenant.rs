@@ -36,6 +36,12 @@ impl Tenant {
         Self { turn: Duration::MAX, ..Self::new(chain, &Cores::new(1), Parts::ONE, u64::MAX) }
     }
 
+    /// The same account for something that is tried: where memory runs short it fails, and nothing of the chain's is given up for it.
+    #[must_use]
+    pub fn trial(&self) -> Self {
+        Self { shed: Arc::default(), ..self.clone() }
+    }
+
     /// The chain.
     pub fn chain(&self) -> &ChainName {
         &self.chain

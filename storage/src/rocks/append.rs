@@ -4,6 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use rocksdb::{IngestExternalFileOptions, SstFileWriter};
@@ -11,11 +12,14 @@ use rocksdb::{IngestExternalFileOptions, SstFileWriter};
 use super::{Db, options, store_error};
 use crate::{StoreError, rows::Row};
 
-/// Before a family's number in the name of its file, until it is taken.
+/// Before the name of a file, until it is taken.
 const PREFIX: &str = "appended-";
+/// Files that this process began: two that are written to one family at once have names of their own.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
 
 fn path(db: &Db, family: &str) -> PathBuf {
-    db.path().join(format!("{PREFIX}{}", family.replace('/', "-")))
+    let number = BEGUN.fetch_add(1, Ordering::Relaxed);
+    db.path().join(format!("{PREFIX}{}-{number}", family.replace('/', "-")))
 }
 
 /// Writes the rows to a file, and has the family take it.

@@ -1,17 +1,16 @@
 //! Chains in one RocksDB, a column family each.
 
+mod alive;
 mod append;
 mod dump;
 mod families;
 mod options;
+mod record;
 mod writer;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -20,10 +19,13 @@ use subnode_types::ChainName;
 
 use crate::{
     ChainStore, Frame, Import, OpenError, Retention, Store, StoreError, StoreUsage,
-    rows::{Dump, Op, Row, Rows, Written},
+    archive::Begun,
+    rows::{Dump, Op, Purpose, Row, Rows, Written},
 };
-use families::{Entry, Families, family_name};
+use alive::Alive;
+use families::{Families, family_name};
 pub use options::RocksOptions;
+use record::Entry;
 use writer::{DiskGuard, Order, Writer};
 
 type Db = DBWithThreadMode<MultiThreaded>;
@@ -70,7 +72,9 @@ impl RocksStore {
         let other = |error: StoreError| OpenError::Other { path: path.into(), reason: error.to_string() };
         let families = Arc::new(Families::open(db.clone(), cache.clone(), &families, options.families_ready).map_err(other)?);
         let guard = DiskGuard::new(path.into(), options.disk_free_bytes_min);
-        Ok(Self { families, writer: Arc::new(Writer::start(db.clone(), guard)), cache, db })
+        let writer =
+            Writer::start(db.clone(), guard).map_err(|reason| other(StoreError::Io(format!("no thread for the writer: {reason}"))))?;
+        Ok(Self { families, writer: Arc::new(writer), cache, db })
     }
 
     fn rows(&self, name: &ChainName, entry: &Entry) -> Arc<RocksRows> {
@@ -111,7 +115,7 @@ fn check_format(db: &Db, path: &Path) -> Result<(), OpenError> {
 
 impl Store for RocksStore {
     fn register(&self, name: &ChainName, record: &[u8]) -> Result<(), StoreError> {
-        self.families.set(name, record, false).map(drop)
+        self.families.set(name, record)
     }
 
     fn record(&self, name: &ChainName) -> Result<Option<Vec<u8>>, StoreError> {
@@ -119,16 +123,19 @@ impl Store for RocksStore {
     }
 
     fn open(&self, name: &ChainName, retention: Retention) -> Result<Arc<ChainStore>, StoreError> {
-        let entry = match self.families.get(name) {
-            Some(entry) if entry.partial => return Err(StoreError::Closed),
-            Some(entry) => entry,
-            None => self.families.set(name, b"", false)?,
-        };
+        let entry = self.families.ensure(name, false)?;
+        if entry.partial {
+            return Err(StoreError::Closed);
+        }
         ChainStore::open(self.rows(name, &entry), retention)
     }
 
     fn delete(&self, name: &ChainName) -> Result<(), StoreError> {
-        self.families.delete(name)
+        self.families.delete(name, None)
+    }
+
+    fn bury(&self, name: &ChainName, key: &[u8; 32], tombstone: &[u8]) -> Result<(), StoreError> {
+        self.families.delete(name, Some((key, tombstone)))
     }
 
     fn names(&self) -> Vec<ChainName> {
@@ -136,16 +143,27 @@ impl Store for RocksStore {
     }
 
     fn import(&self, name: &ChainName, header: &Frame) -> Result<Option<Import>, StoreError> {
-        let entry = match self.families.get(name) {
-            Some(entry) if !entry.partial => return Ok(None),
-            Some(entry) => entry,
-            None => self.families.set(name, b"", true)?,
-        };
-        Import::open(self.rows(name, &entry), header)
+        let entry = self.families.ensure(name, true)?;
+        if !entry.partial {
+            return Ok(None);
+        }
+        match Import::open(self.rows(name, &entry), header)? {
+            Begun::Here(import) => Ok(Some(import)),
+            Begun::Another => Ok(None),
+            Begun::Unknown => {
+                self.families.delete(name, None)?;
+                let entry = self.families.ensure(name, true)?;
+                if entry.partial { Import::open(self.rows(name, &entry), header).map(Begun::here) } else { Ok(None) }
+            }
+        }
     }
 
     fn unfinished(&self) -> Vec<ChainName> {
         self.families.names(true)
+    }
+
+    fn damaged(&self) -> Vec<(ChainName, String)> {
+        self.families.damaged()
     }
 
     fn usage(&self) -> StoreUsage {
@@ -178,7 +196,7 @@ struct RocksRows {
     families: Weak<Families>,
     name: ChainName,
     family: String,
-    alive: Arc<AtomicBool>,
+    alive: Arc<Alive>,
 }
 
 impl RocksRows {
@@ -194,7 +212,7 @@ impl RocksRows {
 
     /// Asked after each read: what a deleted chain's family has by then may be another chain's.
     fn check_alive(&self) -> Result<(), StoreError> {
-        if self.alive.load(Ordering::Acquire) { Ok(()) } else { Err(StoreError::Closed) }
+        if self.alive.is_alive() { Ok(()) } else { Err(StoreError::Closed) }
     }
 }
 
@@ -221,16 +239,18 @@ impl Rows for RocksRows {
         self.check_alive()
     }
 
-    fn write_within(&self, ops: Vec<Op>, patience: Duration) -> Written {
-        let done = self.writer.submit(Order { family: self.family.clone(), alive: self.alive.clone(), ops, patience });
+    fn write_within(&self, ops: Vec<Op>, purpose: Purpose, patience: Duration) -> Written {
+        let done = self.writer.submit(Order { family: self.family.clone(), alive: self.alive.clone(), ops, purpose, patience });
         Box::pin(async move { done.await.unwrap_or(Err(StoreError::Closed)) })
     }
 
     fn append(&self, rows: Vec<Row>) -> Written {
         let (db, writer, family, alive) = (self.db.clone(), self.writer.clone(), self.family.clone(), self.alive.clone());
         let written = tokio::task::spawn_blocking(move || {
-            writer.guard().check()?;
-            if alive.load(Ordering::Acquire) { append::append(&db, &family, &rows) } else { Err(StoreError::Closed) }
+            writer.guard().room().check(Purpose::Data)?;
+            // Whoever asked may be gone by now. The family is not emptied for another chain before the file is taken.
+            let _held = alive.hold().ok_or(StoreError::Closed)?;
+            append::append(&db, &family, &rows)
         });
         Box::pin(async move { written.await.unwrap_or(Err(StoreError::Closed)) })
     }
@@ -255,9 +275,16 @@ impl Rows for RocksRows {
         self.families.upgrade().ok_or(StoreError::Closed)?.replace(&self.name)
     }
 
+    fn tombstone(&self, key: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.families.upgrade().ok_or(StoreError::Closed)?.tombstone(key)
+    }
+
     fn dump(&self) -> Result<Box<dyn Dump>, StoreError> {
         let dump = dump::start(self.db.clone(), &self.family)?;
         self.check_alive()?;
         Ok(dump)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ pub struct RocksOptions {
     pub families_ready: usize,
     /// Column families to have when it opens. Those that lack are made together: one by one, each takes as long as there are many.
     pub families_at_open: usize,
-    /// Nothing is written any more when the disk has less left than this.
+    /// No block is written any more when the disk has less left than this. Parts of it are for votes, and for what makes room.
     pub disk_free_bytes_min: u64,
 }
 

@@ -2,10 +2,11 @@
 
 use std::{
     collections::VecDeque,
+    io,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
         mpsc,
     },
     thread::JoinHandle,
@@ -15,8 +16,11 @@ use std::{
 use rocksdb::{WriteBatchWithTransaction, WriteOptions};
 use tokio::sync::oneshot;
 
-use super::{Db, store_error};
-use crate::{StoreError, rows::Op};
+use super::{Db, alive::Alive, store_error};
+use crate::{
+    StoreError,
+    rows::{Op, Purpose},
+};
 
 /// Most bytes gathered into one write, so that a large block does not make small ones wait for more than itself.
 const GATHERED_BYTES_MAX: usize = 8 << 20;
@@ -29,9 +33,9 @@ const RECENT: Duration = Duration::from_secs(1);
 /// A batch to write.
 pub(super) struct Order {
     pub(super) family: String,
-    /// Unset once the chain is deleted.
-    pub(super) alive: Arc<AtomicBool>,
+    pub(super) alive: Arc<Alive>,
     pub(super) ops: Vec<Op>,
+    pub(super) purpose: Purpose,
     /// How long it may wait for others to share a synced write with.
     pub(super) patience: Duration,
 }
@@ -57,15 +61,16 @@ struct Counts {
 }
 
 impl Writer {
-    pub(super) fn start(db: Arc<Db>, guard: DiskGuard) -> Self {
+    /// # Errors
+    /// Where the system has no thread for it: without one every write would wait for ever.
+    pub(super) fn start(db: Arc<Db>, guard: DiskGuard) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel();
         let (guard, counts) = (Arc::new(guard), Arc::<Counts>::default());
         let thread = {
             let (guard, counts) = (guard.clone(), counts.clone());
-            std::thread::Builder::new().name("subnode-writer".into()).spawn(move || run(&db, &queue, &guard, &counts))
+            std::thread::Builder::new().name("subnode-writer".into()).spawn(move || run(&db, &queue, &guard, &counts))?
         };
-        let thread = thread.inspect_err(|error| tracing::error!(%error, "no thread for the writer")).ok();
-        Self { jobs: Some(Mutex::new(jobs)), thread, guard, counts }
+        Ok(Self { jobs: Some(Mutex::new(jobs)), thread: Some(thread), guard, counts })
     }
 
     /// Queues a batch. An answer that never comes means the writer is gone.
@@ -120,9 +125,33 @@ impl DiskGuard {
         files.filter_map(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file).map(|file| file.len()).sum()
     }
 
-    pub(super) fn check(&self) -> Result<(), StoreError> {
-        match self.free_bytes() {
-            Some(free) if free < self.free_bytes_min => {
+    /// Looks.
+    pub(super) fn room(&self) -> Room {
+        Room { free_bytes: self.free_bytes(), free_bytes_min: self.free_bytes_min }
+    }
+}
+
+/// What a look at the disk found.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    free_bytes: Option<u64>,
+    free_bytes_min: u64,
+}
+
+impl Room {
+    /// Whether there is room for a write.
+    ///
+    /// Blocks are refused once less is left than is kept free. Half of what is kept free is for what members of committees sign meanwhile,
+    /// within each chain's slice: a node that cannot remember what it signed cannot vote. Another three eighths are for what makes room, which
+    /// writes marks where rows were. The last eighth is RocksDB's, which needs space to write files anew without these rows.
+    pub(super) fn check(&self, purpose: Purpose) -> Result<(), StoreError> {
+        let kept = match purpose {
+            Purpose::Data => self.free_bytes_min,
+            Purpose::Log => self.free_bytes_min / 2,
+            Purpose::Release => self.free_bytes_min / 8,
+        };
+        match self.free_bytes {
+            Some(free) if free < kept => {
                 Err(StoreError::Full(format!("{free} bytes are left, of which {} are kept free", self.free_bytes_min)))
             }
             _ => Ok(()),
@@ -182,36 +211,43 @@ fn gather(first: Job, queue: &mpsc::Receiver<Job>, company: &mut Company) -> Vec
 fn run(db: &Db, queue: &mpsc::Receiver<Job>, guard: &DiskGuard, counts: &Counts) {
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
-    let mut looked = None;
-    let mut room = Ok(());
+    let mut looked = Instant::now();
+    let mut room = guard.room();
     let mut company = Company::default();
     while let Ok(first) = queue.recv() {
-        if looked.is_none_or(|looked: Instant| looked.elapsed() > GUARD_EVERY) {
-            looked = Some(Instant::now());
-            room = guard.check();
-        }
-        if let Err(full) = &room {
-            // A waiter that is gone does not need the answer.
-            drop(first.done.send(Err(full.clone())));
-            continue;
+        let jobs = gather(first, queue, &mut company);
+        if looked.elapsed() > GUARD_EVERY {
+            (looked, room) = (Instant::now(), guard.room());
         }
         let mut batch = WriteBatchWithTransaction::<false>::default();
         let mut waiting = Vec::new();
-        for Job { order, done, .. } in gather(first, queue, &mut company) {
-            match db.cf_handle(&order.family).filter(|_| order.alive.load(Ordering::Acquire)) {
-                Some(family) => {
-                    for (key, value) in &order.ops {
-                        match value {
-                            Some(value) => batch.put_cf(&family, key, value),
-                            None => batch.delete_cf(&family, key),
-                        }
-                    }
-                    waiting.push(done);
-                }
-                None => drop(done.send(Err(StoreError::Closed))),
+        let (orders, answers): (Vec<_>, Vec<_>) = jobs.into_iter().map(|job| (job.order, job.done)).unzip();
+        let mut held = Vec::new();
+        for (order, done) in orders.iter().zip(answers) {
+            if let Err(full) = room.check(order.purpose) {
+                // A waiter that is gone does not need the answer.
+                drop(done.send(Err(full)));
+                continue;
             }
+            // Held until the batch is written: a family is not emptied for another chain before.
+            let Some((family, alive)) = db.cf_handle(&order.family).zip(order.alive.hold()) else {
+                drop(done.send(Err(StoreError::Closed)));
+                continue;
+            };
+            for (key, value) in &order.ops {
+                match value {
+                    Some(value) => batch.put_cf(&family, key, value),
+                    None => batch.delete_cf(&family, key),
+                }
+            }
+            held.push(alive);
+            waiting.push(done);
+        }
+        if waiting.is_empty() {
+            continue;
         }
         let written = db.write_opt(batch, &synced).map_err(store_error);
+        drop(held);
         counts.synced_writes.fetch_add(1, Ordering::Relaxed);
         counts.batches.fetch_add(waiting.len() as u64, Ordering::Relaxed);
         for done in waiting {

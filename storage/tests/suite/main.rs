@@ -1,6 +1,8 @@
 //! One suite for both backends.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod damage;
+mod import;
 mod past;
 mod stage;
 

@@ -129,7 +129,14 @@ fn another_state_begins_anew_and_bytes_that_are_no_rows_are_refused() {
     let small = memory.open(&"small".parse().unwrap(), Retention::Archive).unwrap();
     small.set_limit_bytes(50_000);
     let mut stage = small.stage([3; 32]).unwrap();
-    pieces(&chain, 0).iter().for_each(|(_, piece)| wait(stage.append(&[piece])).unwrap());
+    let all = pieces(&chain, 0);
+    let refused = all.iter().map(|(_, piece)| wait(stage.append(&[piece]))).find_map(Result::err);
+    assert!(matches!(refused, Some(StoreError::SliceFull { limit: 50_000, .. })), "{refused:?}");
+    small.set_limit_bytes(500_000);
+    for (_, piece) in &all[usize::try_from(stage.next_piece()).unwrap()..] {
+        wait(stage.append(&[piece])).unwrap();
+    }
+    small.set_limit_bytes(50_000);
     assert!(matches!(wait(small.adopt(stage, Head { height: 0, data: vec![] }, vec![])), Err(StoreError::SliceFull { .. })));
     assert_eq!(small.head(), None, "it is what it was");
 }

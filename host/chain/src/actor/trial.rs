@@ -18,13 +18,15 @@ pub(crate) async fn try_block(parts: &Parts, runtime: &Module) -> Result<(), Ope
     let options = &parts.options;
     let runtime_error = |error| OpenError::Module { which: "runtime", error };
     let (view, head) = parts.ledger.view();
-    let mut guest = RuntimeGuest::new(runtime, &parts.tenant, options.block, &[]).await.map_err(runtime_error)??;
+    // Beside the chain, which goes on: it is not to lose its pool to a trial.
+    let tenant = parts.tenant.trial();
+    let mut guest = RuntimeGuest::new(runtime, &tenant, options.block, &[]).await.map_err(runtime_error)??;
     let timestamp_ms = parts.standing.clock().next_timestamp(options.time.now_ms());
     let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(parts.mempool.pool().for_build(0, Arc::default())), query: None };
     let built = guest.build(&head, &Attributes { timestamp_ms, seed: vec![0; 32] }, lent).await?;
     let built = built.map_err(|invalid| OpenError::NoBlock(invalid.reason))?;
     let basis = Basis { parent: Some(&head), committees: &parts.ledger.committees(), checkpoint: None };
-    Candidate::new(&parts.tenant, basis, built.block, built.outcome).map_err(CallError::from)?;
+    Candidate::new(&tenant, basis, built.block, built.outcome).map_err(CallError::from)?;
     Ok(())
 }
 
@@ -33,7 +35,7 @@ pub(crate) async fn try_modules(parts: &Parts, runtime: &Module, consensus: &Mod
     try_block(parts, runtime).await?;
     // It is only tried: it signs nothing.
     let voter = Arc::new(Voter::new(None, [0; 32], Guard::default()));
-    let mut tried = Member::new(consensus.clone(), config.to_vec(), &parts.tenant, parts.options.query, voter).await?;
+    let mut tried = Member::new(consensus.clone(), config.to_vec(), &parts.tenant.trial(), parts.options.query, voter).await?;
     let beginning = tried.beginning(parts, Vec::new(), Vec::new());
     tried.guest.start(beginning).await?.map_err(OpenError::Consensus)?;
     Ok(())

@@ -1,9 +1,11 @@
 //! How a chain begins.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 use subnode_chain_core::{Checkpoints, Committees};
 use subnode_sandbox::{Built, CallError, Lent, Module, ModuleHash, RuntimeGuest, Tenant};
-use subnode_storage::{Batch, StoreError, Table};
+use subnode_storage::{Batch, ChainStore, StoreError, Table, Write};
 use subnode_types::{BlockRef, ChainName};
 
 use super::{
@@ -38,10 +40,20 @@ pub(crate) async fn load_or_create(parts: &ChainParts, options: &ChainOptions) -
         return Err(OpenError::OtherSpec);
     }
     let committees = load_committees(&parts.store)?;
-    let genesis = view.get(Table::Meta, GENESIS_KEY)?;
-    let key = genesis.map(|genesis| chain_key(parts.tenant.chain(), &genesis));
+    let key = key_of(&parts.store, parts.tenant.chain())?;
     let every = view.get(Table::Meta, CHECKPOINTS_KEY)?.and_then(|row| row.try_into().ok()).map_or(0, u64::from_be_bytes);
     Ok(Opened { head: decode_head(&head)?, committees, key, rule: Checkpoints::new(every) })
+}
+
+/// The key of a chain among all of a network; none where it was made before there were any, or has no blocks.
+pub(super) fn key_of(store: &Arc<ChainStore>, name: &ChainName) -> Result<Option<[u8; 32]>, StoreError> {
+    let genesis = store.view().get(Table::Meta, GENESIS_KEY)?;
+    Ok(genesis.map(|genesis| chain_key(name, &genesis)))
+}
+
+/// The row that a chain's key comes from.
+pub(super) fn genesis_row(genesis: &[u8]) -> Write {
+    put(Table::Meta, GENESIS_KEY, genesis.to_vec())
 }
 
 /// Chains of one genesis are told apart by their names.
@@ -65,7 +77,7 @@ pub(crate) async fn genesis_batch(runtime: &Module, tenant: &Tenant, spec: &[u8]
     let mut batch = rows::batch(genesis, &[], None);
     batch.writes.extend([
         put(Table::Meta, SPEC_KEY, ModuleHash::of(spec).as_bytes().to_vec()),
-        put(Table::Meta, GENESIS_KEY, id.to_vec()),
+        genesis_row(&id),
         put(Table::Meta, CHECKPOINTS_KEY, every.to_be_bytes().to_vec()),
     ]);
     Ok(batch)

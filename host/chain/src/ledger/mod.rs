@@ -5,6 +5,7 @@ pub(crate) mod checkpoints;
 mod genesis;
 mod log;
 mod rows;
+mod tombstone;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -13,11 +14,13 @@ use subnode_storage::{ChainStore, Retention, Stage, View};
 use subnode_types::{BlockRef, ChainName, NodeId, Validator};
 use tokio::sync::watch;
 
+pub use self::tombstone::bury;
 pub(crate) use self::{
     candidate::{Basis, BlockId, CANDIDATES_MAX, Candidate, Offered, block_id},
     genesis::{Opened, genesis_batch, load_or_create},
     log::{ConsensusLog, Logged},
     rows::{GUARD_KEY, REPAIR_KEY, batch, decided, decode_head, encode_head, load_committees, log_write, renewal, writes},
+    tombstone::guard,
 };
 use crate::error::RpcError;
 
