@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    Batch, Export, Head, Stage, StoreError, Table, View, Write,
+    Batch, Export, Head, StoreError, Table, Write,
     changes::Changes,
     history::{Before, Undo},
     key::{self, KEY_BYTES_MAX},
@@ -84,6 +84,11 @@ impl ChainStore {
         self.limit_bytes.load(Ordering::Relaxed)
     }
 
+    /// The same, as it is changed.
+    pub(crate) fn limit(&self) -> Arc<AtomicU64> {
+        self.limit_bytes.clone()
+    }
+
     /// Moves that limit. Below what is live, commits that free more than they add still pass.
     pub fn set_limit_bytes(&self, bytes: u64) {
         self.limit_bytes.store(bytes, Ordering::Relaxed);
@@ -127,18 +132,6 @@ impl ChainStore {
         Ok(Export::new(self.rows.dump()?))
     }
 
-    /// Reads as of the last commit.
-    pub fn view(self: &Arc<Self>) -> View {
-        self.view_of_head().0
-    }
-
-    /// The same, and the head it is of: none before the first commit.
-    pub fn view_of_head(self: &Arc<Self>) -> (View, Option<Head>) {
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let Position { version, head, .. } = self.position();
-        (View::new(self.clone(), version, epoch), head)
-    }
-
     pub(crate) fn rows(&self) -> &dyn Rows {
         &*self.rows
     }
@@ -159,6 +152,11 @@ impl ChainStore {
     /// Says so before versions below are dropped, and takes it back where that fails.
     pub(crate) fn keep_from(&self, oldest: u64) {
         self.kept.store(oldest, Ordering::Release);
+    }
+
+    /// Makes all views void: what they read is gone.
+    pub(crate) fn void_views(&self) {
+        self.epoch.fetch_add(2, Ordering::AcqRel);
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -295,51 +293,12 @@ impl ChainStore {
         if room { Ok(()) } else { Err(StoreError::SliceFull { live: before, wanted: after, limit }) }
     }
 
-    /// Begins to gather the state that `of` stands for, to take this chain's place, or goes on with it. The chain goes on meanwhile.
-    ///
-    /// # Errors
-    /// Where disk or database fail.
-    pub fn stage(&self, of: [u8; 32]) -> Result<Stage, StoreError> {
-        Stage::open(self.rows(), of, self.limit_bytes.clone())
-    }
-
     /// What outlives a chain that was deleted from the same store: [`crate::Store::bury`].
     ///
     /// # Errors
     /// Where it cannot be read.
     pub fn tombstone(&self, key: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         self.rows.tombstone(key)
-    }
-
-    /// What the state stands for that is being gathered, if one is.
-    ///
-    /// # Errors
-    /// Where it cannot be read.
-    pub fn staged(&self) -> Result<Option<[u8; 32]>, StoreError> {
-        Stage::begun(self.rows())
-    }
-
-    /// Has a gathered state take this chain's place, as of a head, with these rows beside it. All that the chain had is gone, its log and its
-    /// past too, and this store with it: open it anew.
-    ///
-    /// # Errors
-    /// Where the state is incomplete or passes the chain's slice, or disk or database fail: nothing has changed then.
-    ///
-    /// # Panics
-    /// Where a write is to the state, or its key is too long: a bug of the caller.
-    ///
-    /// # Cancel safety
-    /// Not cancel safe, as [`Self::commit`].
-    pub async fn adopt(&self, stage: Stage, head: Head, writes: Vec<Write>) -> Result<(), StoreError> {
-        assert!(writes.iter().all(|write| write.table != Table::State), "a row of the state beside a gathered one");
-        let mut changes = Changes::default();
-        let after = self.first_version(&mut changes, stage.live_bytes(), Batch { head, writes })?;
-        let mut ops = changes.into_ops();
-        ops.push(head_op(&after));
-        ops.push(stage.completion()?);
-        stage.rows.write(ops, Purpose::Release).await?;
-        self.epoch.fetch_add(2, Ordering::AcqRel);
-        self.rows.give_way()
     }
 
     /// Undoes every version after `version`. Views opened before are void. Rows of the state whose keys begin with `outliving` stay as they are.
@@ -434,7 +393,7 @@ impl ChainStore {
     }
 
     /// Adds what makes a batch the first version to changes of a chain of which `live` bytes are live; where the chain is then.
-    fn first_version(&self, changes: &mut Changes, live: u64, first: Batch) -> Result<Position, StoreError> {
+    pub(crate) fn first_version(&self, changes: &mut Changes, live: u64, first: Batch) -> Result<Position, StoreError> {
         let version = 1_u64;
         let height = Write { table: Table::Meta, key: height_key(first.head.height), value: Some(version.to_be_bytes().to_vec()) };
         for ((table, table_key), value) in last_writes(first.writes, height) {
@@ -463,7 +422,7 @@ impl ChainStore {
 }
 
 /// Writes the row that tells where the chain is.
-fn head_op(position: &Position) -> Op {
+pub(crate) fn head_op(position: &Position) -> Op {
     (key::latest(Table::Meta, HEAD_KEY), Some(position.encode()))
 }
 

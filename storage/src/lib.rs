@@ -35,6 +35,7 @@ mod key;
 mod memory;
 mod past;
 mod position;
+mod pruning;
 mod rocks;
 mod rows;
 mod stage;

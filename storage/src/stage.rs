@@ -7,7 +7,10 @@ use std::sync::{
 };
 
 use crate::{
-    StoreError, Table, key,
+    Batch, ChainStore, Head, StoreError, Table, Write,
+    changes::Changes,
+    chain_store::head_op,
+    key,
     rows::{Op, Purpose, Rows, Written},
     stream,
 };
@@ -41,6 +44,47 @@ impl Progress {
         let (pieces, rest) = rest.split_first_chunk()?;
         let (live_bytes, cut) = rest.split_first_chunk()?;
         Some(Self { pieces: u64::from_be_bytes(*pieces), live_bytes: u64::from_be_bytes(*live_bytes), cut: cut.to_vec() })
+    }
+}
+
+impl ChainStore {
+    /// Begins to gather the state that `of` stands for, to take this chain's place, or goes on with it. The chain goes on meanwhile.
+    ///
+    /// # Errors
+    /// Where disk or database fail.
+    pub fn stage(&self, of: [u8; 32]) -> Result<Stage, StoreError> {
+        Stage::open(self.rows(), of, self.limit())
+    }
+
+    /// What the state stands for that is being gathered, if one is.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn staged(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        Stage::begun(self.rows())
+    }
+
+    /// Has a gathered state take this chain's place, as of a head, with these rows beside it. All that the chain had is gone, its log and its
+    /// past too, and this store with it: open it anew.
+    ///
+    /// # Errors
+    /// Where the state is incomplete or passes the chain's slice, or disk or database fail: nothing has changed then.
+    ///
+    /// # Panics
+    /// Where a write is to the state, or its key is too long: a bug of the caller.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe, as [`Self::commit`].
+    pub async fn adopt(&self, stage: Stage, head: Head, writes: Vec<Write>) -> Result<(), StoreError> {
+        assert!(writes.iter().all(|write| write.table != Table::State), "a row of the state beside a gathered one");
+        let mut changes = Changes::default();
+        let after = self.first_version(&mut changes, stage.live_bytes(), Batch { head, writes })?;
+        let mut ops = changes.into_ops();
+        ops.push(head_op(&after));
+        ops.push(stage.completion()?);
+        stage.rows.write(ops, Purpose::Release).await?;
+        self.void_views();
+        self.rows.give_way()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{ChainStore, StoreError, Table, history::Undo, key};
+use crate::{ChainStore, Head, StoreError, Table, history::Undo, key, position::Position};
 
 /// One row that a scan found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +24,21 @@ pub struct View {
     epoch: u64,
 }
 
-impl View {
-    pub(crate) fn new(store: Arc<ChainStore>, version: u64, epoch: u64) -> Self {
-        Self { store, version, epoch }
+impl ChainStore {
+    /// Reads as of the last commit.
+    pub fn view(self: &Arc<Self>) -> View {
+        self.view_of_head().0
     }
 
+    /// The same, and the head it is of: none before the first commit.
+    pub fn view_of_head(self: &Arc<Self>) -> (View, Option<Head>) {
+        let epoch = self.epoch();
+        let Position { version, head, .. } = self.position();
+        (View { store: self.clone(), version, epoch }, head)
+    }
+}
+
+impl View {
     /// The version it reads at.
     pub fn version(&self) -> u64 {
         self.version
