@@ -1,19 +1,7 @@
 //! The `consensus` world.
 
 #[doc(hidden)]
-pub mod bindings {
-    //! From wit/.
-    #![allow(clippy::too_many_arguments, missing_docs, reason = "generated")]
-
-    wit_bindgen::generate!({
-        world: "consensus",
-        path: "../../wit",
-        generate_all,
-        pub_export_macro: true,
-        export_macro_name: "export_consensus",
-        default_bindings_module: "subnode_sdk::consensus::bindings",
-    });
-}
+pub use crate::consensus_bindings as bindings;
 
 pub use bindings::subnode::chain::{
     agreement::{Beginning, Candidate, Committed, Decision, Effect, Evidence, Input, Judged, Verdict, Wanted},

@@ -11,6 +11,8 @@
 pub mod codec;
 pub mod committee;
 pub mod consensus;
+#[doc(hidden)]
+pub mod consensus_bindings;
 pub mod early;
 #[cfg(not(target_family = "wasm"))]
 pub mod native;

@@ -1,10 +1,10 @@
 //! A host for consensus modules that are no component: one's own tests run them natively, and give them what [`signing`] asks for.
 //!
-//! [`signing`]: crate::consensus::signing
+//! [`signing`]: ../consensus/signing/index.html
 
 use std::{cell::RefCell, rc::Rc};
 
-use crate::consensus::Position;
+use crate::consensus_bindings::subnode::chain::signing::Position;
 
 /// The signatures of a node. What they promise is said in wit/signing.wit.
 pub trait Host {

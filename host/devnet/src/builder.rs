@@ -127,6 +127,14 @@ impl Default for Builder {
     }
 }
 
+impl Devnet {
+    /// Sets a devnet up.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
 impl Builder {
     /// How many chains; their ids follow on each other.
     #[must_use]

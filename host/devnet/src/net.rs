@@ -8,7 +8,7 @@ use subnode_rpc::RpcLimits;
 use subnode_sandbox::Sandbox;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Account, Builder, DevProvider, provider};
+use crate::{Account, DevProvider, provider};
 
 /// Chains inside this process. Dropping it ends them.
 pub struct Devnet {
@@ -28,12 +28,6 @@ pub struct DevChain {
 }
 
 impl Devnet {
-    /// Sets a devnet up.
-    #[must_use]
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     pub(crate) fn new(sandbox: Arc<Sandbox>, node: Arc<Node>, chains: Vec<DevChain>) -> Self {
         Self { node, chains, shutdown: CancellationToken::new(), _sandbox: sandbox }
     }
