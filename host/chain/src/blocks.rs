@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subnode_chain_core::{BlockTooLong, Checkpoints, CommitteeError, Committees, Link, Manifest, Summary, Turn, wire};
-use subnode_sandbox::{Built, CallError, Change, GuestFault, Lease, Lent, Module, ModuleHash, Outcome, RuntimeGuest, Tenant, border};
+use subnode_sandbox::{Built, CallError, Change, GuestFault, Lease, Lent, Module, ModuleHash, Outcome, RuntimeGuest, Tenant, convert};
 use subnode_storage::{Batch, ChainStore, Head, StoreError, Table, Write};
 use subnode_types::{BlockRef, ChainName};
 
@@ -97,7 +97,7 @@ impl Candidate {
             Some(change) => {
                 let mut changed = committees.clone();
                 changed.forget_before(height + 1);
-                let members = border::members(&change.members).ok_or(NoBlock::MemberKey)?;
+                let members = convert::members(&change.members).ok_or(NoBlock::MemberKey)?;
                 let turn = Turn::new(change.from_height, &members);
                 changed.change(height, change.from_height, members)?;
                 (Some(changed), Some(turn))
@@ -119,7 +119,7 @@ impl Candidate {
     }
 
     pub(crate) fn head(&self) -> BlockRef {
-        border::block_ref(&self.outcome)
+        convert::block_ref(&self.outcome)
     }
 }
 

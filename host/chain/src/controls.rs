@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use subnode_sandbox::border;
+use subnode_sandbox::convert;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -25,7 +25,7 @@ impl Actor {
                 self.give_waiting_up().await;
                 self.shared.set_sealing(sealing);
                 self.shared.wake_clients();
-                self.input(border::set_sealing(sealing)).await;
+                self.input(convert::set_sealing(sealing)).await;
                 drop(done.send(Ok(())));
             }
             Message::Snapshot { done } => drop(done.send(self.snapshot())),

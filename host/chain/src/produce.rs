@@ -6,7 +6,7 @@ use std::{
 };
 
 use rand::RngCore;
-use subnode_sandbox::{Attributes, Built, CallError, Input, Lent, Outcome, border, charged};
+use subnode_sandbox::{Attributes, Built, CallError, Input, Lent, Outcome, charged, convert};
 use subnode_storage::StoreError;
 use subnode_types::{BlockRef, Sealing};
 use tokio::{task::JoinSet, time::Instant};
@@ -206,7 +206,7 @@ impl Actor {
         if self.shared.rule.is_some_and(|rule| rule.is_at(head.height)) {
             self.find_root(head.height);
         }
-        Ok(border::committed(&head, self.shared.pool.ready(), &self.shared.committee()))
+        Ok(convert::committed(&head, self.shared.pool.ready(), &self.shared.committee()))
     }
 }
 

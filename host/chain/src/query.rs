@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use subnode_sandbox::{Action, Answer, CallError, Change, HostFault, Lent, border};
+use subnode_sandbox::{Action, Answer, CallError, Change, HostFault, Lent, convert};
 use subnode_types::{Hex, Sealing};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -283,7 +283,7 @@ async fn perform(shared: &Arc<Shared>, action: Action, basis: Basis, session: Op
             Reply::Null
         }
         Action::SetSealing(sealing) => {
-            let sealing = border::sealing(sealing);
+            let sealing = convert::sealing(sealing);
             call(shared, |done| Message::SetSealing { sealing, done }).await?;
             Reply::Null
         }

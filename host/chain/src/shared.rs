@@ -12,7 +12,7 @@ use subnode_chain_core::{
     ChainClock, Checkpoints, Committees,
     wire::{self, Notice},
 };
-use subnode_sandbox::{Accounts, CallError, ChainStatus, HostFault, Limits, Module, QueryLent, RuntimeGuest, Shed, Tenant, border};
+use subnode_sandbox::{Accounts, CallError, ChainStatus, HostFault, Limits, Module, QueryLent, RuntimeGuest, Shed, Tenant, convert};
 use subnode_scheduler::Bandwidth;
 use subnode_signer::Voter;
 use subnode_storage::{ChainStore, Retention, View};
@@ -238,7 +238,7 @@ impl Shared {
         let status = ChainStatus {
             now_ms: clock.next_timestamp(self.options.time.now_ms()),
             clock_offset_ms: clock.offset_ms(),
-            sealing: border::runtime_sealing(self.sealing()),
+            sealing: convert::runtime_sealing(self.sealing()),
             controls: self.options.controls,
             version: self.options.version.clone(),
         };

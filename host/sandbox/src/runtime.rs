@@ -7,7 +7,7 @@ use crate::{
     Tenant,
     bindings::runtime::{Runtime, RuntimePre},
     block_slots::Slot,
-    border::runtime_ref,
+    convert::runtime_ref,
     guest::{Guest, GuestState},
     packed::{unpacked, unpacked_block},
 };

@@ -12,7 +12,7 @@ use alloy::{
 use subnode_devnet::Signers;
 use subnode_sandbox::{
     Action, Attributes, Built, CallError, ChainStatus, Entry, HostFault, Invalid, Lent, Limits, Module, Occupancy, Outcome, PoolReader,
-    Pooled, QueryLent, Ready, RpcError, RuntimeGuest, StateReader, Table, Tenant, Unavailable, border,
+    Pooled, QueryLent, Ready, RpcError, RuntimeGuest, StateReader, Table, Tenant, Unavailable, convert,
 };
 use subnode_types::{BlockRef, Sealing};
 
@@ -146,7 +146,7 @@ impl Replay {
         let status = ChainStatus {
             now_ms: self.head.timestamp_ms,
             clock_offset_ms: 0,
-            sealing: border::runtime_sealing(Sealing::Manual),
+            sealing: convert::runtime_sealing(Sealing::Manual),
             version: "test".into(),
             controls: false,
         };
@@ -175,7 +175,7 @@ impl Replay {
     pub fn commit(&mut self, block: &[u8], outcome: &Outcome) {
         let before = apply(&mut self.state, outcome.state.iter().map(|change| (change.key.clone(), change.value.clone())));
         apply(&mut self.index, outcome.index.iter().map(|change| (change.key.clone(), change.value.clone())));
-        self.head = border::block_ref(outcome);
+        self.head = convert::block_ref(outcome);
         let past = Arc::make_mut(&mut self.past);
         past.push_front(Undo { height: self.head.height, rows: before });
         past.truncate(PAST_MAX);
