@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use subnode_sandbox::{CallError, Lent, Occurrence, RuntimeGuest, Topic};
+use subnode_sandbox::{CallError, Lent, LogKind, Occurrence, RuntimeGuest, Topic};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{cursor::UndoneCursors, lend::ViewReader, shared::Shared, subscription::Subscriber};
@@ -78,7 +78,11 @@ async fn tell(shared: &Shared, guest: &mut Option<RuntimeGuest>, subscriber: &Su
                 shared.subscriptions.remove_any(subscriber.id);
             }
         }
-        Err(error) => tracing::warn!(chain = %shared.name, %error, "a subscriber could not be told"),
+        Err(error) => {
+            if let Some(untold) = shared.tenant.may_log(LogKind::Notification) {
+                tracing::warn!(chain = %shared.name, %error, untold, "a subscriber could not be told");
+            }
+        }
     }
 }
 
@@ -106,7 +110,9 @@ async fn undo_cursors(shared: &Shared, lowest: u64) -> UndoneCursors {
         match notify(shared, &mut guest, &bytes, &Occurrence::Undone(lowest)).await {
             Ok(texts) => told.extend(texts.into_iter().next().map(|text| (id, shared.cursors.told(text)))),
             Err(error) => {
-                tracing::warn!(chain = %shared.name, %error, "a cursor could not be told what is undone, and is closed");
+                if let Some(untold) = shared.tenant.may_log(LogKind::Notification) {
+                    tracing::warn!(chain = %shared.name, %error, untold, "a cursor could not be told what is undone, and is closed");
+                }
                 told.push((id, None));
             }
         }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use subnode_sandbox::{Action, Answer, CallError, Change, HostFault, Lent, convert};
+use subnode_sandbox::{Action, Answer, CallError, Change, HostFault, Lent, LogKind, convert};
 use subnode_types::{Hex, Sealing};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -24,6 +24,8 @@ use crate::{
 
 /// A call is made again where the chain was reverted or moved on under it, for so long: most are answered in milliseconds.
 const MADE_AGAIN_FOR: Duration = Duration::from_secs(5);
+/// Bytes of a method's name in the log. The longest of Ethereum's has 40.
+const SHOWN_BYTES_MAX: usize = 64;
 /// Blocks one request may seal.
 const SEALED_MAX: u32 = 100_000;
 
@@ -222,11 +224,18 @@ async fn ask(shared: &Shared, method: &str, params: &[u8]) -> Result<(Answer, Ba
             }
             Err(fault) => {
                 shared.counters.fault(&fault);
-                tracing::warn!(chain = %shared.name, %method, %fault, "a query failed");
+                if let Some(untold) = shared.tenant.may_log(LogKind::Query) {
+                    tracing::warn!(chain = %shared.name, method = shown(method), %fault, untold, "a query failed");
+                }
                 return Err(RpcError::from_call(&fault));
             }
         }
     }
+}
+
+/// A method as the log has it: the client chose it.
+fn shown(method: &str) -> &str {
+    &method[..method.floor_char_boundary(SHOWN_BYTES_MAX)]
 }
 
 /// A query's place among those that run or wait.

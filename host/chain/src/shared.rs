@@ -12,7 +12,9 @@ use subnode_chain_core::{
     ChainClock, Checkpoints, Committees,
     wire::{self, Notice},
 };
-use subnode_sandbox::{Accounts, CallError, ChainStatus, HostFault, Limits, Module, QueryLent, RuntimeGuest, Shed, Tenant, convert};
+use subnode_sandbox::{
+    Accounts, CallError, ChainStatus, HostFault, Limits, LogKind, Module, QueryLent, RuntimeGuest, Shed, Tenant, convert,
+};
 use subnode_scheduler::Bandwidth;
 use subnode_signer::Voter;
 use subnode_storage::{ChainStore, Retention, View};
@@ -221,8 +223,10 @@ impl Shared {
 
     /// Queues an event for subscribers.
     pub(crate) fn tell(&self, event: Event) {
-        if self.events.try_send(event).is_err() {
-            tracing::warn!(chain = %self.name, "subscribers are told too slowly; an event was dropped");
+        if self.events.try_send(event).is_err()
+            && let Some(untold) = self.tenant.may_log(LogKind::Events)
+        {
+            tracing::warn!(chain = %self.name, untold, "subscribers are told too slowly; an event was dropped");
         }
     }
 
@@ -296,8 +300,10 @@ impl Shed for Shared {
         if freed < bytes {
             let shed = self.pool.lock().shed(usize::try_from(bytes - freed).unwrap_or(usize::MAX));
             self.counters.transactions_shed.fetch_add(shed as u64, Ordering::Relaxed);
-            if shed > 0 {
-                tracing::warn!(chain = %self.name, transactions = shed, "memory slice full: transactions were dropped from the pool");
+            if shed > 0
+                && let Some(untold) = self.tenant.may_log(LogKind::Shed)
+            {
+                tracing::warn!(chain = %self.name, transactions = shed, untold, "memory slice full: transactions were dropped from the pool");
             }
         }
     }

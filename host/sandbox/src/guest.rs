@@ -104,7 +104,7 @@ impl<E: Send + Sync + 'static> Guest<E> {
         instantiate: impl for<'a> FnOnce(&'a mut Store<GuestState>) -> Asked<'a, E> + Send + 'static,
     ) -> Result<Self, CallError> {
         let clock = BlockClock::default();
-        let output = Output::new(tenant.chain().clone());
+        let output = Output::new(tenant.clone());
         let seed = if seed.is_empty() { vec![0] } else { seed.to_vec() };
         let wasi = WasiCtxBuilder::new()
             .stdout(output.clone())
