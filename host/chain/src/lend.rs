@@ -7,8 +7,10 @@ use std::{
 };
 
 use subnode_chain_core::{Amount, Draw, Pool, Transaction};
-use subnode_sandbox::{Entry, HostFault, Occupancy, PoolReader, Pooled, Ready, StateReader, Table, Tenant, Unavailable};
-use subnode_storage::{self as storage, StoreError, View};
+use subnode_sandbox::{
+    Entry, HostFault, ListLimit, Occupancy, PoolReader, Pooled, Ready, Scanned, StateReader, Table, Tenant, Unavailable,
+};
+use subnode_storage::{self as storage, Scan, StoreError, View};
 
 /// A view of the store as guests read it.
 pub struct ViewReader(pub View);
@@ -34,9 +36,10 @@ impl StateReader for ViewReader {
         self.0.read(table(from), key, found).map_err(fault)
     }
 
-    fn scan(&self, from: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, HostFault> {
-        let rows = self.0.scan(table(from), start, end, limit).map_err(fault)?;
-        Ok(rows.into_iter().map(|row| Entry { key: row.key, value: row.value }).collect())
+    fn scan(&self, from: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Scanned, HostFault> {
+        let Scan { entries, next, passed } = self.0.scan_some(table(from), start, end, limit).map_err(fault)?;
+        let rows = entries.into_iter().map(|row| Entry { key: row.key, value: row.value }).collect();
+        Ok(Scanned { rows, next, passed })
     }
 
     fn seek(&mut self, height: u64) -> Result<Result<(), Unavailable>, HostFault> {
@@ -59,8 +62,8 @@ impl StateReader for Nothing {
         Ok(())
     }
 
-    fn scan(&self, _: Table, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<Entry>, HostFault> {
-        Ok(Vec::new())
+    fn scan(&self, _: Table, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Scanned, HostFault> {
+        Ok(Scanned::default())
     }
 
     fn seek(&mut self, _: u64) -> Result<Result<(), Unavailable>, HostFault> {
@@ -230,6 +233,36 @@ struct LentPool {
     left: usize,
 }
 
+/// How much of a limit is left.
+trait Left {
+    fn has_room(&self) -> bool;
+    fn take(&mut self, transaction: &Transaction);
+}
+
+impl Left for ListLimit {
+    fn has_room(&self) -> bool {
+        self.count > 0 && self.bytes > 0
+    }
+
+    fn take(&mut self, transaction: &Transaction) {
+        let bytes = transaction.id.len() + transaction.sender.len() + transaction.data.len();
+        (self.count, self.bytes) = (self.count - 1, self.bytes.saturating_sub(bytes));
+    }
+}
+
+/// The first of a list. They are copied once the pool is let go.
+fn listed(all: impl Iterator<Item = (Arc<Transaction>, bool)>, mut limit: ListLimit) -> Vec<(Arc<Transaction>, bool)> {
+    let mut first = Vec::new();
+    for (transaction, ready) in all {
+        if !limit.has_room() {
+            break;
+        }
+        limit.take(&transaction);
+        first.push((transaction, ready));
+    }
+    first
+}
+
 fn pooled((transaction, ready): (Arc<Transaction>, bool)) -> Pooled {
     Pooled {
         id: transaction.id.clone(),
@@ -269,10 +302,16 @@ impl PoolReader for LentPool {
         reserved.reserve(&mut self.pool.lock(), sender, sequence, cost, funds).map(|others| others.to_be_bytes())
     }
 
-    fn next(&mut self, limit: usize, found: &mut dyn FnMut(Ready<'_>)) {
+    fn next(&mut self, limit: ListLimit, found: &mut dyn FnMut(Ready<'_>)) {
         let Some(draw) = &mut self.draw else { return };
         let pool = self.pool.lock();
-        let next: Vec<_> = std::iter::from_fn(|| draw.next(&pool)).take(limit.min(self.left)).collect();
+        let mut left = ListLimit { count: limit.count.min(self.left), ..limit };
+        let next: Vec<_> = std::iter::from_fn(|| {
+            let next = left.has_room().then(|| draw.next(&pool)).flatten()?;
+            left.take(&next);
+            Some(next)
+        })
+        .collect();
         drop(pool);
         self.left -= next.len();
         if let Use::Build(drawn) = &self.purpose {
@@ -293,12 +332,14 @@ impl PoolReader for LentPool {
         self.pool.lock().get(id).map(pooled)
     }
 
-    fn by_sender(&self, sender: &[u8], limit: usize) -> Vec<Pooled> {
-        self.pool.lock().by_sender(sender).take(limit).map(pooled).collect()
+    fn by_sender(&self, sender: &[u8], limit: ListLimit) -> Vec<Pooled> {
+        let listed = listed(self.pool.lock().by_sender(sender), limit);
+        listed.into_iter().map(pooled).collect()
     }
 
-    fn all(&self, limit: usize) -> Vec<Pooled> {
-        self.pool.lock().all().take(limit).map(pooled).collect()
+    fn all(&self, limit: ListLimit) -> Vec<Pooled> {
+        let listed = listed(self.pool.lock().all(), limit);
+        listed.into_iter().map(pooled).collect()
     }
 
     fn next_sequence(&self, sender: &[u8]) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use subnode_sandbox::{CallError, Lent, LogKind, Occurrence, RuntimeGuest, Topic};
+use subnode_sandbox::{CallError, Lent, LogKind, Occurrence, QueryLent, RuntimeGuest, Topic};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{cursor::UndoneCursors, lend::ViewReader, shared::Shared, subscription::Subscriber};
@@ -63,7 +63,9 @@ async fn notify(
         None => shared.query_guest().await?,
     };
     let (view, head) = shared.view();
-    let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(shared.pool.for_query()), query: Some(shared.query_lent()) };
+    // Nobody asked for it: nothing is signed.
+    let query = QueryLent { accounts: None, ..shared.query_lent() };
+    let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(shared.pool.for_query()), query: Some(query) };
     let texts = instance.notify(&head, filter, occurrence, lent).await;
     if !instance.faulted() {
         *guest = Some(instance);

@@ -246,7 +246,7 @@ impl Shared {
             controls: self.options.controls,
             version: self.options.version.clone(),
         };
-        QueryLent { accounts: self.accounts.clone(), status, cursor: Box::new(move |id| cursors.get(id)) }
+        QueryLent { accounts: Some(self.accounts.clone()), status, cursor: Box::new(move |id| cursors.get(id)) }
     }
 
     /// An instance for a query: one that is idle, or a fresh one.
