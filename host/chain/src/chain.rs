@@ -180,7 +180,7 @@ impl Chain {
             mailbox,
             submissions,
             events,
-            subscriptions: Subscriptions::default(),
+            subscriptions: Subscriptions::new(parts.tenant.clone()),
             cursors: Arc::new(Cursors::new(parts.tenant.clone())),
             ready: Notify::new(),
             completing: tokio::sync::Mutex::new(()),

@@ -76,7 +76,7 @@ async fn notify(
 async fn tell(shared: &Shared, guest: &mut Option<RuntimeGuest>, subscriber: &Subscriber, occurrence: &Occurrence) {
     match notify(shared, guest, &subscriber.filter, occurrence).await {
         Ok(texts) => {
-            if !texts.into_iter().all(|text| subscriber.send(text)) {
+            if !texts.into_iter().all(|text| subscriber.send(text, &shared.tenant)) {
                 shared.subscriptions.remove_any(subscriber.id);
             }
         }

@@ -1,7 +1,7 @@
 //! Clients' calls: answered by the runtime, on an instance of their own, and carried out where the answer is an action.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -48,29 +48,31 @@ pub enum Reply {
 pub struct Session {
     id: u64,
     sink: Sink,
-    chains: std::sync::Mutex<Vec<Arc<Shared>>>,
+    /// A chain that ended is not kept by its clients.
+    chains: std::sync::Mutex<Vec<Weak<Shared>>>,
 }
 
 impl Session {
-    /// A session whose notifications arrive at the receiver; a client that lets `capacity` of them wait is told no more.
-    pub fn new(capacity: usize) -> (Self, mpsc::Receiver<Notification>) {
+    /// A session whose notifications arrive at the receiver; a client that lets `capacity` of them wait, or so many bytes, is told no more.
+    pub fn new(capacity: usize, bytes_max: usize) -> (Self, mpsc::Receiver<Notification>) {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-        let (sink, receiver) = mpsc::channel(capacity);
+        let (sink, receiver) = Sink::new(capacity, bytes_max);
         let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         (Self { id, sink, chains: std::sync::Mutex::default() }, receiver)
     }
 
     fn remember(&self, chain: &Arc<Shared>) {
         let mut chains = self.chains.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !chains.iter().any(|known| Arc::ptr_eq(known, chain)) {
-            chains.push(chain.clone());
+        chains.retain(|known| known.strong_count() > 0);
+        if !chains.iter().any(|known| known.as_ptr() == Arc::as_ptr(chain)) {
+            chains.push(Arc::downgrade(chain));
         }
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        for chain in self.chains.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        for chain in self.chains.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).iter().filter_map(Weak::upgrade) {
             chain.subscriptions.remove_session(self.id);
         }
     }
@@ -277,9 +279,8 @@ async fn perform(shared: &Arc<Shared>, action: Action, basis: Basis, session: Op
         Action::Subscribe(wanted) => {
             let session = session.ok_or_else(RpcError::no_session)?;
             let id = shared.next_subscription();
-            if !shared.subscriptions.add(id, session.id, session.sink.clone(), wanted) {
-                return Err(RpcError::limit("too many subscriptions"));
-            }
+            let added = shared.subscriptions.add(id, session.id, session.sink.clone(), wanted);
+            added.map_err(|error| RpcError::limit(error.to_string()))?;
             session.remember(shared);
             Reply::Number(id)
         }

@@ -15,6 +15,8 @@ pub struct RpcLimits {
     pub calls_per_socket: usize,
     /// Notifications that wait for a WebSocket's client before it is told no more.
     pub notifications_per_socket: usize,
+    /// Bytes of notifications that wait for a WebSocket's client before it is told no more. They are charged to the chain's memory.
+    pub notification_bytes_per_socket: usize,
 }
 
 impl RpcLimits {
@@ -27,5 +29,6 @@ impl RpcLimits {
         connections: 1_024,
         calls_per_socket: 64,
         notifications_per_socket: 4_096,
+        notification_bytes_per_socket: 4 << 20,
     };
 }

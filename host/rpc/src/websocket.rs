@@ -14,7 +14,7 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves a client until it leaves, breaks the protocol, or the chain or the node stops.
 pub(crate) async fn run(mut socket: WebSocket, chain: Chain, limits: RpcLimits, shutdown: CancellationToken) {
-    let (session, mut notifications) = Session::new(limits.notifications_per_socket);
+    let (session, mut notifications) = Session::new(limits.notifications_per_socket, limits.notification_bytes_per_socket);
     let mut calls = FuturesUnordered::new();
     loop {
         let message = tokio::select! {
