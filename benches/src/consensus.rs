@@ -109,7 +109,7 @@ impl Kind {
                     Told::Built(id) => sandbox::Input::Built(sandbox::Candidate { id: id.to_vec(), bytes: 1, transactions: 1 }),
                     Told::Judged(id) => sandbox::Input::Judged(sandbox::Judged { id, verdict: sandbox::BlockVerdict::Valid }),
                     Told::Message(message) => sandbox::Input::Message(message),
-                    Told::Committed(block) => sandbox::border::committed(&block, 1, members),
+                    Told::Committed(block) => sandbox::convert::committed(&block, 1, members),
                 };
                 Ok(of_guest(guest.handle(0, input).await.map_err(|error| anyhow!("{error}"))?))
             }

@@ -139,7 +139,7 @@ struct Orders {
 /// Does what a neighbour does when it is told to, until it is told to stop.
 async fn attack(chain: Chain, hostile: Hostile, from: Vec<Address>, orders: Arc<Orders>) {
     let mut tasks = JoinSet::new();
-    let session = Arc::new(Session::new(64));
+    let session = Arc::new(Session::new(64, 4 << 20));
     if hostile == Hostile::Logs {
         drop(chain.query("eth_subscribe", b"[\"logs\"]", Some(&session.0)).await);
     }

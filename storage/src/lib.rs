@@ -55,4 +55,4 @@ pub use rocks::{RocksOptions, RocksStore};
 pub use stage::Stage;
 pub use store::{Store, StoreUsage};
 pub use stream::{Place, StateStream};
-pub use view::{Entry, View};
+pub use view::{Entry, Scan, View};

@@ -13,6 +13,24 @@ pub struct Entry {
     pub value: Vec<u8>,
 }
 
+/// Rows that a scan found so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// In key order.
+    pub entries: Vec<Entry>,
+    /// Where to go on; none at the end of the range.
+    pub next: Option<Vec<u8>>,
+    /// Rows that were read besides: old values.
+    pub passed: usize,
+}
+
+/// Bytes of rows after which a scan stops for its caller to look around: some 50 us. A single row may be longer.
+const SCAN_BYTES: usize = 64 << 10;
+/// Old values after which it does: some 100 us.
+const PASSED_MAX: usize = 256;
+/// Old values of one key in a row that say nothing of this version, after which the rest is skipped: as long as finding the next row anew takes.
+const SKIPPED_FROM: usize = 16;
+
 /// A chain's tables at one version. Other tables than the state are always the latest.
 ///
 /// A commit while the view is open does not change what it reads; a revert makes it answer [`StoreError::Reverted`], and one that is opened during a
@@ -22,6 +40,11 @@ pub struct View {
     store: Arc<ChainStore>,
     version: u64,
     epoch: u64,
+}
+
+/// The first key after one.
+fn after(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
 }
 
 impl ChainStore {
@@ -122,69 +145,98 @@ impl View {
     /// As [`Self::get`].
     pub fn scan(&self, table: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let mut entries = Vec::new();
-        let mut start = start.to_vec();
-        loop {
-            let (chunk, horizon) = self.scan_chunk(table, &start, end, limit)?;
-            entries.extend(chunk);
-            match horizon {
-                // Keys of today that were not there then leave a gap; look on behind them.
-                Some(horizon) if entries.len() < limit => {
-                    start = horizon;
-                    start.push(0);
-                }
-                _ => break,
-            }
+        let mut from = Some(start.to_vec());
+        while let Some(start) = from.filter(|_| entries.len() < limit) {
+            let some = self.scan_some(table, &start, end, limit - entries.len())?;
+            entries.extend(some.entries);
+            from = some.next;
         }
-        if table == Table::State {
-            self.check_kept()?
-        } else {
-            self.check_epoch()?
-        }
-        entries.truncate(limit);
         Ok(entries)
     }
 
-    /// The rows of a range up to a horizon: the last key that was looked at, or none where the range was looked at to its end.
-    fn scan_chunk(
-        &self,
-        table: Table,
-        start: &[u8],
-        end: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<(Vec<Entry>, Option<Vec<u8>>), StoreError> {
+    /// The same up to where it took long: fewer rows than `limit`, even none, are not the end. Each call gets further.
+    ///
+    /// It reads `limit` rows of the latest, 64 KiB of them, and 256 old values at most, but for single rows that are longer.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn scan_some(&self, table: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Scan, StoreError> {
         let first = key::latest(table, start);
         let last = end.map_or_else(|| table.end(), |end| key::latest(table, end));
-        let mut latest = Vec::new();
+        let mut scan = Scan::default();
+        let mut bytes = 0;
         self.store.rows().scan(&first, &last, &mut |row, value| {
-            latest.push(Entry { key: row[1..].to_vec(), value: value.to_vec() });
-            latest.len() < limit
-        })?;
-        let horizon = (latest.len() >= limit).then(|| latest.last().map(|entry| entry.key.clone())).flatten();
-        if table != Table::State || self.store.begun() == self.version {
-            return Ok((latest, horizon));
-        }
-        // As in `read`: latest first, and of history the first version after this view's has the last word.
-        let mut rows: BTreeMap<Vec<u8>, Option<Vec<u8>>> = latest.into_iter().map(|entry| (entry.key, Some(entry.value))).collect();
-        let mut settled: Option<Vec<u8>> = None;
-        let mut broken = None;
-        let history_end = end.map_or_else(key::history_end, key::history_start);
-        self.store.rows().scan(&key::history_start(start), &history_end, &mut |row, before| {
-            let Some((table_key, version)) = key::parse_history(row) else { return true };
-            if horizon.as_ref().is_some_and(|horizon| table_key > *horizon) {
+            let table_key = row[1..].to_vec();
+            if scan.entries.len() >= limit || bytes >= SCAN_BYTES {
+                scan.next = Some(table_key);
                 return false;
             }
-            if version > self.version && settled.as_ref() != Some(&table_key) {
+            bytes += table_key.len() + value.len();
+            scan.entries.push(Entry { key: table_key, value: value.to_vec() });
+            true
+        })?;
+        if table != Table::State {
+            return self.check_epoch().map(|()| scan);
+        }
+        // As in `read`: latest first, and of history the first version after this view's has the last word.
+        if self.store.begun() != self.version {
+            scan = self.undo(scan, start, end, limit)?;
+        }
+        self.check_kept().map(|()| scan)
+    }
+
+    /// What a scan of the latest rows would have found at this version.
+    fn undo(&self, latest: Scan, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Scan, StoreError> {
+        let Scan { entries, mut next, .. } = latest;
+        let mut rows: BTreeMap<Vec<u8>, Option<Vec<u8>>> = entries.into_iter().map(|entry| (entry.key, Some(entry.value))).collect();
+        let history_end = next.as_deref().or(end).map_or_else(key::history_end, key::history_start);
+        let mut from = key::history_start(start);
+        let mut settled: Option<Vec<u8>> = None;
+        let (mut passed, mut bytes, mut broken) = (0, 0, Ok(()));
+        loop {
+            let (mut in_vain, mut skip_to) = (0, None);
+            self.store.rows().scan(&from, &history_end, &mut |row, before| {
+                passed += 1;
+                let Some((table_key, version)) = key::parse_history(row) else { return true };
+                let is_settled = settled.as_ref() == Some(&table_key);
+                if passed > PASSED_MAX || bytes >= SCAN_BYTES {
+                    // What is before this key is as it was.
+                    next = Some(if is_settled { after(&table_key) } else { table_key });
+                    return false;
+                }
+                if is_settled || version <= self.version {
+                    in_vain += 1;
+                    if in_vain < SKIPPED_FROM {
+                        return true;
+                    }
+                    let behind = || key::history_start(&after(&table_key));
+                    skip_to = Some(if is_settled { behind() } else { key::history(&table_key, self.version + 1) });
+                    return false;
+                }
+                in_vain = 0;
+                bytes += before.len();
                 match Undo::decode_value(before) {
                     Ok(before) => drop(rows.insert(table_key.clone(), before)),
-                    Err(error) => broken = Some(error),
+                    Err(error) => broken = Err(error),
                 }
                 settled = Some(table_key);
+                broken.is_ok()
+            })?;
+            match skip_to {
+                Some(row) => from = row,
+                None => break,
             }
-            broken.is_none()
-        })?;
-        broken.map_or(Ok(()), Err)?;
-        let entries = rows.into_iter().filter_map(|(key, value)| Some(Entry { key, value: value? })).collect();
-        Ok((entries, horizon))
+        }
+        broken?;
+        if let Some(next) = &next {
+            drop(rows.split_off(next));
+        }
+        let mut entries: Vec<Entry> = rows.into_iter().filter_map(|(key, value)| Some(Entry { key, value: value? })).collect();
+        if entries.len() > limit {
+            next = entries.get(limit).map(|entry| entry.key.clone());
+            entries.truncate(limit);
+        }
+        Ok(Scan { entries, next, passed })
     }
 
     /// Refuses what was read of the state at a version that is dropped meanwhile: without its history today's values are found.

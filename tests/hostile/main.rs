@@ -1,6 +1,7 @@
 //! Hostile modules: each fails with the fault that names what it did, and a neighbour chain on the same node goes on sealing.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod answers;
 mod turns;
 
 use std::{pin::Pin, sync::Arc};
@@ -14,7 +15,7 @@ use alloy::{
 use subnode_chain::{Chain, ChainOptions, OpenError, Reply, TimeSource};
 use subnode_devnet::{Devnet, Signers, default_options};
 use subnode_node::{ChainSetup, NodeError};
-use subnode_sandbox::{CallError, GuestFault, ModuleError, Sandbox, SandboxOptions, World};
+use subnode_sandbox::{CallError, GuestFault, HostFault, ModuleError, Sandbox, SandboxOptions, World};
 use subnode_storage::Retention;
 use subnode_tests::module::{ALL_ITS_MEMORY, ALLOCATE, GIGABYTE, LOOP, RECURSE, RECURSION, TRAP_AT_START, module};
 use subnode_types::{Sealing, Slice};
@@ -170,6 +171,21 @@ async fn an_endless_loop_runs_out_of_fuel_beside_a_sealing_neighbour() {
 async fn endless_allocation_is_refused() {
     assert!(matches!(fault_at_genesis(ALLOCATE, "").await, GuestFault::Memory(_)));
     assert!(failing_query(ALLOCATE, "").await.contains("out of memory"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_runtime_makes_of_a_full_slice_is_no_verdict() {
+    let host = Host::new().await;
+    // It goes on where it is refused 64 MiB: another host may have them.
+    let runtime = module("runtime", &[("genesis", "(drop (memory.grow (i32.const 1024)))")], "").unwrap();
+    let mut setup = host.setup(&runtime, subnode_modules::SOLO);
+    setup.slice.memory_bytes = 32 << 20;
+    let (opened, _) = host.beside_a_neighbour(host.net.node().open(setup)).await;
+    let fault = opened.err();
+    assert!(matches!(fault, Some(NodeError::Open(OpenError::Call(CallError::Host(HostFault::Memory { .. }))))), "{fault:?}");
+    // What is beyond an instance's own limit is refused on every host.
+    let runtime = module("runtime", &[("genesis", "(drop (memory.grow (i32.const 65000)))")], "").unwrap();
+    host.open(&runtime).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -135,7 +135,7 @@ async fn beside_a_ticker<T>(work: impl Future<Output = T>) -> (T, u64) {
     (answer, longest)
 }
 
-fn modules() -> PathBuf {
+pub(crate) fn modules() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-modules"));
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kit-target");

@@ -9,6 +9,7 @@ mod clock;
 mod filters;
 mod history;
 mod pending;
+mod port;
 mod sending;
 
 use std::{

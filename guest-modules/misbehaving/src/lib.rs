@@ -1,4 +1,7 @@
 //! A consensus that does what its configuration names and no consensus should: for tests of the host.
+//!
+//! Most do it each time their timer runs out. `builds` asks for a block whenever it is given one or told that there is none, and `no-time` sets
+//! a timer of 0 ms whenever one runs out: neither ever leaves its host without something to do.
 
 use subnode_sdk::consensus::{Beginning, Consensus, Decision, Effect, Evidence, Input, Position, Validator, signing};
 
@@ -21,6 +24,8 @@ impl Misbehaving {
             "log" => vec![Effect::AppendLog(vec![0; 250 << 10]); 100],
             "broadcast" => vec![Effect::Broadcast(vec![0; 1 << 20])],
             "evidence" => vec![Effect::Evidence(Evidence { member: vec![7; 1_000], proof: vec![7; 100_000] }); 256],
+            "builds" => vec![Effect::Build],
+            "no-time" => vec![Effect::SetTimer((1, 0))],
             "timers" => (0..256).map(|timer| Effect::SetTimer((timer, 1))).collect(),
             "nonsense" => vec![
                 Effect::Decide(Decision { id: vec![1; 32], certificate: Vec::new() }),
@@ -55,6 +60,7 @@ impl Consensus for Misbehaving {
                 effects.push(Effect::SetTimer((0, 100)));
                 effects
             }
+            Input::Built(_) | Input::BuildFailed(_) if self.0 == "builds" => vec![Effect::Build],
             _ => Vec::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use subnode_sandbox::{CallError, Lent, Occurrence, RuntimeGuest, Topic};
+use subnode_sandbox::{CallError, Lent, LogKind, Occurrence, QueryLent, RuntimeGuest, Topic};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -56,7 +56,9 @@ async fn notify(
         None => parts.guests.for_query().await?,
     };
     let (view, head) = parts.ledger.view();
-    let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(parts.mempool.pool().for_query()), query: Some(parts.query_lent()) };
+    // Nobody asked for it: nothing is signed.
+    let query = QueryLent { accounts: None, ..parts.query_lent() };
+    let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(parts.mempool.pool().for_query()), query: Some(query) };
     let texts = instance.notify(&head, filter, occurrence, lent).await;
     if !instance.faulted() {
         *guest = Some(instance);
@@ -67,11 +69,15 @@ async fn notify(
 async fn tell(parts: &Parts, guest: &mut Option<RuntimeGuest>, subscriber: &Subscriber, occurrence: &Occurrence) {
     match notify(parts, guest, &subscriber.filter, occurrence).await {
         Ok(texts) => {
-            if !texts.into_iter().all(|text| subscriber.send(text)) {
+            if !texts.into_iter().all(|text| subscriber.send(text, &parts.tenant)) {
                 parts.feed.subscriptions.remove_any(subscriber.id);
             }
         }
-        Err(error) => tracing::warn!(chain = %parts.name, %error, "a subscriber could not be told"),
+        Err(error) => {
+            if let Some(untold) = parts.tenant.may_log(LogKind::Notification) {
+                tracing::warn!(chain = %parts.name, %error, untold, "a subscriber could not be told");
+            }
+        }
     }
 }
 
@@ -99,7 +105,9 @@ async fn undo_cursors(parts: &Parts, lowest: u64) -> UndoneCursors {
         match notify(parts, &mut guest, &bytes, &Occurrence::Undone(lowest)).await {
             Ok(texts) => told.extend(texts.into_iter().next().map(|text| (id, parts.feed.cursors.told(text)))),
             Err(error) => {
-                tracing::warn!(chain = %parts.name, %error, "a cursor could not be told what is undone, and is closed");
+                if let Some(untold) = parts.tenant.may_log(LogKind::Notification) {
+                    tracing::warn!(chain = %parts.name, %error, untold, "a cursor could not be told what is undone, and is closed");
+                }
                 told.push((id, None));
             }
         }

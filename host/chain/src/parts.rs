@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use subnode_chain_core::Committees;
-use subnode_sandbox::{Accounts, ChainStatus, QueryLent, Shed, Tenant, border};
+use subnode_sandbox::{Accounts, ChainStatus, LogKind, QueryLent, Shed, Tenant, convert};
 use subnode_scheduler::Bandwidth;
 use subnode_signer::Voter;
 use subnode_types::{BlockRef, ChainName};
@@ -57,11 +57,11 @@ impl Parts {
         let status = ChainStatus {
             now_ms: clock.next_timestamp(self.options.time.now_ms()),
             clock_offset_ms: clock.offset_ms(),
-            sealing: border::runtime_sealing(self.standing.sealing()),
+            sealing: convert::runtime_sealing(self.standing.sealing()),
             controls: self.options.controls,
             version: self.options.version.clone(),
         };
-        QueryLent { accounts: self.accounts.clone(), status, cursor: Box::new(move |id| cursors.get(id)) }
+        QueryLent { accounts: Some(self.accounts.clone()), status, cursor: Box::new(move |id| cursors.get(id)) }
     }
 }
 
@@ -74,8 +74,10 @@ impl Shed for Parts {
         if freed < bytes {
             let shed = self.mempool.lock().shed(usize::try_from(bytes - freed).unwrap_or(usize::MAX));
             self.counters.transactions_shed.fetch_add(shed as u64, Ordering::Relaxed);
-            if shed > 0 {
-                tracing::warn!(chain = %self.name, transactions = shed, "memory slice full: transactions were dropped from the pool");
+            if shed > 0
+                && let Some(untold) = self.tenant.may_log(LogKind::Shed)
+            {
+                tracing::warn!(chain = %self.name, transactions = shed, untold, "memory slice full: transactions were dropped from the pool");
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A chain's tables as guests read them.
 
-use subnode_sandbox::{Entry, HostFault, StateReader, Table, Unavailable};
-use subnode_storage::{self as storage, StoreError, View};
+use subnode_sandbox::{Entry, HostFault, Scanned, StateReader, Table, Unavailable};
+use subnode_storage::{self as storage, Scan, StoreError, View};
 
 /// A view of the store as guests read it.
 pub struct ViewReader(pub View);
@@ -27,9 +27,10 @@ impl StateReader for ViewReader {
         self.0.read(table(from), key, found).map_err(fault)
     }
 
-    fn scan(&self, from: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, HostFault> {
-        let rows = self.0.scan(table(from), start, end, limit).map_err(fault)?;
-        Ok(rows.into_iter().map(|row| Entry { key: row.key, value: row.value }).collect())
+    fn scan(&self, from: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Scanned, HostFault> {
+        let Scan { entries, next, passed } = self.0.scan_some(table(from), start, end, limit).map_err(fault)?;
+        let rows = entries.into_iter().map(|row| Entry { key: row.key, value: row.value }).collect();
+        Ok(Scanned { rows, next, passed })
     }
 
     fn seek(&mut self, height: u64) -> Result<Result<(), Unavailable>, HostFault> {
@@ -52,8 +53,8 @@ impl StateReader for EmptyState {
         Ok(())
     }
 
-    fn scan(&self, _: Table, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<Entry>, HostFault> {
-        Ok(Vec::new())
+    fn scan(&self, _: Table, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Scanned, HostFault> {
+        Ok(Scanned::default())
     }
 
     fn seek(&mut self, _: u64) -> Result<Result<(), Unavailable>, HostFault> {

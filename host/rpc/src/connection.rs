@@ -1,44 +1,112 @@
-//! Accepted sockets: as many as may be open, and as long as the node runs.
+//! Accepted sockets: as many as may be open, as long as the node runs and their clients do something.
+//!
+//! HTTP/1 alone: a request at a time on a connection, so that connections bound requests.
 
 use std::{
     collections::HashMap,
-    fmt::Debug,
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    net::{IpAddr, Ipv6Addr},
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
-use axum::{Router, serve::Listener};
+use axum::{Router, body::Body};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use subnode_types::ChainName;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::Sleep,
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::held::{Account, Budget, Count, Held};
 
 /// What is being answered at the shutdown is waited for as long: an operator waits, and a client that sends half a request would hold that up for
 /// ever.
 pub(crate) const DRAINS_WITHIN: Duration = Duration::from_secs(2);
 
+/// Bytes of a connection that are read before its requests take them.
+const READ_BUFFER_BYTES: usize = 64 << 10;
+
 /// Serves until `shutdown`, then waits for the requests being answered, for a while. What is not answered then is, or is not, as its chain stops.
-pub(crate) async fn serve<L: Listener>(listener: L, router: Router, shutdown: CancellationToken) -> io::Result<()>
-where
-    L::Addr: Debug,
-{
-    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let too_long = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(DRAINS_WITHIN).await;
-    };
-    tokio::select! {
-        served = serving => served,
-        () = too_long => {
-            tracing::warn!("requests that were not answered within {DRAINS_WITHIN:?} are waited for no longer");
-            Ok(())
+pub(crate) async fn serve(mut listener: BoundedListener, router: Router, header_within: Duration, shutdown: CancellationToken) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(header_within).max_buf_size(READ_BUFFER_BYTES);
+    let mut connections = JoinSet::new();
+    loop {
+        let connection = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            connection = listener.accept() => connection,
+        };
+        connections.spawn(serve_one(connection, http.clone(), router.clone(), shutdown.clone()));
+    }
+    drop(listener);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAINS_WITHIN, drained).await.is_err() {
+        tracing::warn!("requests that were not answered within {DRAINS_WITHIN:?} are waited for no longer");
+    }
+}
+
+async fn serve_one(connection: Connection, http: http1::Builder, router: Router, shutdown: CancellationToken) {
+    let client = connection.client.clone();
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(client.clone());
+        TowerToHyperService::new(router.clone()).call(request)
+    });
+    let mut serving = pin!(http.serve_connection(TokioIo::new(connection), service).with_upgrades());
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
         }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Whose a connection is.
+#[derive(Clone)]
+pub(crate) struct Client {
+    address: Arc<OfAddress>,
+    arrived: Arc<Mutex<Option<Held>>>,
+}
+
+impl Client {
+    /// Who is charged for what this client asks of a chain.
+    pub(crate) fn account(&self, budget: &Budget, chain: &ChainName) -> Account {
+        budget.account(&self.address.held, chain)
+    }
+
+    /// Counts all bytes from here on, once the connection is a WebSocket: the port sees a message only when all of it has arrived.
+    pub(crate) fn count_arrivals(&self, account: &Account) {
+        *self.arrived.lock().unwrap_or_else(PoisonError::into_inner) = Some(Held::of(account));
+    }
+
+    /// Hands over what was counted since the last time.
+    pub(crate) fn take_arrived(&self) -> Held {
+        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        arrived.as_mut().map(Held::take).unwrap_or_default()
     }
 }
 
@@ -47,32 +115,49 @@ where
 pub(crate) struct BoundedListener {
     listener: TcpListener,
     permits: Arc<Semaphore>,
-    of_addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    of_addresses: Addresses,
     of_address_max: usize,
+    budget: Arc<Budget>,
+    taken_within: Duration,
+}
+
+type Addresses = Arc<Mutex<HashMap<IpAddr, Weak<OfAddress>>>>;
+
+/// What one address has of the port. The map forgets it with its last connection.
+struct OfAddress {
+    address: IpAddr,
+    open: AtomicUsize,
+    held: Arc<Count>,
+    all: Addresses,
+}
+
+impl Drop for OfAddress {
+    fn drop(&mut self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another may have taken its place meanwhile.
+        if all.get(&self.address).is_some_and(|known| known.strong_count() == 0) {
+            all.remove(&self.address);
+        }
+    }
 }
 
 /// A connection, and its place among those that may be open.
 pub(crate) struct Connection {
     stream: TcpStream,
+    client: Client,
+    taken_within: Duration,
+    /// Runs while the client takes nothing of what is written.
+    stalled: Option<Pin<Box<Sleep>>>,
     _permit: Option<OwnedSemaphorePermit>,
     _place: Place,
 }
 
 /// A connection's place among those of its address.
-struct Place {
-    address: IpAddr,
-    of_addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
+struct Place(Arc<OfAddress>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut all = self.of_addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = all.get_mut(&self.address) {
-            *open -= 1;
-            if *open == 0 {
-                all.remove(&self.address);
-            }
-        }
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -85,12 +170,14 @@ fn owner(address: IpAddr) -> IpAddr {
 }
 
 impl BoundedListener {
-    pub(crate) fn new(listener: TcpListener, connections: usize) -> Self {
+    pub(crate) fn new(listener: TcpListener, connections: usize, budget: Arc<Budget>, taken_within: Duration) -> Self {
         Self {
             listener,
             permits: Arc::new(Semaphore::new(connections)),
             of_addresses: Arc::default(),
             of_address_max: connections.div_ceil(2),
+            budget,
+            taken_within,
         }
     }
 
@@ -98,20 +185,27 @@ impl BoundedListener {
     fn place(&self, address: IpAddr) -> Option<Place> {
         let address = owner(address);
         let mut all = self.of_addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = all.entry(address).or_default();
-        if *open >= self.of_address_max {
+        let known = all.get(&address).and_then(Weak::upgrade);
+        let of_address = known.unwrap_or_else(|| {
+            let held = Arc::new(self.budget.of_address());
+            let made = Arc::new(OfAddress { address, open: AtomicUsize::new(0), held, all: self.of_addresses.clone() });
+            all.insert(address, Arc::downgrade(&made));
+            made
+        });
+        drop(all);
+        // Connections are accepted one after the other.
+        if of_address.open.load(Ordering::Relaxed) >= self.of_address_max {
             return None;
         }
-        *open += 1;
-        Some(Place { address, of_addresses: self.of_addresses.clone() })
+        of_address.open.fetch_add(1, Ordering::Relaxed);
+        Some(Place(of_address))
     }
-}
 
-impl Listener for BoundedListener {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    /// The next connection.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn accept(&mut self) -> Connection {
         // The semaphore is never closed.
         let permit = self.permits.clone().acquire_owned().await.ok();
         loop {
@@ -125,7 +219,8 @@ impl Listener for BoundedListener {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "no TCP_NODELAY");
                     }
-                    return (Connection { stream, _permit: permit, _place: place }, address);
+                    let client = Client { address: place.0.clone(), arrived: Arc::default() };
+                    return Connection { stream, client, taken_within: self.taken_within, stalled: None, _permit: permit, _place: place };
                 }
                 Err(error) => {
                     // Out of file descriptors, mostly: others must close first.
@@ -135,21 +230,38 @@ impl Listener for BoundedListener {
             }
         }
     }
+}
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+impl Connection {
+    /// What a write came to; an error where the client has taken nothing for too long.
+    fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = self.taken_within;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of its answer")))
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let bytes = buf.filled().len() - before;
+        let mut arrived = self.client.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        if arrived.as_mut().is_none_or(|arrived| arrived.grow(bytes)) {
+            return read;
+        }
+        Poll::Ready(Err(io::Error::other("the port holds as many bytes of its clients as it may")))
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -165,6 +277,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(cx, written)
     }
 }

@@ -5,12 +5,14 @@ use serde_json::value::RawValue;
 use subnode_chain::{Begun, Chain, Reply, RpcError, Session};
 use subnode_types::Hex;
 
-use crate::RpcLimits;
+use crate::{RpcLimits, held::Held};
 
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
 /// geth's code for an answer that is too large.
 const RESPONSE_TOO_LARGE: i32 = -32003;
+/// EIP-1474: a limit is exceeded.
+const LIMIT_EXCEEDED: i32 = -32005;
 
 #[derive(Deserialize)]
 #[serde(expecting = "a request object")]
@@ -32,6 +34,19 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 
 /// Answers one request body, a call or a batch. None where there is nothing to say: notifications only.
 pub async fn answer(chain: &Chain, body: &[u8], session: Option<&Session>, limits: &RpcLimits) -> Option<Vec<u8>> {
+    answer_held(chain, body, session, limits, &mut Held::default()).await
+}
+
+/// The same for a client of a port, whose answer is counted as it comes to be. An answer that finds no room is an error in its place.
+///
+/// An answer is counted once. While it is framed there are two of it, of a batch two of one call's.
+pub(crate) async fn answer_held(
+    chain: &Chain,
+    body: &[u8],
+    session: Option<&Session>,
+    limits: &RpcLimits,
+    held: &mut Held,
+) -> Option<Vec<u8>> {
     let Ok(text) = std::str::from_utf8(body) else { return Some(failure(None, PARSE_ERROR, "the request is not UTF-8")) };
     let text = text.trim_start();
     if !text.starts_with('[') {
@@ -40,7 +55,7 @@ pub async fn answer(chain: &Chain, body: &[u8], session: Option<&Session>, limit
             Err(error) if error.is_data() => return Some(failure(None, INVALID_REQUEST, &format!("invalid request: {error}"))),
             Err(error) => return Some(failure(None, PARSE_ERROR, &parse_message(text, &error))),
         };
-        return Some(finish(begun?, limits.response_bytes).await);
+        return Some(finish(kept(begun?, limits.response_bytes, held), limits.response_bytes).await);
     }
     let calls: Vec<&RawValue> = match serde_json::from_str(text) {
         Ok(calls) => calls,
@@ -62,10 +77,8 @@ pub async fn answer(chain: &Chain, body: &[u8], session: Option<&Session>, limit
             Err(error) => Some(Call::refused(None, INVALID_REQUEST, &format!("invalid request: {error}"))),
         };
         let Some(call) = call else { continue };
-        let left = limits.response_bytes.saturating_sub(bytes);
-        let call = if call.bytes() <= left { call } else { Call { begun: Err(too_large()), ..call } };
-        bytes += call.bytes();
-        begun.push(call);
+        begun.push(kept(call, limits.response_bytes.saturating_sub(bytes), held));
+        bytes += begun.last().map_or(0, Call::bytes);
     }
     if begun.is_empty() {
         return None;
@@ -104,6 +117,24 @@ impl Call {
             Err(error) => error.message.len() + error.data.as_ref().map_or(0, Vec::len),
         }
     }
+}
+
+/// A call whose answer is counted, or an error in its place.
+fn kept(call: Call, bytes_left: usize, held: &mut Held) -> Call {
+    let bytes = call.bytes();
+    if bytes > bytes_left {
+        Call { begun: Err(too_large()), ..call }
+    } else if !held.grow(bytes) {
+        Call { begun: Err(busy()), ..call }
+    } else {
+        call
+    }
+}
+
+/// The port holds as much as it may.
+pub(crate) fn busy() -> RpcError {
+    let message = "too many requests and answers are on their way; retry".to_owned();
+    RpcError { code: LIMIT_EXCEEDED, message, data: None }
 }
 
 fn too_large() -> RpcError {
@@ -161,7 +192,7 @@ fn success(id: Option<&str>, reply: Reply) -> Vec<u8> {
     out
 }
 
-fn error_response(id: Option<&str>, error: &RpcError) -> Vec<u8> {
+pub(crate) fn error_response(id: Option<&str>, error: &RpcError) -> Vec<u8> {
     let mut out = open(id);
     out.extend_from_slice(br#","error":{"code":"#);
     out.extend_from_slice(error.code.to_string().as_bytes());

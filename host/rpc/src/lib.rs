@@ -8,9 +8,11 @@
 //! Not here: what a method means (modules), which chains run (`node`).
 
 mod admin;
+mod body;
 mod connection;
 mod describe;
 mod framing;
+mod held;
 mod limits;
 mod metrics;
 mod server;

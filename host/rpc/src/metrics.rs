@@ -53,7 +53,15 @@ use subnode_node::{ChainInfo, Machine, Supervisor, Wanted};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ServeError, connection, describe};
+use crate::{
+    RpcLimits, ServeError,
+    connection::{self, BoundedListener},
+    describe,
+    held::Budget,
+};
+
+/// Connections at once: of some collectors, and of people who look.
+const CONNECTIONS_MAX: usize = 64;
 
 /// Serves figures until `shutdown`.
 ///
@@ -62,7 +70,10 @@ use crate::{ServeError, connection, describe};
 pub async fn serve_metrics(supervisor: Arc<Supervisor>, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ServeError> {
     let router =
         Router::new().route("/metrics", get(metrics)).route("/health", get(health)).route("/ready", get(ready)).with_state(supervisor);
-    Ok(connection::serve(listener, router, shutdown).await?)
+    let RpcLimits { held_bytes, taken_within, header_within, .. } = RpcLimits::DEFAULT;
+    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, Arc::new(Budget::new(held_bytes)), taken_within);
+    connection::serve(listener, router, header_within, shutdown).await;
+    Ok(())
 }
 
 async fn metrics(State(supervisor): State<Arc<Supervisor>>) -> Response {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State, ws::WebSocketUpgrade},
-    http::{Method, StatusCode, header},
+    extract::{FromRequestParts, Path, Request, State, ws::WebSocketUpgrade},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -18,13 +18,19 @@ use tower_http::cors::{Any, CorsLayer};
 
 use crate::{
     RpcLimits,
-    connection::{self, BoundedListener},
-    framing, websocket,
+    body::{self, Unread},
+    connection::{self, BoundedListener, Client},
+    framing,
+    held::{Account, Budget, Held},
+    websocket::{self, Port},
 };
 
 /// EIP-1474: the resource is not there, or cannot be used now.
 const NO_CHAIN: i32 = -32001;
 const CHAIN_UNAVAILABLE: i32 = -32002;
+
+/// What a WebSocket reads and writes at once. Each has a buffer of it from its first message on.
+const SOCKET_BUFFER_BYTES: usize = 16 << 10;
 
 /// The port failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +42,7 @@ struct App {
     node: Arc<Node>,
     limits: RpcLimits,
     requests: Arc<Semaphore>,
+    budget: Arc<Budget>,
     shutdown: CancellationToken,
 }
 
@@ -47,16 +54,14 @@ struct App {
 /// # Cancel safety
 /// Not cancel safe: dropping it breaks open connections off. Spawn it and await it.
 pub async fn serve(node: Arc<Node>, listener: TcpListener, limits: RpcLimits, shutdown: CancellationToken) -> Result<(), ServeError> {
-    let app = App { node, limits, requests: Arc::new(Semaphore::new(limits.requests)), shutdown: shutdown.clone() };
+    let budget = Arc::new(Budget::new(limits.held_bytes));
+    let listener = BoundedListener::new(listener, limits.connections, budget.clone(), limits.taken_within);
+    let app = App { node, limits, requests: Arc::new(Semaphore::new(limits.requests)), budget, shutdown: shutdown.clone() };
     // Wallets in browsers call from pages of any origin. Nothing here depends on cookies.
     let cors = CorsLayer::new().allow_origin(Any).allow_methods([Method::POST, Method::GET]).allow_headers(Any);
-    let router = Router::new()
-        .route("/", any(first))
-        .route("/chain/{name}", any(named))
-        .layer(DefaultBodyLimit::max(limits.request_bytes))
-        .layer(cors)
-        .with_state(app);
-    Ok(connection::serve(BoundedListener::new(listener, limits.connections), router, shutdown).await?)
+    let router = Router::new().route("/", any(first)).route("/chain/{name}", any(named)).layer(cors).with_state(app);
+    connection::serve(listener, router, limits.header_within, shutdown).await;
+    Ok(())
 }
 
 async fn first(State(app): State<App>, request: Request) -> Response {
@@ -72,8 +77,8 @@ async fn named(State(app): State<App>, Path(name): Path<String>, request: Reques
     respond(app, chain, request).await
 }
 
-fn json(status: StatusCode, body: Vec<u8>) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+fn json(status: StatusCode, body: impl Into<Body>) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
 }
 
 fn no_chain(app: &App) -> Response {
@@ -89,15 +94,21 @@ async fn respond(app: App, chain: Result<Chain, Option<String>>, request: Reques
         Err(Some(absent)) => return json(StatusCode::SERVICE_UNAVAILABLE, framing::failure(None, CHAIN_UNAVAILABLE, &absent)),
         Err(None) => return no_chain(&app),
     };
+    // Each connection says whose it is.
+    let Some(client) = request.extensions().get::<Client>().cloned() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let account = client.account(&app.budget, chain.name());
+    let limits = app.limits;
     if request.method() == Method::GET {
         let (mut parts, _) = request.into_parts();
         return match WebSocketUpgrade::from_request_parts(&mut parts, &app).await {
             Ok(upgrade) => {
-                let limits = app.limits;
+                let port = Port { client, account, limits, requests: app.requests, shutdown: app.shutdown };
                 upgrade
                     .max_message_size(limits.request_bytes)
                     .max_frame_size(limits.request_bytes)
-                    .on_upgrade(move |socket| websocket::run(socket, chain, limits, app.shutdown))
+                    .read_buffer_size(SOCKET_BUFFER_BYTES)
+                    .write_buffer_size(SOCKET_BUFFER_BYTES)
+                    .on_upgrade(move |socket| websocket::run(socket, chain, port))
             }
             Err(_) => {
                 (StatusCode::OK, format!("Subnode, chain {}: POST JSON-RPC here, or open a WebSocket.\n", chain.name())).into_response()
@@ -107,24 +118,43 @@ async fn respond(app: App, chain: Result<Chain, Option<String>>, request: Reques
     if request.method() != Method::POST {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
-    let body = match axum::body::to_bytes(request.into_body(), app.limits.request_bytes).await {
-        Ok(body) => body,
-        Err(_) => {
-            let message = format!("request too large: at most {} bytes", app.limits.request_bytes);
-            return json(StatusCode::PAYLOAD_TOO_LARGE, framing::failure(None, -32600, &message));
-        }
-    };
-    answer(&app, &chain, &body).await
+    let (parts, body) = request.into_parts();
+    let mut held = Held::of(&account);
+    match body::read(&parts.headers, body, &mut held, &limits).await {
+        Ok(body) => answer(&app, &chain, &account, &body).await,
+        Err(unread) => not_read(&unread, &limits),
+    }
 }
 
-async fn answer(app: &App, chain: &Chain, body: &Bytes) -> Response {
+/// The answer to a request that was not read to its end. Its connection ends with it.
+fn not_read(unread: &Unread, limits: &RpcLimits) -> Response {
+    let (status, answer) = match unread {
+        Unread::TooLong => {
+            let message = format!("request too large: at most {} bytes", limits.request_bytes);
+            (StatusCode::PAYLOAD_TOO_LARGE, framing::failure(None, -32600, &message))
+        }
+        Unread::Busy => (StatusCode::SERVICE_UNAVAILABLE, framing::error_response(None, &framing::busy())),
+        Unread::Late => {
+            let message = format!("the request took longer than {:?}", limits.body_within);
+            (StatusCode::REQUEST_TIMEOUT, framing::failure(None, -32600, &message))
+        }
+        Unread::Broken => (StatusCode::BAD_REQUEST, framing::failure(None, -32600, "the request ended early")),
+    };
+    let mut response = json(status, answer);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+async fn answer(app: &App, chain: &Chain, account: &Account, request: &[u8]) -> Response {
     // Before it takes a place that other chains' clients could have.
-    chain.traffic().receive(body.len()).await;
+    chain.traffic().receive(request.len()).await;
     // The semaphore is never closed.
     let _permit = app.requests.acquire().await;
-    match charged(chain.tenant(), framing::answer(chain, body, None, &app.limits)).await {
+    let mut held = Held::of(account);
+    match charged(chain.tenant(), framing::answer_held(chain, request, None, &app.limits, &mut held)).await {
         Some(answer) => {
             chain.traffic().send(answer.len());
+            let answer: Bytes = body::held(answer, held);
             json(StatusCode::OK, answer)
         }
         None => Body::empty().into_response(),

@@ -7,7 +7,7 @@ use subnode_types::{BlockRef, Validator};
 use crate::{
     CallError, Effect, GuestFault, Input, Judged, Limits, Module, ModuleError, Signer, Tenant,
     bindings::consensus::{self as bindings, Consensus},
-    border::{consensus_ref, validators},
+    convert::{consensus_ref, validators},
     guest::Guest,
     runtime::Verdict,
 };

@@ -14,7 +14,7 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::{
-    CallError, GuestFault, HostFault, Lent, Limits, Signer, Tenant,
+    CallError, GuestFault, HostFault, Lease, Lent, Limits, Signer, Tenant,
     fault::classify,
     limits::{Limiter, MemoryRefused},
     output::Output,
@@ -33,6 +33,8 @@ pub(crate) struct GuestState {
     pub(crate) tenant: Tenant,
     /// Set for the length of a call.
     pub(crate) lent: Option<Lent>,
+    /// Memory of what a host function has answered. It is given back when the next one answers, or the call ends.
+    pub(crate) answered: Vec<Lease>,
     /// Set for instances of a consensus.
     pub(crate) signer: Option<Arc<dyn Signer>>,
 }
@@ -42,6 +44,9 @@ impl WasiView for GuestState {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
     }
 }
+
+/// Handles of WASI that an instance has at once: streams and clocks, some of each. The host keeps some 100 bytes of each.
+const HANDLES_MAX: usize = 1_024;
 
 /// The time of the block a guest works on.
 #[derive(Clone, Default)]
@@ -104,7 +109,7 @@ impl<E: Send + Sync + 'static> Guest<E> {
         instantiate: impl for<'a> FnOnce(&'a mut Store<GuestState>) -> Asked<'a, E> + Send + 'static,
     ) -> Result<Self, CallError> {
         let clock = BlockClock::default();
-        let output = Output::new(tenant.chain().clone());
+        let output = Output::new(tenant.clone());
         let seed = if seed.is_empty() { vec![0] } else { seed.to_vec() };
         let wasi = WasiCtxBuilder::new()
             .stdout(output.clone())
@@ -112,7 +117,7 @@ impl<E: Send + Sync + 'static> Guest<E> {
             .secure_random(Deterministic::new(seed.clone()))
             .insecure_random(Deterministic::new(seed))
             .insecure_random_seed(0)
-            // A guest's request for more is answered by a trap. These calls burn no fuel, and randomness is made byte by byte.
+            // A guest's request for more is answered by a trap: randomness is made byte by byte.
             .max_random_size(256)
             .wall_clock(clock.clone())
             .monotonic_clock(clock.clone())
@@ -120,7 +125,7 @@ impl<E: Send + Sync + 'static> Guest<E> {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
-        let state = GuestState {
+        let mut state = GuestState {
             wasi,
             resources: ResourceTable::new(),
             limiter: Limiter::new(tenant.clone(), &limits),
@@ -128,8 +133,10 @@ impl<E: Send + Sync + 'static> Guest<E> {
             burnt_much: false,
             tenant: tenant.clone(),
             lent: None,
+            answered: Vec::new(),
             signer,
         };
+        state.resources.set_max_capacity(HANDLES_MAX);
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.transfer_bytes);
@@ -182,7 +189,8 @@ impl<E: Send + Sync + 'static> Guest<E> {
 
     /// What a call returned or whose fault it is, and counts the fuel it burnt.
     fn finish<T>(&mut self, store: &mut Store<GuestState>, result: wasmtime::Result<T>) -> Result<T, CallError> {
-        store.data_mut().lent = None;
+        let state = store.data_mut();
+        (state.lent, state.answered) = (None, Vec::new());
         let left = store.get_fuel().unwrap_or_default().saturating_sub(store.data().owed_fuel);
         let burnt = self.limits.fuel.saturating_sub(left);
         self.tenant.share().count_fuel(burnt);

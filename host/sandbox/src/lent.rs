@@ -27,17 +27,28 @@ pub trait StateReader: Send {
     /// Where this host cannot read.
     fn read(&self, table: Table, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<(), HostFault>;
 
-    /// At most `limit` rows with `start <= key < end`, in key order.
+    /// Rows with `start <= key < end`, in key order: at most `limit`, and fewer where finding more takes long.
     ///
     /// # Errors
     /// Where this host cannot read.
-    fn scan(&self, table: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, HostFault>;
+    fn scan(&self, table: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Scanned, HostFault>;
 
     /// Moves the reads of the state table to the end of a height; the inner error says which heights there are.
     ///
     /// # Errors
     /// Where this host cannot read.
     fn seek(&mut self, height: u64) -> Result<Result<(), Unavailable>, HostFault>;
+}
+
+/// What a scan found so far.
+#[derive(Debug, Default)]
+pub struct Scanned {
+    /// Rows, in key order.
+    pub rows: Vec<Entry>,
+    /// Where to go on; none at the end of the range.
+    pub next: Option<Vec<u8>>,
+    /// Rows that were read besides those: old values.
+    pub passed: usize,
 }
 
 /// A height that is not kept.
@@ -49,10 +60,19 @@ pub struct Unavailable {
     pub newest: u64,
 }
 
+/// Bounds of a list of transactions. The last one may pass the bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct ListLimit {
+    /// Transactions.
+    pub count: usize,
+    /// Bytes of them. A list ends with the transaction that reaches this.
+    pub bytes: usize,
+}
+
 /// The pool as a call sees it. Limits are the host's; implementations may answer less.
 pub trait PoolReader: Send {
     /// Calls `found` with each of the next transactions to try, in a build or a query.
-    fn next(&mut self, limit: usize, found: &mut dyn FnMut(Ready<'_>));
+    fn next(&mut self, limit: ListLimit, found: &mut dyn FnMut(Ready<'_>));
     /// Orders what is offered by what it pays above `floor`, once a call; how many senders were looked at for it.
     fn rank(&mut self, floor: u64) -> usize;
     /// This one can be in no later block either.
@@ -64,9 +84,9 @@ pub trait PoolReader: Send {
     /// By id.
     fn get(&self, id: &[u8]) -> Option<Pooled>;
     /// One sender's.
-    fn by_sender(&self, sender: &[u8], limit: usize) -> Vec<Pooled>;
+    fn by_sender(&self, sender: &[u8], limit: ListLimit) -> Vec<Pooled>;
     /// All, by sender and sequence.
-    fn all(&self, limit: usize) -> Vec<Pooled>;
+    fn all(&self, limit: ListLimit) -> Vec<Pooled>;
     /// After the last ready one.
     fn next_sequence(&self, sender: &[u8]) -> Option<u64>;
     /// How many there are.
@@ -99,14 +119,14 @@ pub struct Lent {
     pub state: Box<dyn StateReader>,
     /// The pool; none answers as an empty one.
     pub pool: Option<Box<dyn PoolReader>>,
-    /// Set for queries only, which alone may seek, sign and ask for the status.
+    /// Set for queries and notifications only, which alone may seek and ask for the status.
     pub query: Option<QueryLent>,
 }
 
-/// What only queries are lent.
+/// What only queries and notifications are lent.
 pub struct QueryLent {
-    /// Accounts of the host's user.
-    pub accounts: Arc<dyn Accounts>,
+    /// Accounts of the host's user; none in a notification, which nobody asked for.
+    pub accounts: Option<Arc<dyn Accounts>>,
     /// What the host knows of the chain.
     pub status: ChainStatus,
     /// Looks up what is kept under a cursor.

@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use subnode_types::ChainName;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::{
     cli::{IsTerminal, StdoutStream},
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-/// Bytes one call may print; the rest is dropped, and the log says so once.
+use crate::{LogKind, Tenant};
+
+/// Bytes one call may print; the rest is dropped, and the log says so once. All calls of a chain together are bounded over time.
 const BYTES_PER_CALL_MAX: usize = 16 << 10;
 /// A longer line is cut.
 const LINE_BYTES_MAX: usize = 1024;
@@ -21,15 +22,15 @@ pub(crate) struct Output {
 }
 
 struct Shared {
-    chain: ChainName,
+    tenant: Tenant,
     line: Vec<u8>,
     bytes_left: usize,
     silenced: bool,
 }
 
 impl Output {
-    pub(crate) fn new(chain: ChainName) -> Self {
-        let shared = Shared { chain, line: Vec::new(), bytes_left: BYTES_PER_CALL_MAX, silenced: false };
+    pub(crate) fn new(tenant: Tenant) -> Self {
+        let shared = Shared { tenant, line: Vec::new(), bytes_left: BYTES_PER_CALL_MAX, silenced: false };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
@@ -60,7 +61,9 @@ impl Output {
         }
         if taken < bytes.len() && !shared.silenced {
             shared.silenced = true;
-            tracing::warn!(chain = %shared.chain, "guest output beyond {BYTES_PER_CALL_MAX} bytes in one call is dropped");
+            if let Some(untold) = shared.tenant.may_log(LogKind::Output) {
+                tracing::warn!(chain = %shared.tenant.chain(), untold, "guest output beyond {BYTES_PER_CALL_MAX} bytes in one call is dropped");
+            }
         }
     }
 }
@@ -73,7 +76,11 @@ impl Shared {
         // Control characters would let a guest write to the terminal of whoever reads the log.
         let text: String = String::from_utf8_lossy(&self.line).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         self.line.clear();
-        tracing::info!(target: "subnode::guest", chain = %self.chain, "{text}");
+        match self.tenant.may_print(text.len()) {
+            Some(0) => tracing::info!(target: "subnode::guest", chain = %self.tenant.chain(), "{text}"),
+            Some(untold) => tracing::info!(target: "subnode::guest", chain = %self.tenant.chain(), untold, "{text}"),
+            None => {}
+        }
         Some(text)
     }
 }

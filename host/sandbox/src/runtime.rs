@@ -3,14 +3,17 @@
 use subnode_types::BlockRef;
 
 use crate::{
-    Admission, Answer, Attributes, Built, CallError, HostFault, Invalid, Lent, Limits, Module, ModuleError, Occurrence, Outcome, RpcError,
-    Tenant,
+    Admission, Answer, Attributes, Built, CallError, GuestFault, HostFault, Invalid, Lent, Limits, Module, ModuleError, Occurrence,
+    Outcome, RpcError, Tenant,
     bindings::runtime::{Runtime, RuntimePre},
     block_slots::Slot,
-    border::runtime_ref,
+    convert::runtime_ref,
     guest::{Guest, GuestState},
     packed::{unpacked, unpacked_block},
 };
+
+/// Bytes of a pooled transaction's id, and of its sender's name. The pool keeps those of transactions that have left it.
+pub(crate) const POOL_NAME_BYTES_MAX: usize = 64;
 
 /// An instance of a runtime module.
 pub struct RuntimeGuest {
@@ -107,9 +110,17 @@ impl RuntimeGuest {
         lent: Lent,
     ) -> Result<Vec<Result<Admission, RpcError>>, CallError> {
         let (now_ms, head, transactions) = (head.timestamp_ms, runtime_ref(head), transactions.to_vec());
-        self.guest
-            .call(now_ms, Some(lent), move |exports, store| Box::pin(async move { exports.call_admit(store, &head, &transactions).await }))
-            .await
+        let admit = self
+            .guest
+            .call(now_ms, Some(lent), move |exports, store| Box::pin(async move { exports.call_admit(store, &head, &transactions).await }));
+        let admitted = admit.await?;
+        let names = admitted.iter().flatten().flat_map(|admission| [admission.id.len(), admission.sender.len()]);
+        match names.max() {
+            Some(bytes) if bytes > POOL_NAME_BYTES_MAX => {
+                Err(GuestFault::Bound(format!("an id or a sender of {bytes} bytes, at most {POOL_NAME_BYTES_MAX}")).into())
+            }
+            _ => Ok(admitted),
+        }
     }
 
     /// A block on `parent`, from the pool it is lent.
@@ -117,7 +128,8 @@ impl RuntimeGuest {
     /// # Errors
     /// A fault of guest or host.
     pub async fn build(&mut self, parent: &BlockRef, attributes: &Attributes, lent: Lent) -> Verdict<Built, Invalid> {
-        let (now_ms, parent, attributes) = (attributes.timestamp_ms, runtime_ref(parent), attributes.clone());
+        // As in `execute`: a runtime that reads the clock would else find its own blocks invalid elsewhere.
+        let (now_ms, parent, attributes) = (parent.timestamp_ms, runtime_ref(parent), attributes.clone());
         let bytes_max = self.guest.transfer_bytes();
         self.guest
             .call(now_ms, Some(lent), move |exports, store| {

@@ -1,12 +1,16 @@
 use std::{
     sync::{Arc, OnceLock, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use subnode_scheduler::{Cores, Quota, QuotaFull, Share};
 use subnode_types::{ChainName, Parts};
 
-use crate::{HostFault, turns::TURN};
+use crate::{
+    HostFault,
+    log_limit::{LogKind, LogLimit},
+    turns::TURN,
+};
 
 /// On whose account a guest runs: a chain, its share of the cores, its memory. Cheap to clone.
 #[derive(Clone)]
@@ -15,6 +19,7 @@ pub struct Tenant {
     share: Arc<Share>,
     memory: Arc<Quota>,
     shed: Arc<OnceLock<Weak<dyn Shed>>>,
+    log: Arc<LogLimit>,
     turn: Duration,
 }
 
@@ -27,7 +32,8 @@ pub trait Shed: Send + Sync {
 impl Tenant {
     /// A tenant of these cores, with so much memory.
     pub fn new(chain: ChainName, cores: &Arc<Cores>, parts: Parts, memory_bytes: u64) -> Self {
-        Self { chain, share: cores.join(parts), memory: Arc::new(Quota::new(memory_bytes)), shed: Arc::default(), turn: TURN }
+        let memory = Arc::new(Quota::new(memory_bytes));
+        Self { chain, share: cores.join(parts), memory, shed: Arc::default(), log: Arc::default(), turn: TURN }
     }
 
     /// A tenant that has a machine's core and all its memory for itself. Its turns do not end by time, so that what a thread does under a
@@ -85,6 +91,22 @@ impl Tenant {
     pub fn lease(&self, bytes: u64) -> Result<Lease, HostFault> {
         self.take_memory(bytes).map_err(|full| self.memory_fault(&full))?;
         Ok(Lease { tenant: self.clone(), bytes })
+    }
+
+    /// The same without having others give some up: for what a client makes the host keep. None where there is too little.
+    pub fn lease_free(&self, bytes: u64) -> Option<Lease> {
+        self.memory.take(bytes).ok()?;
+        Some(Lease { tenant: self.clone(), bytes })
+    }
+
+    /// Whether a message of this kind may be logged: how many were not since the last one that was.
+    pub fn may_log(&self, kind: LogKind) -> Option<u64> {
+        self.log.message(kind, Instant::now())
+    }
+
+    /// The same for so many bytes that a guest printed.
+    pub(crate) fn may_print(&self, bytes: usize) -> Option<u64> {
+        self.log.output(bytes, Instant::now())
     }
 
     pub(crate) fn memory_fault(&self, full: &QuotaFull) -> HostFault {

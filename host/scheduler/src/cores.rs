@@ -35,12 +35,12 @@ pub struct Cores {
 }
 
 /// What workers have of the cores: it does not keep them alive.
-pub(crate) struct Shared {
+struct Shared {
     inner: Mutex<Inner>,
     /// Something waits, or all is over.
     changed: Condvar,
     workers: usize,
-    pub(crate) yielding: bool,
+    yielding: bool,
     opened: Instant,
 }
 
@@ -109,7 +109,7 @@ impl Shared {
     }
 
     /// What a worker does, until all is over: the next turn, whosever it is.
-    pub(crate) fn work(&self) {
+    fn work(&self) {
         let mut inner = self.lock();
         loop {
             let Some((flow, waiter)) = inner.queue.next() else {
@@ -142,7 +142,8 @@ impl Shared {
             drop(inner);
             self.changed.notify_one();
         } else if inner.started < self.workers {
-            match workers::start(self.clone(), inner.started) {
+            let shared = self.clone();
+            match workers::start(inner.started, self.yielding, move || shared.work()) {
                 Ok(()) => inner.started += 1,
                 Err(error) if inner.started == 0 => tracing::error!(%error, "no thread for calls"),
                 Err(_) => {}

@@ -1,19 +1,15 @@
 //! The threads that do the turns of chains which used their share.
 
-use std::{io, sync::Arc, thread};
+use std::{io, thread};
 
-use crate::cores::Shared;
-
-/// Starts a worker.
-pub(crate) fn start(shared: Arc<Shared>, index: usize) -> io::Result<()> {
+/// Starts a worker that does this work, and gives way to all else on the machine if it is `yielding`.
+pub(crate) fn start(index: usize, yielding: bool, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let builder = thread::Builder::new().name(format!("subnode-turns-{index}"));
     let thread = builder.spawn(move || {
-        if shared.yielding
-            && let Err(error) = yield_to_others()
-        {
+        if yielding && let Err(error) = yield_to_others() {
             tracing::warn!(%error, "workers run at the priority of all else: small chains wait longer beside busy ones");
         }
-        shared.work();
+        work();
     });
     thread.map(drop)
 }

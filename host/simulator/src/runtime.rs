@@ -4,7 +4,7 @@
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
 use std::sync::Arc;
 use subnode_chain::ViewReader;
-use subnode_sandbox::{Attributes, Built, CallError, Lent, Limits, Module, Outcome, RuntimeGuest, Tenant, border};
+use subnode_sandbox::{Attributes, Built, CallError, Lent, Limits, Module, Outcome, RuntimeGuest, Tenant, convert};
 use subnode_storage::{Batch, ChainStore, Head, MemoryStore, Retention, Store, Table, Write};
 use subnode_types::BlockRef;
 
@@ -142,7 +142,7 @@ impl Trial {
     }
 
     async fn commit(&self, built: Built) -> Result<BlockRef, String> {
-        let head = border::block_ref(&built.outcome);
+        let head = convert::block_ref(&built.outcome);
         let writes = [(Table::State, built.outcome.state), (Table::Index, built.outcome.index)];
         let writes = writes
             .into_iter()

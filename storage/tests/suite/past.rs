@@ -144,3 +144,70 @@ fn a_chain_that_begins_again_keeps_its_log_alone() {
         assert_eq!(chain.view().get(Table::State, b"x").unwrap(), Some(vec![17]));
     });
 }
+
+/// Everything that a view finds, some at a time: the rows, and the most old values that were read at a time.
+fn scan_all(view: &subnode_storage::View) -> (Vec<subnode_storage::Entry>, usize) {
+    let (mut rows, mut most, mut from) = (Vec::new(), 0, Some(Vec::new()));
+    while let Some(start) = from {
+        let some = view.scan_some(Table::State, &start, None, 64).unwrap();
+        assert!(some.next.as_ref().is_none_or(|next| *next > start), "each scan gets further");
+        most = most.max(some.passed);
+        rows.extend(some.entries);
+        from = some.next;
+    }
+    (rows, most)
+}
+
+#[test]
+fn a_scan_of_the_past_reads_few_old_values_at_a_time() {
+    const VERSIONS: u64 = 600;
+    const GONE: u16 = 2_000;
+    each(|store| {
+        let chain = open(store, "a", Retention::Archive);
+        let gone = |value: Option<&'static [u8]>| {
+            (0..GONE).map(move |row| Write {
+                table: Table::State,
+                key: [b"g", row.to_be_bytes().as_slice()].concat(),
+                value: value.map(Vec::from),
+            })
+        };
+        commit(&chain, 0, [state(b"hot", Some(&[0])), state(b"last", Some(&[0]))].into_iter().chain(gone(Some(b"v"))).collect());
+        for height in 1..=VERSIONS {
+            commit(&chain, height, vec![state(b"hot", Some(&height.to_be_bytes()))]);
+        }
+        commit(&chain, VERSIONS + 1, gone(None).collect());
+        for (height, count) in [(0, usize::from(GONE) + 2), (VERSIONS / 2, usize::from(GONE) + 2), (VERSIONS + 1, 2)] {
+            let mut view = chain.view();
+            view.seek(height).unwrap();
+            let (rows, most) = scan_all(&view);
+            assert_eq!(rows.len(), count, "at height {height}");
+            assert_eq!(rows, view.scan(Table::State, b"", None, usize::MAX).unwrap());
+            // What the latest state has is read without any. A key's many versions are skipped, and keys that are gone come some at a time.
+            assert!(most <= 257, "{most} old values at once at height {height}");
+        }
+        // Of the hot key alone.
+        let mut view = chain.view();
+        view.seek(VERSIONS / 2).unwrap();
+        let hot = view.scan_some(Table::State, b"hot", Some(b"hou"), 64).unwrap();
+        assert_eq!((hot.entries.len(), hot.next), (1, None));
+        assert!(hot.passed <= 40, "{} of {VERSIONS} versions were read", hot.passed);
+    });
+}
+
+#[test]
+fn a_scan_of_long_rows_stops_for_its_caller_to_look_around() {
+    each(|store| {
+        let chain = open(store, "a", Retention::Archive);
+        let rows =
+            |byte: u8| (0..20).map(move |row| Write { table: Table::State, key: vec![row], value: Some(vec![byte; 50 << 10]) }).collect();
+        commit(&chain, 0, rows(1));
+        commit(&chain, 1, rows(2));
+        for height in [0, 1] {
+            let mut view = chain.view();
+            view.seek(height).unwrap();
+            let some = view.scan_some(Table::State, &[], None, 64).unwrap();
+            assert_eq!(some.entries.len(), 2, "64 KiB are reached by the second");
+            assert_eq!(scan_all(&view).0.len(), 20);
+        }
+    });
+}

@@ -11,8 +11,8 @@ use alloy::{
 };
 use subnode_devnet::Signers;
 use subnode_sandbox::{
-    Action, Attributes, Built, CallError, ChainStatus, Entry, HostFault, Invalid, Lent, Limits, Module, Occupancy, Outcome, PoolReader,
-    Pooled, QueryLent, Ready, RpcError, RuntimeGuest, StateReader, Table, Tenant, Unavailable, border,
+    Action, Attributes, Built, CallError, ChainStatus, Entry, HostFault, Invalid, Lent, Limits, ListLimit, Module, Occupancy, Outcome,
+    PoolReader, Pooled, QueryLent, Ready, RpcError, RuntimeGuest, Scanned, StateReader, Table, Tenant, Unavailable, convert,
 };
 use subnode_types::{BlockRef, Sealing};
 
@@ -146,11 +146,11 @@ impl Replay {
         let status = ChainStatus {
             now_ms: self.head.timestamp_ms,
             clock_offset_ms: 0,
-            sealing: border::runtime_sealing(Sealing::Manual),
+            sealing: convert::runtime_sealing(Sealing::Manual),
             version: "test".into(),
             controls: false,
         };
-        let query = QueryLent { accounts: Arc::new(Signers::default()), status, cursor: Box::new(|_| None) };
+        let query = QueryLent { accounts: Some(Arc::new(Signers::default())), status, cursor: Box::new(|_| None) };
         let lent = Lent { query: Some(query), ..self.lent(None) };
         let answer = match self.guest().await?.query(&self.head, method, params.as_bytes(), lent).await? {
             Ok(answer) => answer,
@@ -175,7 +175,7 @@ impl Replay {
     pub fn commit(&mut self, block: &[u8], outcome: &Outcome) {
         let before = apply(&mut self.state, outcome.state.iter().map(|change| (change.key.clone(), change.value.clone())));
         apply(&mut self.index, outcome.index.iter().map(|change| (change.key.clone(), change.value.clone())));
-        self.head = border::block_ref(outcome);
+        self.head = convert::block_ref(outcome);
         let past = Arc::make_mut(&mut self.past);
         past.push_front(Undo { height: self.head.height, rows: before });
         past.truncate(PAST_MAX);
@@ -225,9 +225,10 @@ impl StateReader for Reader {
         Ok(())
     }
 
-    fn scan(&self, table: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, HostFault> {
-        let from = self.rows(table).range(start.to_vec()..).take_while(|(key, _)| end.is_none_or(|end| key.as_slice() < end)).take(limit);
-        Ok(from.map(|(key, value)| Entry { key: key.clone(), value: value.clone() }).collect())
+    fn scan(&self, table: Table, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Scanned, HostFault> {
+        let mut from = self.rows(table).range(start.to_vec()..).take_while(|(key, _)| end.is_none_or(|end| key.as_slice() < end));
+        let rows = from.by_ref().take(limit).map(|(key, value)| Entry { key: key.clone(), value: value.clone() }).collect();
+        Ok(Scanned { rows, next: from.next().map(|(key, _)| key.clone()), passed: 0 })
     }
 
     fn seek(&mut self, height: u64) -> Result<Result<(), Unavailable>, HostFault> {
@@ -247,9 +248,10 @@ struct Queue {
 }
 
 impl PoolReader for Queue {
-    fn next(&mut self, limit: usize, found: &mut dyn FnMut(Ready<'_>)) {
-        let count = limit.min(self.waiting.len());
-        for Pooled { id, sender, sequence, data, .. } in self.waiting.drain(..count) {
+    fn next(&mut self, mut limit: ListLimit, found: &mut dyn FnMut(Ready<'_>)) {
+        while limit.count > 0 && limit.bytes > 0 {
+            let Some(Pooled { id, sender, sequence, data, .. }) = self.waiting.pop_front() else { break };
+            limit = ListLimit { count: limit.count - 1, bytes: limit.bytes.saturating_sub(data.len()) };
             found(Ready { id: &id, sender: &sender, sequence, data: &data });
         }
     }
@@ -272,11 +274,11 @@ impl PoolReader for Queue {
         None
     }
 
-    fn by_sender(&self, _sender: &[u8], _limit: usize) -> Vec<Pooled> {
+    fn by_sender(&self, _sender: &[u8], _limit: ListLimit) -> Vec<Pooled> {
         Vec::new()
     }
 
-    fn all(&self, _limit: usize) -> Vec<Pooled> {
+    fn all(&self, _limit: ListLimit) -> Vec<Pooled> {
         Vec::new()
     }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use subnode_sandbox::{Input, Signer, border, charged};
+use subnode_sandbox::{Input, Signer, convert, charged};
 use subnode_signer::SILENCE;
 use subnode_storage::{StoreError, Write};
 use subnode_types::Sealing;
@@ -69,7 +69,7 @@ impl Actor {
         if self.parts.ledger.rule().is_some_and(|rule| rule.is_at(head.height)) {
             self.find_root(head.height);
         }
-        Ok(border::committed(&head, self.parts.mempool.pool().ready(), &self.parts.ledger.committee()))
+        Ok(convert::committed(&head, self.parts.mempool.pool().ready(), &self.parts.ledger.committee()))
     }
 
     /// What a committed block leaves to write beside it: nothing of the log, and the guard.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use subnode_sandbox::border;
+use subnode_sandbox::convert;
 
 use super::state::Actor;
 use crate::{
@@ -24,7 +24,7 @@ impl Actor {
                 self.give_waiting_up().await;
                 self.parts.standing.set_sealing(sealing);
                 self.parts.ledger.wake();
-                self.input(border::set_sealing(sealing)).await;
+                self.input(convert::set_sealing(sealing)).await;
                 drop(done.send(Ok(())));
             }
             Message::Snapshot { done } => drop(done.send(self.snapshot())),

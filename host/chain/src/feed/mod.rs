@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use subnode_sandbox::Tenant;
+use subnode_sandbox::{LogKind, Tenant};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::subscription::Notification;
@@ -42,7 +42,7 @@ impl Feed {
     /// The feed, and where events come out to be told.
     pub(crate) fn new(tenant: Tenant) -> (Self, mpsc::Receiver<Event>) {
         let (events, told) = mpsc::channel(EVENTS);
-        let (subscriptions, cursors) = (Subscriptions::default(), Arc::new(Cursors::new(tenant.clone())));
+        let (subscriptions, cursors) = (Subscriptions::new(tenant.clone()), Arc::new(Cursors::new(tenant.clone())));
         (Self { tenant, subscriptions, cursors, events, next_subscription: AtomicU64::new(1) }, told)
     }
 
@@ -52,8 +52,10 @@ impl Feed {
 
     /// Queues an event, or drops it where subscribers are told too slowly.
     pub(crate) fn tell(&self, event: Event) {
-        if self.events.try_send(event).is_err() {
-            tracing::warn!(chain = %self.tenant.chain(), "subscribers are told too slowly; an event was dropped");
+        if self.events.try_send(event).is_err()
+            && let Some(untold) = self.tenant.may_log(LogKind::Events)
+        {
+            tracing::warn!(chain = %self.tenant.chain(), untold, "subscribers are told too slowly; an event was dropped");
         }
     }
 

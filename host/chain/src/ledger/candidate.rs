@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subnode_chain_core::{BlockTooLong, CommitteeError, Committees, Manifest, Summary, Turn};
-use subnode_sandbox::{CallError, GuestFault, Lease, Outcome, Tenant, border};
+use subnode_sandbox::{CallError, GuestFault, Lease, Outcome, Tenant, convert};
 use subnode_types::BlockRef;
 
 /// Ids that runtimes give to blocks: the contract's bounds.
@@ -82,7 +82,7 @@ impl Candidate {
             Some(change) => {
                 let mut changed = committees.clone();
                 changed.forget_before(height + 1);
-                let members = border::members(&change.members).ok_or(NoBlock::MemberKey)?;
+                let members = convert::members(&change.members).ok_or(NoBlock::MemberKey)?;
                 let turn = Turn::new(change.from_height, &members);
                 changed.change(height, change.from_height, members)?;
                 (Some(changed), Some(turn))
@@ -104,7 +104,7 @@ impl Candidate {
     }
 
     pub(crate) fn head(&self) -> BlockRef {
-        border::block_ref(&self.outcome)
+        convert::block_ref(&self.outcome)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use subnode_chain_core::{Amount, Draw, Pool, Transaction};
-use subnode_sandbox::{Occupancy, PoolReader, Pooled, Ready, Tenant};
+use subnode_sandbox::{ListLimit, Occupancy, PoolReader, Pooled, Ready, Tenant};
 
 /// The pool, shared by admission, building and queries. Held for moments only. Its bytes count against the chain's memory.
 #[derive(Clone)]
@@ -171,6 +171,36 @@ struct LentPool {
     left: usize,
 }
 
+/// How much of a limit is left.
+trait Left {
+    fn has_room(&self) -> bool;
+    fn take(&mut self, transaction: &Transaction);
+}
+
+impl Left for ListLimit {
+    fn has_room(&self) -> bool {
+        self.count > 0 && self.bytes > 0
+    }
+
+    fn take(&mut self, transaction: &Transaction) {
+        let bytes = transaction.id.len() + transaction.sender.len() + transaction.data.len();
+        (self.count, self.bytes) = (self.count - 1, self.bytes.saturating_sub(bytes));
+    }
+}
+
+/// The first of a list. They are copied once the pool is let go.
+fn listed(all: impl Iterator<Item = (Arc<Transaction>, bool)>, mut limit: ListLimit) -> Vec<(Arc<Transaction>, bool)> {
+    let mut first = Vec::new();
+    for (transaction, ready) in all {
+        if !limit.has_room() {
+            break;
+        }
+        limit.take(&transaction);
+        first.push((transaction, ready));
+    }
+    first
+}
+
 fn pooled((transaction, ready): (Arc<Transaction>, bool)) -> Pooled {
     Pooled {
         id: transaction.id.clone(),
@@ -210,10 +240,16 @@ impl PoolReader for LentPool {
         reserved.reserve(&mut self.pool.lock(), sender, sequence, cost, funds).map(|others| others.to_be_bytes())
     }
 
-    fn next(&mut self, limit: usize, found: &mut dyn FnMut(Ready<'_>)) {
+    fn next(&mut self, limit: ListLimit, found: &mut dyn FnMut(Ready<'_>)) {
         let Some(draw) = &mut self.draw else { return };
         let pool = self.pool.lock();
-        let next: Vec<_> = std::iter::from_fn(|| draw.next(&pool)).take(limit.min(self.left)).collect();
+        let mut left = ListLimit { count: limit.count.min(self.left), ..limit };
+        let next: Vec<_> = std::iter::from_fn(|| {
+            let next = left.has_room().then(|| draw.next(&pool)).flatten()?;
+            left.take(&next);
+            Some(next)
+        })
+        .collect();
         drop(pool);
         self.left -= next.len();
         if let Use::Build(drawn) = &self.purpose {
@@ -234,12 +270,14 @@ impl PoolReader for LentPool {
         self.pool.lock().get(id).map(pooled)
     }
 
-    fn by_sender(&self, sender: &[u8], limit: usize) -> Vec<Pooled> {
-        self.pool.lock().by_sender(sender).take(limit).map(pooled).collect()
+    fn by_sender(&self, sender: &[u8], limit: ListLimit) -> Vec<Pooled> {
+        let listed = listed(self.pool.lock().by_sender(sender), limit);
+        listed.into_iter().map(pooled).collect()
     }
 
-    fn all(&self, limit: usize) -> Vec<Pooled> {
-        self.pool.lock().all().take(limit).map(pooled).collect()
+    fn all(&self, limit: ListLimit) -> Vec<Pooled> {
+        let listed = listed(self.pool.lock().all(), limit);
+        listed.into_iter().map(pooled).collect()
     }
 
     fn next_sequence(&self, sender: &[u8]) -> Option<u64> {

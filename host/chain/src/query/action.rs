@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use subnode_sandbox::{Action, Change, border};
+use subnode_sandbox::{Action, Change, convert};
 use tokio::sync::oneshot;
 
 use super::{ask::Basis, reply::Reply, session::Session};
@@ -34,9 +34,8 @@ pub(super) async fn perform(
         Action::Subscribe(wanted) => {
             let session = session.ok_or_else(RpcError::no_session)?;
             let id = parts.feed.next_subscription();
-            if !parts.feed.subscriptions.add(id, session.id, session.sink.clone(), wanted) {
-                return Err(RpcError::limit("too many subscriptions"));
-            }
+            let added = parts.feed.subscriptions.add(id, session.id, session.sink.clone(), wanted);
+            added.map_err(|error| RpcError::limit(error.to_string()))?;
             session.remember(parts);
             Reply::Number(id)
         }
@@ -49,7 +48,7 @@ pub(super) async fn perform(
             Reply::Null
         }
         Action::SetSealing(sealing) => {
-            let sealing = border::sealing(sealing);
+            let sealing = convert::sealing(sealing);
             parts.actor.set_sealing(sealing).await?;
             Reply::Null
         }

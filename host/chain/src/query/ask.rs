@@ -2,13 +2,15 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use subnode_sandbox::{Answer, CallError, HostFault, Lent};
+use subnode_sandbox::{Answer, CallError, HostFault, Lent, LogKind};
 use tokio::time::Instant;
 
 use crate::{error::RpcError, parts::Parts, reader::ViewReader};
 
 /// A call is made again where the chain was reverted or moved on under it, for so long: most are answered in milliseconds.
 pub(super) const MADE_AGAIN_FOR: Duration = Duration::from_secs(5);
+/// Bytes of a method's name in the log. The longest of Ethereum's has 40.
+const SHOWN_BYTES_MAX: usize = 64;
 
 /// What an answer was made on.
 #[derive(Clone, Copy)]
@@ -43,9 +45,16 @@ pub(super) async fn ask(parts: &Parts, method: &str, params: &[u8]) -> Result<(A
             }
             Err(fault) => {
                 parts.counters.fault(&fault);
-                tracing::warn!(chain = %parts.name, %method, %fault, "a query failed");
+                if let Some(untold) = parts.tenant.may_log(LogKind::Query) {
+                    tracing::warn!(chain = %parts.name, method = shown(method), %fault, untold, "a query failed");
+                }
                 return Err(RpcError::from_call(&fault));
             }
         }
     }
+}
+
+/// A method as the log has it: the client chose it.
+fn shown(method: &str) -> &str {
+    &method[..method.floor_char_boundary(SHOWN_BYTES_MAX)]
 }

@@ -1,7 +1,7 @@
 //! Clients that can be told things.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, PoisonError, Weak,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -16,14 +16,15 @@ use crate::{
 pub struct Session {
     pub(super) id: u64,
     pub(super) sink: Sink,
-    chains: Mutex<Vec<Arc<Parts>>>,
+    /// A chain that ended is not kept by its clients.
+    chains: Mutex<Vec<Weak<Parts>>>,
 }
 
 impl Session {
-    /// A session whose notifications arrive at the receiver; a client that lets `capacity` of them wait is told no more.
-    pub fn new(capacity: usize) -> (Self, mpsc::Receiver<Notification>) {
+    /// A session whose notifications arrive at the receiver; a client that lets `capacity` of them wait, or so many bytes, is told no more.
+    pub fn new(capacity: usize, bytes_max: usize) -> (Self, mpsc::Receiver<Notification>) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let (sink, receiver) = mpsc::channel(capacity);
+        let (sink, receiver) = Sink::new(capacity, bytes_max);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         (Self { id, sink, chains: Mutex::default() }, receiver)
     }
@@ -31,15 +32,16 @@ impl Session {
     /// Ends its subscriptions of this chain with it.
     pub(super) fn remember(&self, chain: &Arc<Parts>) {
         let mut chains = self.chains.lock().unwrap_or_else(PoisonError::into_inner);
-        if !chains.iter().any(|known| Arc::ptr_eq(known, chain)) {
-            chains.push(chain.clone());
+        chains.retain(|known| known.strong_count() > 0);
+        if !chains.iter().any(|known| known.as_ptr() == Arc::as_ptr(chain)) {
+            chains.push(Arc::downgrade(chain));
         }
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        for chain in self.chains.get_mut().unwrap_or_else(PoisonError::into_inner) {
+        for chain in self.chains.get_mut().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade) {
             chain.feed.subscriptions.remove_session(self.id);
         }
     }

@@ -13,7 +13,7 @@ use wasmtime::{
     component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower, WasmList},
 };
 
-use crate::{fault::BoundBroken, guest::GuestState, lent::Lent, turns::pause};
+use crate::{HostFault, Lease, Tenant, fault::BoundBroken, guest::GuestState, lent::Lent, turns::pause};
 
 type Cx<'a> = StoreContextMut<'a, GuestState>;
 type Bytes = WasmList<u8>;
@@ -97,6 +97,22 @@ fn charge_bytes(cx: &mut Cx<'_>, base: u64, bytes: usize) -> wasmtime::Result<()
     charge(cx, base.saturating_add(bytes as u64 / 8))
 }
 
+/// Answers of fewer bytes are not charged to the chain's memory: there is one of them for each call that runs.
+const CHARGED_FROM_BYTES: usize = 64 << 10;
+
+/// What the last host function answered has been copied to the guest.
+fn forget_answer(cx: &mut Cx<'_>) {
+    cx.data_mut().answered.clear();
+}
+
+/// Charges the chain's memory for bytes that are about to be kept for an answer, until [`forget_answer`].
+fn charge_memory(tenant: &Tenant, answered: &mut Vec<Lease>, bytes: usize) -> Result<(), HostFault> {
+    if bytes >= CHARGED_FROM_BYTES {
+        answered.push(tenant.lease(bytes as u64)?);
+    }
+    Ok(())
+}
+
 fn bounded(what: &str, len: usize, max: usize) -> wasmtime::Result<()> {
     if len <= max { Ok(()) } else { Err(BoundBroken(format!("{what}: {len}, at most {max}")).into()) }
 }
@@ -107,6 +123,12 @@ fn lent<'a>(cx: &'a mut Cx<'_>) -> wasmtime::Result<&'a mut Lent> {
 
 fn slice<'a>(cx: &'a Cx<'_>, bytes: &'a Bytes) -> &'a [u8] {
     bytes.as_le_slice(cx)
+}
+
+/// The same of any length, charged to the chain's memory as long as the lease lives.
+fn charged_copy(cx: &Cx<'_>, bytes: &Bytes) -> wasmtime::Result<(Vec<u8>, Option<Lease>)> {
+    let memory = if bytes.len() >= CHARGED_FROM_BYTES { Some(cx.data().tenant.lease(bytes.len() as u64)?) } else { None };
+    Ok((copy(cx, bytes), memory))
 }
 
 fn copy(cx: &Cx<'_>, bytes: &Bytes) -> Vec<u8> {

@@ -1,11 +1,12 @@
 use wasmtime::component::Linker;
 
-use super::{Bytes, Cx, bounded, charge, charge_bytes, copy, lent, offer};
-use crate::{Pooled, Ready, Word256, guest::GuestState, lent::PoolReader, packed};
+use super::{Bytes, Cx, bounded, charge, charge_bytes, charge_memory, copy, forget_answer, lent, offer};
+use crate::{ListLimit, POOL_NAME_BYTES_MAX, Pooled, Ready, Word256, guest::GuestState, lent::PoolReader, packed};
 
 const NEXT_MAX: u32 = 256;
 const LIST_MAX: u32 = 4096;
-const NAME_BYTES_MAX: usize = 64;
+/// Bytes of a list of transactions: it ends with the one that reaches this. As for rows, they are copied in one go.
+const LIST_BYTES_MAX: usize = 4 << 20;
 /// Fuel of one look-up under the pool's lock.
 const LOOK_UP_FUEL: u64 = 500;
 /// Fuel of ranking, for each sender.
@@ -18,7 +19,7 @@ fn pool<'a>(cx: &'a mut Cx<'_>) -> wasmtime::Result<Option<&'a mut Box<dyn PoolR
 }
 
 fn name(cx: &mut Cx<'_>, name: &Bytes) -> wasmtime::Result<Vec<u8>> {
-    bounded("name bytes", name.len(), NAME_BYTES_MAX)?;
+    bounded("name bytes", name.len(), POOL_NAME_BYTES_MAX)?;
     charge(cx, LOOK_UP_FUEL)?;
     Ok(copy(cx, name))
 }
@@ -27,7 +28,7 @@ fn next(cx: &mut Cx<'_>, limit: u32, found: &mut dyn FnMut(Ready<'_>)) -> wasmti
     bounded("transactions", limit as usize, NEXT_MAX as usize)?;
     rank(cx, 0)?;
     if let Some(pool) = pool(cx)? {
-        pool.next(limit as usize, found);
+        pool.next(ListLimit { count: limit as usize, bytes: LIST_BYTES_MAX }, found);
     }
     Ok(())
 }
@@ -38,8 +39,23 @@ fn rank(cx: &mut Cx<'_>, floor: u64) -> wasmtime::Result<()> {
     charge(cx, LOOK_UP_FUEL + RANK_FUEL * senders as u64)
 }
 
+/// Charges for transactions that were copied. A list is bounded, so that little is there before it is charged.
 fn charge_all(cx: &mut Cx<'_>, found: &[Pooled]) -> wasmtime::Result<()> {
-    charge_bytes(cx, 100 * found.len() as u64, found.iter().map(|pooled| pooled.data.len()).sum())
+    let bytes = found.iter().map(|pooled| pooled.id.len() + pooled.sender.len() + pooled.data.len()).sum();
+    charge_answer(cx, 100 * found.len() as u64, bytes)
+}
+
+fn charge_answer(cx: &mut Cx<'_>, base: u64, bytes: usize) -> wasmtime::Result<()> {
+    forget_answer(cx);
+    let GuestState { tenant, answered, .. } = cx.data_mut();
+    charge_memory(tenant, answered, bytes)?;
+    charge_bytes(cx, base, bytes)
+}
+
+fn list(cx: &mut Cx<'_>, limit: u32) -> wasmtime::Result<ListLimit> {
+    bounded("transactions", limit as usize, LIST_MAX as usize)?;
+    charge(cx, LOOK_UP_FUEL)?;
+    Ok(ListLimit { count: limit as usize, bytes: LIST_BYTES_MAX })
 }
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
@@ -63,7 +79,7 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
             count += 1;
             packed::push_ready(&mut packed, ready);
         })?;
-        charge_bytes(cx, PACKED_FUEL * count, packed.len())?;
+        charge_answer(cx, PACKED_FUEL * count, packed.len())?;
         Ok((packed,))
     })?;
     offer(&mut instance, "skip-sender", |cx, (sender,): (Bytes,)| {
@@ -93,16 +109,15 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         Ok((found,))
     })?;
     offer(&mut instance, "by-sender", |cx, (sender, limit): (Bytes, u32)| {
-        bounded("transactions", limit as usize, LIST_MAX as usize)?;
+        let limit = list(cx, limit)?;
         let sender = name(cx, &sender)?;
-        let found = pool(cx)?.map_or_else(Vec::new, |pool| pool.by_sender(&sender, limit as usize));
+        let found = pool(cx)?.map_or_else(Vec::new, |pool| pool.by_sender(&sender, limit));
         charge_all(cx, &found)?;
         Ok((found,))
     })?;
     offer(&mut instance, "all", |cx, (limit,): (u32,)| {
-        bounded("transactions", limit as usize, LIST_MAX as usize)?;
-        charge(cx, LOOK_UP_FUEL)?;
-        let found = pool(cx)?.map_or_else(Vec::new, |pool| pool.all(limit as usize));
+        let limit = list(cx, limit)?;
+        let found = pool(cx)?.map_or_else(Vec::new, |pool| pool.all(limit));
         charge_all(cx, &found)?;
         Ok((found,))
     })?;
@@ -117,7 +132,7 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     offer(&mut instance, "since", |cx, (mark,): (u64,)| {
         charge(cx, LOOK_UP_FUEL)?;
         let found = pool(cx)?.map_or((Vec::new(), mark), |pool| pool.since(mark, LIST_MAX as usize));
-        charge_bytes(cx, 0, found.0.len() * 32)?;
+        charge_answer(cx, 0, found.0.len() * POOL_NAME_BYTES_MAX)?;
         Ok((found,))
     })
 }

@@ -2,7 +2,7 @@ use subnode_types::NodeId;
 use wasmtime::component::Linker;
 
 use super::{Bytes, bounded, charge, charge_bytes, copy, offer, slice};
-use crate::{bindings::consensus::subnode::chain::signing::Position, border, guest::GuestState};
+use crate::{bindings::consensus::subnode::chain::signing::Position, convert, guest::GuestState};
 
 /// Fuel of a signature, some 20 us, and of checking one, some 40 us.
 const SIGN_FUEL: u64 = 20_000;
@@ -19,7 +19,7 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         bounded("bytes to sign", text.len(), TEXT_BYTES_MAX)?;
         charge_bytes(cx, SIGN_FUEL, text.len())?;
         let text = copy(cx, &text);
-        let signed = cx.data().signer.as_ref().and_then(|signer| signer.sign(border::position(at), &text));
+        let signed = cx.data().signer.as_ref().and_then(|signer| signer.sign(convert::position(at), &text));
         Ok((signed.map(|signature| signature.to_vec()),))
     })?;
     offer(&mut signing, "verify", |cx, (key, at, text, signature): (Bytes, Position, Bytes, Bytes)| {
@@ -29,7 +29,7 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
             return Ok((false,));
         };
         let text = slice(cx, &text);
-        let verified = cx.data().signer.as_ref().is_some_and(|signer| signer.verify(NodeId(key), border::position(at), text, signature));
+        let verified = cx.data().signer.as_ref().is_some_and(|signer| signer.verify(NodeId(key), convert::position(at), text, signature));
         Ok((verified,))
     })
 }

@@ -12,7 +12,7 @@ use subnode_scheduler::Share;
 use tokio::sync::oneshot;
 use wasmtime::component::{Linker, WasmList};
 
-use super::{Bytes, Cx, Instance, bounded, charge, charge_bytes, copy, offer, slice};
+use super::{Bytes, Cx, Instance, bounded, charge, charge_bytes, charged_copy, copy, offer, slice};
 use crate::{
     bindings::runtime::subnode::chain::{
         crypto::{Point, Recovery},
@@ -204,7 +204,7 @@ fn link_bn254(crypto: &mut Instance<'_>) -> wasmtime::Result<()> {
     crypto.func_wrap_async("bn254-pairing", |mut cx: Cx<'_>, (pairs,): (Bytes,)| {
         Box::new(async move {
             charge(&mut cx, BN254_PAIR_FUEL.saturating_mul(1 + pairs.len() as u64 / 192))?;
-            let pairs = copy(&cx, &pairs);
+            let (pairs, _memory) = charged_copy(&cx, &pairs)?;
             Ok((pairing::bn254(&pairs).await,))
         })
     })
@@ -226,21 +226,21 @@ fn link_bls(crypto: &mut Instance<'_>) -> wasmtime::Result<()> {
     crypto.func_wrap_async("bls-g1-msm", |mut cx: Cx<'_>, (list,): (Bytes,)| {
         Box::new(async move {
             charge(&mut cx, BLS_G1_MUL_FUEL.saturating_mul(1 + list.len() as u64 / 128))?;
-            let list = copy(&cx, &list);
+            let (list, _memory) = charged_copy(&cx, &list)?;
             Ok((g1_msm(&list).await.map(Vec::from),))
         })
     })?;
     crypto.func_wrap_async("bls-g2-msm", |mut cx: Cx<'_>, (list,): (Bytes,)| {
         Box::new(async move {
             charge(&mut cx, BLS_G2_MUL_FUEL.saturating_mul(1 + list.len() as u64 / 224))?;
-            let list = copy(&cx, &list);
+            let (list, _memory) = charged_copy(&cx, &list)?;
             Ok((g2_msm(&list).await.map(Vec::from),))
         })
     })?;
     crypto.func_wrap_async("bls-pairing", |mut cx: Cx<'_>, (pairs,): (Bytes,)| {
         Box::new(async move {
             charge(&mut cx, BLS_PAIR_FUEL.saturating_mul(1 + pairs.len() as u64 / 288))?;
-            let pairs = copy(&cx, &pairs);
+            let (pairs, _memory) = charged_copy(&cx, &pairs)?;
             Ok((pairing::bls(&pairs).await,))
         })
     })?;
