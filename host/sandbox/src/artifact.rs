@@ -13,7 +13,7 @@ use std::{
 
 use wasmtime::{Engine, component::Component};
 
-use crate::ModuleHash;
+use crate::module_hash::ModuleHash;
 
 const MAGIC: &[u8; 8] = b"subnodeB";
 

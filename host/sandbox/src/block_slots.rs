@@ -20,10 +20,11 @@ use wasmtime::{
 };
 
 use crate::{
-    ModuleHash, artifact,
+    artifact,
     bindings::runtime::RuntimePre,
     engine::{self, Slots},
     guest::GuestState,
+    module_hash::ModuleHash,
 };
 
 /// More blocks than cores are in the making at once while some wait for their next turn.

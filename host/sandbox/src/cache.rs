@@ -2,49 +2,17 @@
 
 use std::{
     collections::HashMap,
-    fmt, fs,
+    fs,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use sha2::{Digest, Sha256};
-use subnode_types::Hex;
 use wasmtime::{Engine, component::Component};
 
-use crate::{Module, ModuleError, artifact};
-
-/// SHA-256 of a component's bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ModuleHash([u8; 32]);
+use crate::{Module, ModuleError, artifact, module_hash::ModuleHash};
 
 /// Most modules kept in memory. A compiled runtime is some 5 MiB, so this bounds the cache to 160 MiB.
 const MODULES_MAX: usize = 32;
-
-impl ModuleHash {
-    /// The hash of these bytes.
-    #[must_use]
-    pub fn of(component: &[u8]) -> Self {
-        Self(Sha256::digest(component).into())
-    }
-
-    /// The hash itself.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Display for ModuleHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Hex(&self.0).fmt(f)
-    }
-}
-
-impl fmt::Debug for ModuleHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 pub(crate) struct Cache {
     dir: Option<PathBuf>,

@@ -1,10 +1,8 @@
 //! The engine and its configuration. Blocks have a second engine of the same configuration ([`crate::block_slots`]).
 
-use std::{path::PathBuf, sync::Arc};
-
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
 
-use crate::{Module, ModuleError, block_slots::BlockSlots, cache::Cache, guest::GuestState, imports};
+use crate::{guest::GuestState, imports};
 
 /// Stack a guest may use. revm recurses with the EVM's call depth in its own frames on the heap, so this is ample.
 const WASM_STACK_BYTES: usize = 1 << 20;
@@ -12,33 +10,6 @@ const WASM_STACK_BYTES: usize = 1 << 20;
 const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + (1 << 20);
 /// Largest memory that any guest can have; [`crate::Limits`] sets what it gets.
 const MEMORY_BYTES_MAX: usize = 1 << 30;
-/// Memory kept ready for the next instance in a slot, instead of returned to the system and faulted in again.
-const KEPT_RESIDENT_BYTES: usize = 256 << 10;
-/// Slots that are kept though nobody uses them: 16 MiB in all.
-const UNUSED_SLOTS_MAX: u32 = 64;
-
-/// How a sandbox is set up.
-#[derive(Clone, Debug)]
-pub struct SandboxOptions {
-    /// Instances that may exist at once, over all chains. Costs address space, not memory.
-    pub instances: u32,
-    /// Where compiled modules are kept; none keeps them in memory only.
-    pub cache_dir: Option<PathBuf>,
-}
-
-/// The engine that runs modules, and the modules it has compiled. Cheap to clone.
-#[derive(Clone)]
-pub struct Sandbox {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    engine: Engine,
-    linker: Linker<GuestState>,
-    cache: Cache,
-    block_slots: Arc<BlockSlots>,
-}
-
 /// What the slots of an engine keep.
 #[derive(Clone, Copy)]
 pub(crate) struct Slots {
@@ -48,35 +19,6 @@ pub(crate) struct Slots {
     /// How many are kept so.
     pub(crate) unused_max: u32,
 }
-
-impl Sandbox {
-    /// Sets the engine up.
-    ///
-    /// # Errors
-    /// Where this machine cannot run it (address space, memory mappings).
-    pub fn new(options: &SandboxOptions) -> Result<Self, SandboxError> {
-        let slots = Slots { instances: options.instances, resident_bytes: KEPT_RESIDENT_BYTES, unused_max: UNUSED_SLOTS_MAX };
-        let (engine, linker) = start(slots).map_err(|error| SandboxError(format!("{error:#}")))?;
-        let cache = Cache::new(options.cache_dir.clone());
-        let block_slots = Arc::new(BlockSlots::new(options.cache_dir.clone()));
-        Ok(Self { inner: Arc::new(Inner { engine, linker, cache, block_slots }) })
-    }
-
-    /// Checks and compiles a module, or finds it compiled.
-    ///
-    /// # Errors
-    /// [`ModuleError`] says what is wrong with it.
-    pub fn load(&self, component: &[u8]) -> Result<Module, ModuleError> {
-        let hash = crate::ModuleHash::of(component);
-        let Inner { engine, linker, cache, block_slots } = &*self.inner;
-        cache.get_or_compile(hash, engine, component, |component| Module::check(hash, component, linker, block_slots))
-    }
-}
-
-/// The machine cannot run the engine.
-#[derive(Debug, thiserror::Error)]
-#[error("the WebAssembly engine does not start: {0}")]
-pub struct SandboxError(String);
 
 /// An engine with such slots, and what its guests may import.
 pub(crate) fn start(slots: Slots) -> wasmtime::Result<(Engine, Linker<GuestState>)> {

@@ -2,7 +2,6 @@
 
 use wasmtime::Trap;
 
-use crate::limits::MemoryRefused;
 
 /// A call that returned nothing. Neither kind says anything about the block it was about.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -65,6 +64,14 @@ pub enum HostFault {
     /// It took longer than this host allows, on the wall clock.
     #[error("took longer than {0:?}")]
     Timeout(std::time::Duration),
+}
+
+/// Why a guest was refused memory.
+pub(crate) enum MemoryRefused {
+    /// The instance has all it may have.
+    Instance,
+    /// Its chain has.
+    Slice(HostFault),
 }
 
 /// A bound that a guest broke, on its way through wasmtime's error type.

@@ -15,8 +15,8 @@ use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, ResourceTa
 
 use crate::{
     CallError, GuestFault, HostFault, Lease, Lent, Limits, Signer, Tenant,
-    fault::classify,
-    limits::{Limiter, MemoryRefused},
+    fault::{MemoryRefused, classify},
+    limits::Limiter,
     output::Output,
     turns::{self, YIELD_FUEL},
 };

@@ -30,9 +30,11 @@ mod lent;
 mod limits;
 mod log_limit;
 mod module;
+mod module_hash;
 mod output;
 mod packed;
 mod runtime;
+mod sandbox;
 mod tenant;
 mod turns;
 
@@ -49,17 +51,17 @@ pub use bindings::{
         types::{Change, Entry, Table, Word256},
     },
 };
-pub use cache::ModuleHash;
 pub use consensus::{Beginning, ConsensusGuest};
-pub use engine::{Sandbox, SandboxError, SandboxOptions};
 pub use fault::{CallError, GuestFault, HostFault};
 pub use inspect::Description;
 pub use lent::{Accounts, Lent, ListLimit, PoolReader, QueryLent, Ready, Scanned, Signer, StateReader, Unavailable};
 pub use limits::Limits;
 pub use log_limit::LogKind;
 pub use module::{Module, ModuleError, World};
+pub use module_hash::ModuleHash;
 pub(crate) use runtime::POOL_NAME_BYTES_MAX;
 pub use runtime::{RuntimeGuest, Verdict};
+pub use sandbox::{Sandbox, SandboxError, SandboxOptions};
 pub use tenant::{Lease, Shed, Tenant};
 pub use turns::charged;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
-use crate::{HostFault, Tenant};
+use crate::{Tenant, fault::MemoryRefused};
 
 /// Bounds of one instance and of each of its calls.
 #[derive(Clone, Copy, Debug)]
@@ -21,14 +21,6 @@ pub struct Limits {
 
 /// Elements in all tables of an instance. A large runtime has some thousand functions behind pointers.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
-
-/// Why a guest was refused memory.
-pub(crate) enum MemoryRefused {
-    /// The instance has all it may have.
-    Instance,
-    /// Its chain has.
-    Slice(HostFault),
-}
 
 /// Counts an instance's memory against its own bound and its chain's slice.
 pub(crate) struct Limiter {

@@ -8,10 +8,10 @@ use std::sync::{
 use wasmtime::component::{Component, Linker};
 
 use crate::{
-    ModuleHash,
     bindings::{consensus::ConsensusPre, runtime::RuntimePre},
     block_slots::{BlockSlots, Slot},
     guest::GuestState,
+    module_hash::ModuleHash,
 };
 
 /// The worlds a module can implement.

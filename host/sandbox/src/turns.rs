@@ -21,11 +21,8 @@ use rustix::time::{ClockId, clock_gettime};
 use subnode_scheduler::{Place, Share, Turn, Work};
 use tokio::runtime::Handle;
 
-use crate::{HostFault, Tenant};
+use crate::{HostFault, Tenant, tenant::TURN};
 
-/// How long a turn lasts: where no kernel interrupts turns, a chain that is due waits for no more than that. Ending one (the thread's clock,
-/// the queue, a fiber left and entered) costs some 1 us, a hundredth of it.
-pub(crate) const TURN: Duration = Duration::from_micros(100);
 /// Fuel of a guest's own instructions after which it hands the thread back: 6 to 120 us, depending on the instructions. Handing it back and
 /// going on costs 0.15 us.
 pub(crate) const YIELD_FUEL: u64 = 100_000;
