@@ -8,8 +8,8 @@ use std::sync::{
 
 use crate::{
     Batch, ChainStore, Head, StoreError, Table, Write,
-    changes::Changes,
     chain_store::head_op,
+    changes::Changes,
     key,
     rows::{Op, Purpose, Rows, Written},
     stream,

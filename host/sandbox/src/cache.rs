@@ -101,7 +101,7 @@ mod tests {
         let ((begun, is_begun), (go_on, goes_on), (done, is_done)) = (channel(), channel::<()>(), channel());
         thread::scope(|scope| {
             scope.spawn(move || {
-                drop(compile(ModuleHash([1; 32]), &|| {
+                drop(compile(ModuleHash::of(&[1]), &|| {
                     begun.send(()).expect("somebody waits");
                     assert!(goes_on.recv().is_err(), "the sender is dropped");
                     none()
@@ -109,7 +109,7 @@ mod tests {
             });
             is_begun.recv().expect("it begins");
             scope.spawn(move || {
-                drop(compile(ModuleHash([2; 32]), &none));
+                drop(compile(ModuleHash::of(&[2]), &none));
                 done.send(()).expect("somebody waits");
             });
             let done = is_done.recv_timeout(Duration::from_secs(20));

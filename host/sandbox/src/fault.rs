@@ -2,7 +2,6 @@
 
 use wasmtime::Trap;
 
-
 /// A call that returned nothing. Neither kind says anything about the block it was about.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {

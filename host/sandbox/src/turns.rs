@@ -21,7 +21,7 @@ use rustix::time::{ClockId, clock_gettime};
 use subnode_scheduler::{Place, Share, Turn, Work};
 use tokio::runtime::Handle;
 
-use crate::{HostFault, Tenant, tenant::TURN};
+use crate::{HostFault, Tenant};
 
 /// Fuel of a guest's own instructions after which it hands the thread back: 6 to 120 us, depending on the instructions. Handing it back and
 /// going on costs 0.15 us.

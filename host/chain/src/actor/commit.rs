@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use subnode_sandbox::{Input, Signer, convert, charged};
+use subnode_sandbox::{Input, Signer, charged, convert};
 use subnode_signer::SILENCE;
 use subnode_storage::{StoreError, Write};
 use subnode_types::Sealing;
