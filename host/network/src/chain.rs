@@ -142,6 +142,10 @@ impl Chain {
         lock(&self.members).contains_key(&node)
     }
 
+    pub(crate) fn address_of(&self, node: NodeId) -> Option<SocketAddr> {
+        lock(&self.members).get(&node).copied().flatten()
+    }
+
     /// Waits until the chain may send or receive more. Its consensus does not wait, and is charged all the same: the rest waits for it.
     pub(crate) async fn may_pass(&self, purpose: Purpose) {
         if purpose == Purpose::Consensus {

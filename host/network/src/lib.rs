@@ -17,12 +17,17 @@
 //! Not here: what frames mean, who belongs to a chain, keys on disk.
 
 mod chain;
+mod dial;
 mod frame;
+mod greet;
 mod handshake;
 mod identity;
+mod limits;
 mod membership;
 mod network;
 mod peer;
+mod registry;
+mod streams;
 
 pub use chain::{Inbox, Incoming, Received, Request, Traffic};
 pub use frame::{ChainKey, frame_bytes_max};

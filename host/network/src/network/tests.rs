@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     chain::Incoming,
     frame::{write_frame, write_header},
+    handshake::{HandshakeError, Hello},
 };
 
 const CHAIN: ChainKey = ChainKey([1; 32]);
@@ -40,7 +41,7 @@ impl Attacker {
     /// Connects, and says nothing.
     async fn silent(victim: &Network, seed: u8) -> (Connection, Network) {
         let network = Network::open(key(seed), options()).expect("an endpoint");
-        let connection = network.shared.call(victim.id(), victim.address().expect("an address")).await.expect("a connection");
+        let connection = network.dialer.call(victim.id(), victim.address().expect("an address")).await.expect("a connection");
         (connection, network)
     }
 
