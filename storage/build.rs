@@ -49,7 +49,10 @@ fn library() -> PathBuf {
     let sources = PathBuf::from(variable("DEP_ROCKSDB_CARGO_MANIFEST_DIR"));
     let mut build = configure(&sources);
     let mut hasher = DefaultHasher::new();
-    (format!("{:?}", build.get_compiler().to_command()), FILES, UNREACHED).hash(&mut hasher);
+    let compiler = build.get_compiler();
+    // Not the rest of the environment, which is another in each shell, nor where this target folder is.
+    let flags = compiler.args().iter().filter(|flag| !flag.to_string_lossy().ends_with(&variable("DEP_LZ4_INCLUDE")));
+    (compiler.path(), flags.collect::<Vec<_>>(), FILES, UNREACHED).hash(&mut hasher);
     let out = PathBuf::from(variable("OUT_DIR"));
     // OUT_DIR is target/PROFILE/build/NAME/out.
     let built = out.ancestors().nth(4).expect("out is four folders down").join(format!("rocksdb/{:016x}", hasher.finish()));
