@@ -26,13 +26,12 @@ use crate::{
     fetch::Fetched,
     lend::ViewReader,
     message::Message,
+    peers::{Inbox, PeerEvent},
     seals::Seals,
     shared::Shared,
     snapshots::Snapshots,
 };
 
-/// Consensus messages that wait for the module; then the peers that send them wait.
-pub(crate) const FRAMES: usize = 256;
 /// What a module sends to its committee at once.
 const BROADCAST_BYTES_MAX: usize = 256 << 10;
 
@@ -41,7 +40,8 @@ pub(crate) struct Actor {
     pub(crate) shared: Arc<Shared>,
     pub(crate) consensus: Consensus,
     messages: mpsc::Receiver<Message>,
-    frames: mpsc::Receiver<Bytes>,
+    /// What members sent, and the module has not been told of: the network bounds it for each, and has them wait.
+    frames: Option<Box<dyn Inbox>>,
     effects: VecDeque<Effect>,
     timers: Timers,
     started: Instant,
@@ -118,7 +118,12 @@ pub(crate) async fn try_modules(shared: &Shared, runtime: &Module, consensus: &M
 }
 
 impl Actor {
-    pub(crate) fn new(shared: Arc<Shared>, consensus: Consensus, messages: mpsc::Receiver<Message>, frames: mpsc::Receiver<Bytes>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        consensus: Consensus,
+        messages: mpsc::Receiver<Message>,
+        frames: Option<Box<dyn Inbox>>,
+    ) -> Self {
         let random = shared.options.seed.map_or_else(StdRng::from_os_rng, StdRng::from_seed);
         Self {
             shared,
@@ -204,7 +209,7 @@ impl Actor {
                 },
                 (height, found) = self.roots.next() => self.root_found(height, found).await,
                 // Of a chain that is paused they are lost: whoever sends them must not wait, nor what comes behind them.
-                Some(frame) = self.frames.recv() => if !paused {
+                Some(frame) = next_frame(&mut self.frames) => if !paused {
                     self.input(Input::Message(frame.to_vec())).await;
                 },
                 () = shared.ready.notified(), if !paused => {
@@ -318,6 +323,16 @@ impl Actor {
                 // Taken out before.
                 Effect::AppendLog(_) => {}
             }
+        }
+    }
+}
+
+/// What the member sent whose turn is next; none once the chain has left the network.
+async fn next_frame(frames: &mut Option<Box<dyn Inbox>>) -> Option<Bytes> {
+    let Some(frames) = frames else { return std::future::pending().await };
+    loop {
+        if let PeerEvent::Frame { frame, .. } = frames.next().await? {
+            return Some(frame);
         }
     }
 }

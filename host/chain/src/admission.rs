@@ -4,7 +4,6 @@ use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use subnode_chain_core::{Amount, OVERHEAD_BYTES, PoolError, Transaction};
 use subnode_sandbox::{Admission, CallError, HostFault, Lent, RuntimeGuest};
-use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     RpcError,
@@ -12,40 +11,20 @@ use crate::{
     notifier::Event,
     post,
     shared::Shared,
+    submissions::{Origin, Submission, Submitted},
 };
-
-/// Transactions that wait to be checked; further ones make their sender wait.
-pub(crate) const WAITING: usize = 4096;
-/// Checked in one call; the contract's bound is 1024.
-const BATCH_MAX: usize = 512;
-
-pub(crate) struct Submission {
-    pub(crate) data: Vec<u8>,
-    pub(crate) origin: Origin,
-}
-
-/// Where a transaction comes from.
-pub(crate) enum Origin {
-    /// A client of this node's, which is answered with the transaction's id.
-    Client(oneshot::Sender<Result<Option<Vec<u8>>, RpcError>>),
-    /// The same, where the runtime completed it. The answer is none where its sequence is taken, or the chain was reverted: it has to be completed
-    /// anew.
-    Completed(oneshot::Sender<Result<Option<Vec<u8>>, RpcError>>),
-    /// Another node, which sent it to all it knows.
-    Peer,
-}
 
 /// What the runtime says of a transaction, and what that may cost its sender.
 type Checked = Result<Result<(Admission, Amount), RpcError>, CallError>;
 
-pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Submission>) {
+pub(crate) async fn run(shared: Arc<Shared>, mut submitted: Submitted) {
     let mut guest = None;
     let mut batch = Vec::new();
     let mut worked = false;
     loop {
         tokio::select! {
             biased;
-            received = submissions.recv_many(&mut batch, BATCH_MAX) => if received == 0 { break },
+            more = submitted.next(&mut batch) => if !more { break },
             () = shared.sweep.notified() => {
                 if !std::mem::take(&mut worked) {
                     guest = None;
@@ -63,13 +42,13 @@ pub(crate) async fn run(shared: Arc<Shared>, mut submissions: mpsc::Receiver<Sub
 
 /// Has a batch checked, and what is lawful pooled. Those that the chain was reverted under are to be checked again.
 async fn admit_all(shared: &Shared, guest: &mut Option<RuntimeGuest>, batch: Vec<Submission>) -> Vec<Submission> {
-    let (data, origins): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.data, one.origin)).unzip();
+    let (data, origins): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.data, (one.origin, one.charge))).unzip();
     let reverts = shared.cursors.reverts();
     let checked = check(shared, guest, &data).await;
     let mut pooled = false;
     let mut fresh = Vec::new();
     let mut again = Vec::new();
-    for ((data, checked), origin) in data.into_iter().zip(checked).zip(origins) {
+    for ((data, checked), (origin, charge)) in data.into_iter().zip(checked).zip(origins) {
         let completed = matches!(origin, Origin::Completed(_));
         let answer = match checked {
             Ok(Ok((admission, cost))) => insert(shared, admission, cost, &data, reverts, completed),
@@ -88,7 +67,7 @@ async fn admit_all(shared: &Shared, guest: &mut Option<RuntimeGuest>, batch: Vec
                 continue;
             }
             (None, origin) => {
-                again.push(Submission { data, origin });
+                again.push(Submission { data, origin, charge });
                 continue;
             }
         };

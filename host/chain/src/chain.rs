@@ -28,12 +28,14 @@ use crate::{
     follow,
     lend::SharedPool,
     message::{MAILBOX, Message},
+    notices::Notices,
     notifier,
     peers::{Joined, Network},
     post, query,
     serve::{self, Questions},
     shared::{Shared, StateSync},
     stats::{ChainStats, Counters},
+    submissions,
     subscription::Subscriptions,
     traffic::ClientTraffic,
 };
@@ -100,9 +102,6 @@ pub struct ChainOptions {
     pub version: String,
 }
 
-/// Notices of other nodes' heights that wait; more are dropped, and come again.
-const NOTICES: usize = 1024;
-
 /// Why a chain has ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -146,8 +145,8 @@ impl Chain {
         let origin = blocks::load_or_create(&parts, &options).await?;
         let members: Vec<NodeId> = Vec::from_iter(origin.committees.members());
         let bandwidth = Arc::new(Bandwidth::new(options.bandwidth_bytes));
-        let (peers, inbox) = join(parts.network.as_deref(), origin.key, &members, &bandwidth)?
-            .map_or((None, None), |joined| (Some(joined.peers), Some(joined.inbox)));
+        let (peers, framed, inbox) = join(parts.network.as_deref(), origin.key, &members, &bandwidth)?
+            .map_or((None, None, None), |joined| (Some(joined.peers), Some(joined.consensus), Some(joined.inbox)));
         let guard = parts.store.view().get(Table::Log, GUARD_KEY)?.map_or(Ok(Guard::default()), |bytes| Guard::decode(&bytes));
         let guard = guard.map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let voter = Arc::new(Voter::new(parts.vote_secret, origin.key.unwrap_or_default(), guard));
@@ -156,7 +155,7 @@ impl Chain {
         }
 
         let (mailbox, messages) = mpsc::channel(MAILBOX);
-        let (submissions, submitted) = mpsc::channel(admission::WAITING);
+        let (submissions, submitted) = submissions::queue(parts.tenant.clone());
         let (events, told) = mpsc::channel(notifier::EVENTS);
         let shared = Arc::new(Shared {
             pool: SharedPool::new(Pool::new(options.pool), parts.tenant.clone()),
@@ -202,7 +201,6 @@ impl Chain {
         shared.state_sync.wanted.store(wanted, Ordering::Relaxed);
         let checker = Checker::new(parts.consensus.clone());
         let consensus = Consensus::new(parts.consensus, parts.consensus_config, &parts.tenant, shared.options.query, voter).await?;
-        let (frames, framed) = mpsc::channel(actor::FRAMES);
         let mut actor = Actor::new(shared.clone(), consensus, messages, framed);
         actor.start().await?;
 
@@ -215,11 +213,12 @@ impl Chain {
         spawn(&mut parts_of_it, &shutdown, "admission", admission::run(shared.clone(), submitted));
         spawn(&mut parts_of_it, &shutdown, "the notifier", notifier::run(shared.clone(), told));
         if let (Some(peers), Some(inbox)) = (peers, inbox) {
-            let (notices, noticed) = mpsc::channel(NOTICES);
+            let notices = Arc::<Notices>::default();
             let questions = Arc::<Questions>::default();
-            spawn(&mut parts_of_it, &shutdown, "the post", post::run(shared.clone(), inbox, frames, notices, questions.clone()));
+            let post = post::run(shared.clone(), peers.clone(), inbox, notices.clone(), questions.clone());
+            spawn(&mut parts_of_it, &shutdown, "the post", post);
             spawn(&mut parts_of_it, &shutdown, "answering others", serve::run(shared.clone(), questions));
-            spawn(&mut parts_of_it, &shutdown, "catching up", follow::run(shared.clone(), peers, checker, noticed));
+            spawn(&mut parts_of_it, &shutdown, "catching up", follow::run(shared.clone(), peers, checker, notices));
         }
         let (end, ended) = watch::channel(None);
         let crash = CancellationToken::new();

@@ -8,10 +8,7 @@ use std::{
 
 use subnode_chain_core::wire::Notice;
 use subnode_types::NodeId;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     agreement::Decided,
@@ -19,6 +16,7 @@ use crate::{
     checker::Checker,
     fetch::Fetched,
     message::Message,
+    notices::Notices,
     peers::Peers,
     shared::Shared,
     state_sync,
@@ -49,16 +47,15 @@ struct Follower {
 }
 
 /// Gets missing blocks, until the chain ends.
-pub(crate) async fn run(shared: Arc<Shared>, peers: Arc<dyn Peers>, checker: Checker, mut notices: mpsc::Receiver<(NodeId, Notice)>) {
+pub(crate) async fn run(shared: Arc<Shared>, peers: Arc<dyn Peers>, checker: Checker, notices: Arc<Notices>) {
     let mut follower = Follower { shared, peers, checker, heads: BTreeMap::new(), state_at: Instant::now() };
     let mut announce = tokio::time::interval(ANNOUNCED_EVERY);
     announce.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
-            notice = notices.recv() => match notice {
-                Some((from, Notice::Head(height))) => follower.heard(from, height),
-                None => return,
+            said = notices.take() => for (from, Notice::Head(height)) in said {
+                follower.heard(from, height);
             },
             _ = announce.tick() => follower.announce(),
         }

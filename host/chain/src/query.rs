@@ -14,11 +14,11 @@ use tokio::{
 
 use crate::{
     Chain, RpcError,
-    admission::{Origin, Submission},
     cursor::NotKept,
     lend::ViewReader,
     message::{Amendment, Message},
     shared::Shared,
+    submissions::Origin,
     subscription::{Notification, Sink},
 };
 
@@ -389,7 +389,7 @@ impl Submitted {
         }
         let (done, answer) = oneshot::channel();
         let commits = shared.commits.subscribe();
-        shared.submissions.send(Submission { data, origin: origin(done) }).await.map_err(|_| RpcError::closing())?;
+        shared.submissions.from_client(data, origin(done)).await?;
         Ok(Self { shared, answer, commits, until: Instant::now() + MINED_WITHIN })
     }
 

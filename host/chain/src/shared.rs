@@ -16,12 +16,11 @@ use subnode_sandbox::{Accounts, CallError, ChainStatus, HostFault, Limits, Modul
 use subnode_scheduler::Bandwidth;
 use subnode_signer::Voter;
 use subnode_storage::{ChainStore, Retention, View};
-use subnode_types::{BlockRef, ChainName, Purpose, Sealing, Validator};
+use subnode_types::{BlockRef, ChainName, NodeId, Purpose, Sealing, Validator};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{
     ChainOptions, RpcError,
-    admission::Submission,
     blocks::{BlockId, Offered, decode_head},
     cursor::Cursors,
     lend::SharedPool,
@@ -29,6 +28,7 @@ use crate::{
     notifier::Event,
     peers::Peers,
     stats::Counters,
+    submissions::Submissions,
     subscription::Subscriptions,
     traffic::ClientTraffic,
 };
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     pub(crate) pool_mark: AtomicU64,
     pub(crate) options: ChainOptions,
     pub(crate) mailbox: mpsc::Sender<Message>,
-    pub(crate) submissions: mpsc::Sender<Submission>,
+    pub(crate) submissions: Submissions,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) cursors: Arc<Cursors>,
     pub(crate) query_permits: Semaphore,
@@ -133,6 +133,11 @@ impl Shared {
     pub(crate) fn committee(&self) -> Vec<Validator> {
         let next = self.head().height + 1;
         self.committees.read().unwrap_or_else(PoisonError::into_inner).at(next).to_vec()
+    }
+
+    /// Whether a node is in one of the committees that decide the next blocks.
+    pub(crate) fn is_member(&self, node: NodeId) -> bool {
+        self.committees.read().unwrap_or_else(PoisonError::into_inner).has_member(node)
     }
 
     fn offers(&self) -> MutexGuard<'_, BTreeMap<BlockId, Arc<Offered>>> {

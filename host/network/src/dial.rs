@@ -11,7 +11,7 @@ use rand::Rng;
 use subnode_types::NodeId;
 
 use crate::{
-    greet::greet,
+    greet,
     identity::NodeKey,
     limits::{HANDSHAKE_WITHIN, transport},
     registry::Registry,
@@ -55,7 +55,7 @@ impl Dialer {
             match self.call(id, address).await {
                 Ok(connection) => {
                     let began = Instant::now();
-                    greet(&self.registry, connection, true).await;
+                    greet::call(&self.registry, connection).await;
                     if began.elapsed() > BACKOFF_MAX {
                         backoff = BACKOFF_MIN;
                     }
@@ -71,7 +71,7 @@ impl Dialer {
 
     pub(crate) async fn call(&self, id: NodeId, address: SocketAddr) -> Result<Connection, String> {
         let mut config = ClientConfig::new(Arc::new(self.key.client(id).map_err(|error| error.to_string())?));
-        config.transport_config(Arc::new(transport()));
+        config.transport_config(Arc::new(transport(0)));
         let connecting = self.endpoint.connect_with(config, address, "subnode").map_err(|error| error.to_string())?;
         match tokio::time::timeout(HANDSHAKE_WITHIN, connecting).await {
             Ok(connected) => connected.map_err(|error| error.to_string()),

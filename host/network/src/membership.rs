@@ -7,6 +7,7 @@ use crate::{
     chain::{Chain, Traffic},
     dial::Dialer,
     peer::{RequestError, SendError},
+    streams,
 };
 
 /// A chain's part in the network, which it leaves when this is dropped.
@@ -66,6 +67,14 @@ impl Membership {
         peer.request(&self.chain, purpose, frame).await
     }
 
+    /// Counts what a node sent, and what the network does not look at, as a broken rule of the node's: after some it is dropped, and left alone for a
+    /// minute.
+    pub fn fault(&self, node: NodeId, what: &str) {
+        if let Some(peer) = self.dialer.registry.peer(node) {
+            streams::fault(&self.dialer.registry, &peer, &what);
+        }
+    }
+
     /// What the chain sent and received so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -75,7 +84,7 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.dialer.registry.leave(self.chain.key);
+        self.dialer.registry.leave(&self.chain);
         self.dialer.reconcile();
     }
 }

@@ -7,17 +7,22 @@ use subnode_scheduler::Bandwidth;
 use subnode_types::NodeId;
 
 use crate::{
-    chain::{Chain, Inbox},
+    chain::Chain,
     dial::Dialer,
     frame::ChainKey,
-    greet::greet,
+    greet,
     handshake::{NETWORK_BYTES_MAX, Reason},
     identity::{KeyError, NodeKey},
-    limits::{HANDSHAKE_WITHIN, transport},
+    limits::{Gate, HANDSHAKE_WITHIN, Place, transport},
+    mailbox::Inbox,
     membership::Membership,
     peer::Peer,
     registry::Registry,
 };
+
+/// Connections that nobody has looked at yet, and what each may have sent: they are refused or asked to show their address at once.
+const INCOMING_MAX: usize = 256;
+const INCOMING_BYTES: u64 = 16 << 10;
 
 /// How a node takes part.
 #[derive(Clone, Debug)]
@@ -47,14 +52,9 @@ pub enum NetworkError {
     Join(&'static str),
 }
 
-async fn let_in(registry: Arc<Registry>, incoming: Incoming) {
-    // A client that has not shown that it is where it says it is costs nothing but a reply.
-    if !incoming.remote_address_validated() {
-        drop(incoming.retry());
-        return;
-    }
+async fn let_in(registry: Arc<Registry>, incoming: Incoming, place: Place) {
     match tokio::time::timeout(HANDSHAKE_WITHIN, incoming).await {
-        Ok(Ok(connection)) => greet(&registry, connection, false).await,
+        Ok(Ok(connection)) => greet::answer(&registry, connection, place).await,
         Ok(Err(error)) => tracing::debug!(%error, "a connection was not secured"),
         Err(_) => tracing::debug!("a connection was not secured in time"),
     }
@@ -97,7 +97,12 @@ impl Network {
             return Err(NetworkError::Name(options.network));
         }
         let mut server = ServerConfig::with_crypto(Arc::new(key.server()?));
-        server.transport_config(Arc::new(transport()));
+        server.transport_config(Arc::new(transport(1)));
+        // They are taken at once: what is buffered before that is 4 MiB at most.
+        server
+            .max_incoming(INCOMING_MAX)
+            .incoming_buffer_size(INCOMING_BYTES)
+            .incoming_buffer_size_total(INCOMING_MAX as u64 * INCOMING_BYTES);
         // A peer may change its address, as laptops and phones do, and hosts whose lease ends.
         server.migration(true);
         let refused = |error| NetworkError::Listen(options.listen, error);
@@ -108,9 +113,16 @@ impl Network {
         let dialer = Arc::new(Dialer { key, endpoint, registry: registry.clone() });
         let accepting = dialer.clone();
         registry.tasks.spawn(async move {
-            let registry = &accepting.registry;
+            let (registry, gate) = (&accepting.registry, Gate::new());
             while let Some(Some(incoming)) = registry.shutdown.run_until_cancelled(accepting.endpoint.accept()).await {
-                registry.tasks.spawn(let_in(registry.clone(), incoming));
+                if !incoming.remote_address_validated() {
+                    // A client that has not shown that it is where it says it is costs nothing but a reply.
+                    drop(incoming.retry());
+                } else if let Some(place) = gate.enter(incoming.remote_address().ip()) {
+                    registry.tasks.spawn(let_in(registry.clone(), incoming, place));
+                } else {
+                    incoming.refuse();
+                }
             }
         });
         let sweeping = registry.clone();

@@ -12,9 +12,10 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    chain::{Chain, lock},
+    chain::Chain,
     frame::ChainKey,
     handshake::{CHAINS_MAX, Hello, Reason},
+    limits::{lock, widen},
     peer::Peer,
 };
 
@@ -96,13 +97,10 @@ impl Registry {
     }
 
     /// Forgets a chain.
-    pub(crate) fn leave(&self, chain: ChainKey) {
-        let peers = {
-            let mut state = self.state();
-            state.chains.remove(&chain);
-            state.peers.values().cloned().collect::<Vec<_>>()
-        };
-        peers.iter().for_each(|peer| peer.forget(chain));
+    pub(crate) fn leave(&self, chain: &Chain) {
+        self.state().chains.remove(&chain.key);
+        chain.leave();
+        self.peers().iter().for_each(|peer| peer.forget(chain.key));
     }
 
     /// Forgets all chains.
@@ -129,8 +127,19 @@ impl Registry {
         peer.chains().iter().filter(|chain| state.chains.contains_key(chain)).count()
     }
 
-    fn is_member(&self, id: NodeId) -> bool {
+    pub(crate) fn is_member(&self, id: NodeId) -> bool {
         self.state().is_member(id)
+    }
+
+    /// Lets a peer do what the chains need that are here and there.
+    fn widen(&self, peer: &Peer) {
+        widen(&peer.connection, self.shared_chains(peer), self.is_member(peer.id));
+    }
+
+    /// A peer says which chains it has.
+    pub(crate) fn heard(&self, peer: &Peer, chains: BTreeSet<ChainKey>) {
+        peer.set_chains(chains);
+        self.widen(peer);
     }
 
     /// Leaves a peer alone for a while.
@@ -146,13 +155,20 @@ impl Registry {
         self.state().shunned.get(&id).is_some_and(|until| *until > Instant::now())
     }
 
-    /// What this node says of itself.
-    pub(crate) fn hello(&self) -> Hello {
-        Hello { network: self.network.clone(), chains: self.state().chains.keys().copied().collect() }
+    /// What this node says of itself: to whom it called all, to a caller what the caller has as well. The caller's is left out while it is not known.
+    pub(crate) fn hello(&self, caller: Option<&Peer>) -> Hello {
+        let chains: BTreeSet<_> = self.state().chains.keys().copied().collect();
+        let chains = match caller {
+            Some(peer) => chains.intersection(&peer.chains()).copied().collect(),
+            None => chains,
+        };
+        Hello { network: self.network.clone(), chains }
     }
 
     /// Chains or their members are others.
     pub(crate) fn changed(&self) {
+        // Before they hear of it, and use it.
+        self.peers().iter().for_each(|peer| self.widen(peer));
         self.changes.send_modify(|changes| *changes += 1);
     }
 
@@ -181,6 +197,12 @@ impl Registry {
 
     /// Takes a peer in, in place of an older connection to the same node, or says why not.
     pub(crate) fn admit(&self, peer: &Arc<Peer>) -> Result<(), (Reason, &'static str)> {
+        self.insert(peer)?;
+        self.widen(peer);
+        Ok(())
+    }
+
+    fn insert(&self, peer: &Arc<Peer>) -> Result<(), (Reason, &'static str)> {
         let mut state = self.state();
         let member = state.is_member(peer.id);
         if !member && !peer.chains().iter().any(|chain| state.chains.contains_key(chain)) {
