@@ -55,6 +55,12 @@ impl Committees {
         self.from.values().flatten().map(|member| member.node).collect()
     }
 
+    /// Whether a node is one of these.
+    #[must_use]
+    pub fn has_member(&self, node: NodeId) -> bool {
+        self.from.values().flatten().any(|member| member.node == node)
+    }
+
     /// Takes a change that the block at `block` makes.
     ///
     /// # Errors

@@ -62,6 +62,26 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     postcard::take_from_bytes(bytes).ok().filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
 }
 
+/// The transactions of a frame, which is a list of them, one after the other and without a copy: a frame of empty ones takes no more memory than
+/// others. Ends with none where what follows is no transaction, or more follows.
+pub fn transactions(frame: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+    let (mut left, mut rest) = match postcard::take_from_bytes::<u64>(frame) {
+        Ok((count, rest)) => (count, Some(rest)),
+        Err(_) => (1, None),
+    };
+    let mut ended = false;
+    std::iter::from_fn(move || {
+        if ended || left == 0 && rest.is_some_and(<[u8]>::is_empty) {
+            return None;
+        }
+        let next = rest.filter(|_| left > 0).and_then(|rest| postcard::take_from_bytes::<&[u8]>(rest).ok());
+        ended = next.is_none();
+        left = left.saturating_sub(1);
+        rest = next.map(|(_, rest)| rest);
+        Some(next.map(|(transaction, _)| transaction))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -77,6 +97,19 @@ mod tests {
         let manifest = Manifest::of(&[1; 100], [2; 32]).expect("short enough");
         let whole = Whole { manifest, certificate: vec![3], first: vec![1; 100] };
         assert_eq!(decode(&encode(&whole)), Some(whole));
+    }
+
+    #[test]
+    fn transactions_come_one_by_one_and_what_is_none_ends_them() {
+        let list = vec![vec![1, 2], Vec::new(), vec![3; 200]];
+        let frame = encode(&list);
+        let read: Vec<_> = transactions(&frame).collect();
+        assert_eq!(read, [Some(&[1, 2][..]), Some(&[]), Some(&[3; 200])]);
+        assert_eq!(transactions(&encode(&Vec::<Vec<u8>>::new())).count(), 0);
+        for broken in [&frame[..frame.len() - 1], &[&frame[..], &[0]].concat(), &[], &encode(&u64::MAX)] {
+            let read: Vec<_> = transactions(broken).collect();
+            assert_eq!(read.iter().position(Option::is_none), Some(read.len() - 1), "{broken:?}");
+        }
     }
 
     proptest! {

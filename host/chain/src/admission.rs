@@ -4,30 +4,26 @@ use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use subnode_chain_core::{Amount, OVERHEAD_BYTES, PoolError, Transaction};
 use subnode_sandbox::{Admission, CallError, HostFault, Lent, RuntimeGuest};
-use tokio::sync::mpsc;
 
 use crate::{
     error::RpcError,
     feed::Event,
-    mempool::{Origin, Reserved, Submission},
+    mempool::{Origin, Reserved, Submission, Submitted},
     parts::Parts,
     reader::ViewReader,
 };
 
-/// Checked in one call; the contract's bound is 1024.
-const BATCH_MAX: usize = 512;
-
 /// What the runtime says of a transaction, and what that may cost its sender.
 type Checked = Result<Result<(Admission, Amount), RpcError>, CallError>;
 
-pub(crate) async fn run(parts: Arc<Parts>, mut submissions: mpsc::Receiver<Submission>) {
+pub(crate) async fn run(parts: Arc<Parts>, mut submitted: Submitted) {
     let mut guest = None;
     let mut batch = Vec::new();
     let mut worked = false;
     loop {
         tokio::select! {
             biased;
-            received = submissions.recv_many(&mut batch, BATCH_MAX) => if received == 0 { break },
+            more = submitted.next(&mut batch) => if !more { break },
             () = parts.standing.swept() => {
                 if !std::mem::take(&mut worked) {
                     guest = None;
@@ -45,13 +41,13 @@ pub(crate) async fn run(parts: Arc<Parts>, mut submissions: mpsc::Receiver<Submi
 
 /// Has a batch checked, and what is lawful pooled. Those that the chain was reverted under are to be checked again.
 async fn admit_all(parts: &Parts, guest: &mut Option<RuntimeGuest>, batch: Vec<Submission>) -> Vec<Submission> {
-    let (data, origins): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.data, one.origin)).unzip();
+    let (data, origins): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.data, (one.origin, one.charge))).unzip();
     let reverts = parts.feed.cursors.reverts();
     let checked = check(parts, guest, &data).await;
     let mut pooled = false;
     let mut fresh = Vec::new();
     let mut again = Vec::new();
-    for ((data, checked), origin) in data.into_iter().zip(checked).zip(origins) {
+    for ((data, checked), (origin, charge)) in data.into_iter().zip(checked).zip(origins) {
         let completed = matches!(origin, Origin::Completed(_));
         let answer = match checked {
             Ok(Ok((admission, cost))) => insert(parts, admission, cost, &data, reverts, completed),
@@ -70,7 +66,7 @@ async fn admit_all(parts: &Parts, guest: &mut Option<RuntimeGuest>, batch: Vec<S
                 continue;
             }
             (None, origin) => {
-                again.push(Submission { data, origin });
+                again.push(Submission { data, origin, charge });
                 continue;
             }
         };

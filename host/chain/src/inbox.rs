@@ -2,54 +2,48 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use subnode_chain_core::wire::{self, Notice};
-use subnode_types::{NodeId, Purpose};
-use tokio::sync::mpsc;
+use subnode_chain_core::wire;
+use subnode_types::Purpose;
 
 use crate::{
-    mempool::{Origin, Submission},
     parts::Parts,
-    peers::{Inbox, PeerEvent},
+    peers::{Inbox, PeerEvent, Peers},
     serve::Questions,
+    sync::Notices,
 };
 
-/// Takes what other nodes send, until the chain has left the network.
+/// Takes what other nodes send, but for consensus, until the chain has left the network. It never waits for whoever deals with it: each of them has
+/// room for each node, and what does not fit is dropped.
 pub(crate) async fn run(
     parts: Arc<Parts>,
+    peers: Arc<dyn Peers>,
     mut inbox: Box<dyn Inbox>,
-    frames: mpsc::Sender<Bytes>,
-    notices: mpsc::Sender<(NodeId, Notice)>,
+    notices: Arc<Notices>,
     questions: Arc<Questions>,
 ) {
     while let Some(event) = inbox.next().await {
         match event {
-            // The sender waits while the module is busy: nobody else's frames do.
-            PeerEvent::Frame { purpose: Purpose::Consensus, frame, .. } => {
-                if frames.send(frame).await.is_err() {
-                    return;
+            PeerEvent::Frame { from, purpose: Purpose::Transactions, frame } => {
+                let member = parts.ledger.is_member(from);
+                for transaction in wire::transactions(&frame) {
+                    match transaction {
+                        // Its sender still has what does not fit, and the rest of the frame will not fit either.
+                        Some(data) if !parts.mempool.submissions.from_node(from, member, data) => break,
+                        Some(_) => {}
+                        None => peers.fault(from, "transactions that do not decode"),
+                    }
                 }
             }
-            PeerEvent::Frame { from, purpose: Purpose::Transactions, frame } => match wire::decode::<Vec<Vec<u8>>>(&frame) {
-                // What does not fit is lost: its sender still has it.
-                Some(transactions) => {
-                    transactions
-                        .into_iter()
-                        .take_while(|data| parts.mempool.offer(Submission { data: data.clone(), origin: Origin::Peer }))
-                        .count();
-                }
-                None => tracing::debug!(chain = %parts.name, peer = %from, "transactions that do not decode"),
-            },
             PeerEvent::Frame { from, purpose: Purpose::Blocks, frame } => match wire::decode(&frame) {
-                Some(notice) => drop(notices.try_send((from, notice))),
-                None => tracing::debug!(chain = %parts.name, peer = %from, "a notice that does not decode"),
+                Some(notice) => notices.push(from, notice),
+                None => peers.fault(from, "a notice that does not decode"),
             },
-            PeerEvent::Frame { from, purpose: Purpose::Snapshot, .. } => {
-                tracing::debug!(chain = %parts.name, peer = %from, "snapshots are not sent unasked");
-            }
+            PeerEvent::Frame { from, purpose: Purpose::Snapshot, .. } => peers.fault(from, "a snapshot that nobody asked for"),
+            // It has an inbox of its own.
+            PeerEvent::Frame { purpose: Purpose::Consensus, .. } => {}
             PeerEvent::Question { from, frame, answer } => match wire::decode(&frame) {
-                Some(question) => questions.ask(from, question, answer),
-                None => tracing::debug!(chain = %parts.name, peer = %from, "a question that does not decode"),
+                Some(question) => questions.ask(from, parts.ledger.is_member(from), question, answer),
+                None => peers.fault(from, "a question that does not decode"),
             },
         }
     }

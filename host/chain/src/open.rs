@@ -7,14 +7,11 @@ use subnode_scheduler::Bandwidth;
 use subnode_signer::Voter;
 use subnode_storage::Table;
 use subnode_types::NodeId;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    actor::{self, Actor, Member},
+    actor::{Actor, Member},
     admission,
     counters::Counters,
     error::OpenError,
@@ -31,12 +28,9 @@ use crate::{
     peers::{Joined, Network},
     serve::{self, Questions},
     standing::Standing,
-    sync,
+    sync::{self, Notices},
     traffic::ClientTraffic,
 };
-
-/// Notices of other nodes' heights that wait; more are dropped, and come again.
-const NOTICES: usize = 1024;
 
 /// A chain that runs.
 pub(crate) struct Running {
@@ -68,8 +62,8 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     let opened = load_or_create(&parts, &options).await?;
     let members: Vec<NodeId> = Vec::from_iter(opened.committees.members());
     let bandwidth = Arc::new(Bandwidth::new(options.bandwidth_bytes));
-    let (peers, inbox) = join(parts.network.as_deref(), opened.key, &members, &bandwidth)?
-        .map_or((None, None), |joined| (Some(joined.peers), Some(joined.inbox)));
+    let (peers, framed, inbox) = join(parts.network.as_deref(), opened.key, &members, &bandwidth)?
+        .map_or((None, None, None), |joined| (Some(joined.peers), Some(joined.consensus), Some(joined.inbox)));
     let guard = guard(&parts.store, opened.key)?;
     let voter = Arc::new(Voter::new(parts.vote_secret, opened.key.unwrap_or_default(), guard));
     if options.silent {
@@ -103,7 +97,6 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     let query = made.options.query;
     let checker = Checker::new(parts.consensus.clone(), parts.tenant.clone(), query, voter.clone());
     let member = Member::new(parts.consensus, parts.consensus_config, &parts.tenant, query, voter).await?;
-    let (frames, framed) = mpsc::channel(actor::FRAMES);
     let shutdown = CancellationToken::new();
     let mut actor = Actor::new(made.clone(), member, messages, framed, shutdown.clone());
     actor.start().await?;
@@ -116,11 +109,11 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     spawn(&mut parts_of_it, &shutdown, "admission", admission::run(made.clone(), submitted));
     spawn(&mut parts_of_it, &shutdown, "the notifier", notifier::run(made.clone(), told));
     if let (Some(peers), Some(inbox)) = (peers, inbox) {
-        let (notices, noticed) = mpsc::channel(NOTICES);
+        let notices = Arc::<Notices>::default();
         let questions = Arc::<Questions>::default();
-        spawn(&mut parts_of_it, &shutdown, "the inbox", inbox::run(made.clone(), inbox, frames, notices, questions.clone()));
+        spawn(&mut parts_of_it, &shutdown, "the inbox", inbox::run(made.clone(), peers.clone(), inbox, notices.clone(), questions.clone()));
         spawn(&mut parts_of_it, &shutdown, "answering others", serve::run(made.clone(), questions));
-        spawn(&mut parts_of_it, &shutdown, "catching up", sync::run(made.clone(), peers, checker, noticed));
+        spawn(&mut parts_of_it, &shutdown, "catching up", sync::run(made.clone(), peers, checker, notices));
     }
     let (end, ended) = watch::channel(None);
     let crash = CancellationToken::new();

@@ -18,11 +18,13 @@ pub trait Network: Send + Sync {
     fn join(&self, chain: [u8; 32], members: &[NodeId], bandwidth: Arc<Bandwidth>) -> Result<Joined, String>;
 }
 
-/// A chain's part in the network. It leaves once both are dropped.
+/// A chain's part in the network. It leaves once all are dropped.
 pub struct Joined {
     /// What it sends with.
     pub peers: Arc<dyn Peers>,
-    /// What is sent to it.
+    /// What members send to its consensus.
+    pub consensus: Box<dyn Inbox>,
+    /// All else that is sent to it: transactions, notices, questions. Two, so that consensus that waits for its module holds none of these up.
     pub inbox: Box<dyn Inbox>,
 }
 
@@ -36,6 +38,8 @@ pub trait Peers: Send + Sync {
     fn broadcast(&self, purpose: Purpose, frame: Bytes);
     /// Bytes and frames so far.
     fn traffic(&self) -> PeerTraffic;
+    /// Counts what a node sent as a broken rule: a node that breaks too many is dropped.
+    fn fault(&self, node: NodeId, what: &str);
     /// Asks a node.
     fn ask(&self, to: NodeId, purpose: Purpose, question: Bytes) -> Boxed<'_, Result<Bytes, String>>;
 }
@@ -53,7 +57,7 @@ pub struct PeerTraffic {
 
 /// What other nodes send.
 pub trait Inbox: Send {
-    /// The next of it, the most urgent first; none once the chain has left.
+    /// The next of it, the nodes in turn; none once the chain has left. Dropping the future loses nothing.
     fn next(&mut self) -> Boxed<'_, Option<PeerEvent>>;
 }
 
@@ -65,7 +69,7 @@ pub enum PeerEvent {
         from: NodeId,
         /// What for.
         purpose: Purpose,
-        /// What.
+        /// What. It takes room of its sender's until it is dropped: a node whose frames wait sends no more.
         frame: Bytes,
     },
     /// A question. One that is not answered is refused.

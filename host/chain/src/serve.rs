@@ -3,10 +3,7 @@
 //! In a task of its own, one question after another and the nodes in turn: one that asks much, or for what takes long to find, keeps neither the
 //! consensus module nor other nodes waiting for longer than one answer takes.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use subnode_chain_core::{
@@ -21,56 +18,43 @@ use tokio::sync::Notify;
 use crate::{
     ledger::{self, Offered, checkpoints},
     parts::Parts,
+    waiting::Waiting,
 };
 
-/// Questions of one node that wait; further ones are refused. A node that gets a block or a state asks for eight parts at once, and each takes a
-/// hundred bytes here.
+/// Questions of one node that wait, each at the price of the bytes that it takes here; further ones are refused. A node that gets a block or a state
+/// asks for eight parts at once.
+const QUESTION_BYTES: usize = 128;
 const WAITING_PER_NODE: usize = 64;
 
 type Answer = Box<dyn FnOnce(Bytes) + Send>;
 
 /// Questions that wait for their answers.
-#[derive(Default)]
 pub(crate) struct Questions {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Waiting<(Question, Answer)>>,
     more: Notify,
 }
 
-#[derive(Default)]
-struct Waiting {
-    of_nodes: BTreeMap<NodeId, VecDeque<(Question, Answer)>>,
-    /// Whose turn was last.
-    last: Option<NodeId>,
+impl Default for Questions {
+    fn default() -> Self {
+        Self { waiting: Mutex::new(Waiting::new(WAITING_PER_NODE * QUESTION_BYTES)), more: Notify::new() }
+    }
 }
 
 impl Questions {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<(Question, Answer)>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a question of a node, or refuses it.
-    pub(crate) fn ask(&self, from: NodeId, question: Question, answer: Answer) {
-        let mut waiting = self.lock();
-        let own = waiting.of_nodes.entry(from).or_default();
-        if own.len() < WAITING_PER_NODE {
-            own.push_back((question, answer));
-            drop(waiting);
+    pub(crate) fn ask(&self, from: NodeId, member: bool, question: Question, answer: Answer) {
+        if self.lock().push(from, member, QUESTION_BYTES, (question, answer)) {
             self.more.notify_one();
         }
     }
 
     /// The oldest question of the node whose turn is next.
     fn take(&self) -> Option<(Question, Answer)> {
-        let mut waiting = self.lock();
-        let behind = waiting.last.and_then(|last| waiting.of_nodes.keys().find(|node| **node > last).copied());
-        let node = behind.or_else(|| waiting.of_nodes.keys().next().copied())?;
-        waiting.last = Some(node);
-        let own = waiting.of_nodes.get_mut(&node)?;
-        let question = own.pop_front();
-        if own.is_empty() {
-            waiting.of_nodes.remove(&node);
-        }
-        question
+        self.lock().pop()
     }
 }
 
@@ -146,11 +130,11 @@ mod tests {
         let questions = Questions::default();
         let (much, little) = (NodeId([1; 32]), NodeId([2; 32]));
         for height in 0..1_000 {
-            questions.ask(much, Question::Outline(height), Box::new(drop));
+            questions.ask(much, false, Question::Outline(height), Box::new(drop));
         }
-        questions.ask(little, Question::Outline(7_000), Box::new(drop));
+        questions.ask(little, true, Question::Outline(7_000), Box::new(drop));
         let taken: Vec<_> = std::iter::from_fn(|| questions.take()).map(|(question, _)| question).collect();
         assert_eq!(taken.len(), WAITING_PER_NODE + 1);
-        assert!(taken[..2].contains(&Question::Outline(7_000)), "{:?}", &taken[..2]);
+        assert!(taken[..1].contains(&Question::Outline(7_000)), "{:?}", &taken[..1]);
     }
 }

@@ -4,53 +4,25 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use bytes::Bytes;
-use subnode_scheduler::Bandwidth;
+use subnode_scheduler::{Bandwidth, Payer};
 use subnode_types::{NodeId, Purpose};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio_util::sync::CancellationToken;
 
-use crate::frame::ChainKey;
+use crate::{
+    frame::{ChainKey, QUESTION_BYTES_MAX},
+    limits::{LANE_ANSWERS, lane_room, lock, price},
+    mailbox::{Inbox, Incoming, Mailbox, Part},
+};
 
-/// Frames that wait for their chain: votes of two rounds of a large committee, blocks in parts, requests. A peer whose frames do not
-/// fit waits, and so does nobody else.
-const WAITING: [usize; 4] = [1024, 256, 64, 64];
-const REQUESTS_WAITING: usize = 64;
-
-/// What a peer sent to a chain.
-#[derive(Debug)]
-pub struct Received {
-    /// Who.
-    pub from: NodeId,
-    /// What for.
-    pub purpose: Purpose,
-    /// What. Nothing of it is checked but its length.
-    pub frame: Bytes,
-}
-
-/// What a peer asks a chain for.
-#[derive(Debug)]
-pub struct Request {
-    /// Who.
-    pub from: NodeId,
-    /// What for.
-    pub purpose: Purpose,
-    /// What. Nothing of it is checked but its length.
-    pub frame: Bytes,
-    pub(crate) answer: oneshot::Sender<Bytes>,
-}
-
-impl Request {
-    /// Answers it. One that is dropped is refused.
-    pub fn answer(self, frame: Bytes) {
-        // A peer that is gone needs none.
-        drop(self.answer.send(frame));
-    }
-}
+/// What one peer may have in the mailbox for all but consensus: as much as its lanes have room for, and a question for each answer they look for.
+/// Each of these bounds is kept before a frame is read; this one is met by a peer alone that connects anew before the chain took what it sent before.
+const OTHERS_BYTES: usize = 3 * lane_room(Purpose::Blocks) + Purpose::ALL.len() * LANE_ANSWERS * price(QUESTION_BYTES_MAX);
 
 /// Bytes and frames of a chain, to all its peers together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,68 +38,37 @@ pub struct Traffic {
 pub(crate) struct Chain {
     pub(crate) key: ChainKey,
     members: Mutex<BTreeMap<NodeId, Option<SocketAddr>>>,
-    frames: [mpsc::Sender<Received>; 4],
-    requests: mpsc::Sender<Request>,
+    consensus: Arc<Mailbox>,
+    others: Arc<Mailbox>,
     bandwidth: Arc<Bandwidth>,
+    /// Held by whoever waits for bandwidth and is next: of many that wait, one sees that the debt is paid.
+    members_turn: AsyncMutex<()>,
+    others_turn: AsyncMutex<()>,
+    /// Cancelled once the chain has left.
+    left: CancellationToken,
     sent_bytes: AtomicU64,
     received_bytes: AtomicU64,
     dropped_frames: AtomicU64,
 }
 
-/// A chain's mailbox.
-pub struct Inbox {
-    frames: [mpsc::Receiver<Received>; 4],
-    requests: mpsc::Receiver<Request>,
-}
-
-/// What comes for a chain.
-#[derive(Debug)]
-pub enum Incoming {
-    /// A frame.
-    Frame(Received),
-    /// A question.
-    Request(Request),
-}
-
-impl Inbox {
-    /// What came first among the most urgent. None once the chain has left the network.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn next(&mut self) -> Option<Incoming> {
-        let [consensus, transactions, blocks, snapshot] = &mut self.frames;
-        tokio::select! {
-            biased;
-            Some(frame) = consensus.recv() => Some(Incoming::Frame(frame)),
-            Some(request) = self.requests.recv() => Some(Incoming::Request(request)),
-            Some(frame) = blocks.recv() => Some(Incoming::Frame(frame)),
-            Some(frame) = transactions.recv() => Some(Incoming::Frame(frame)),
-            Some(frame) = snapshot.recv() => Some(Incoming::Frame(frame)),
-            else => None,
-        }
-    }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Chain {
     pub(crate) fn new(key: ChainKey, members: BTreeMap<NodeId, Option<SocketAddr>>, bandwidth: Arc<Bandwidth>) -> (Self, Inbox) {
-        let [(consensus, of_consensus), (transactions, of_transactions), (blocks, of_blocks), (snapshot, of_snapshot)] =
-            WAITING.map(mpsc::channel);
-        let (requests, questions) = mpsc::channel(REQUESTS_WAITING);
+        let (consensus, others) = (Mailbox::new(lane_room(Purpose::Consensus)), Mailbox::new(OTHERS_BYTES));
+        let inbox = Inbox { consensus: Part(consensus.clone()), others: Part(others.clone()) };
         let chain = Self {
             key,
             members: Mutex::new(members),
-            frames: [consensus, transactions, blocks, snapshot],
-            requests,
+            consensus,
+            others,
             bandwidth,
+            members_turn: AsyncMutex::default(),
+            others_turn: AsyncMutex::default(),
+            left: CancellationToken::new(),
             sent_bytes: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
             dropped_frames: AtomicU64::new(0),
         };
-        (chain, Inbox { frames: [of_consensus, of_transactions, of_blocks, of_snapshot], requests: questions })
+        (chain, inbox)
     }
 
     pub(crate) fn members(&self) -> BTreeMap<NodeId, Option<SocketAddr>> {
@@ -142,27 +83,61 @@ impl Chain {
         lock(&self.members).contains_key(&node)
     }
 
-    /// Waits until the chain may send or receive more. Its consensus does not wait, and is charged all the same: the rest waits for it.
-    pub(crate) async fn may_pass(&self, purpose: Purpose) {
-        if purpose == Purpose::Consensus {
-            return;
+    pub(crate) fn address_of(&self, node: NodeId) -> Option<SocketAddr> {
+        lock(&self.members).get(&node).copied().flatten()
+    }
+
+    /// Ends what is done for the chain, and its mailbox.
+    pub(crate) fn leave(&self) {
+        self.left.cancel();
+        self.consensus.close();
+        self.others.close();
+    }
+
+    pub(crate) async fn left(&self) {
+        self.left.cancelled().await;
+    }
+
+    /// Who pays for what goes to and comes from a node.
+    pub(crate) fn payer(&self, purpose: Purpose, node: NodeId) -> Payer {
+        match purpose {
+            Purpose::Consensus => Payer::Consensus,
+            Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot if self.is_member(node) => Payer::Members,
+            Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot => Payer::Others,
         }
+    }
+
+    /// Waits until the chain may send or receive more, and pays for it. Those that wait are let through in the order they came. Consensus does not
+    /// wait.
+    pub(crate) async fn pass(&self, payer: Payer, bytes: usize) {
+        let turn = match payer {
+            Payer::Consensus => return self.bandwidth.spend(payer, bytes),
+            Payer::Members => &self.members_turn,
+            Payer::Others => &self.others_turn,
+        };
+        let _turn = turn.lock().await;
         loop {
-            let debt = self.bandwidth.debt();
+            let debt = self.bandwidth.debt(payer);
             if debt.is_zero() {
-                return;
+                break;
             }
             tokio::time::sleep(debt).await;
         }
+        self.bandwidth.spend(payer, bytes);
     }
 
+    /// Pays for what this node asked for: the next waits for it.
+    pub(crate) fn pay(&self, payer: Payer, bytes: usize) {
+        self.bandwidth.spend(payer, bytes);
+    }
+
+    /// Counts bytes.
     pub(crate) fn sent(&self, bytes: usize) {
-        self.bandwidth.spend(bytes);
         self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Counts bytes.
     pub(crate) fn received(&self, bytes: usize) {
-        self.bandwidth.spend(bytes);
         self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
@@ -178,13 +153,13 @@ impl Chain {
         }
     }
 
-    /// Hands a frame to the chain, once it has room. False where the chain has left.
-    pub(crate) async fn deliver(&self, received: Received) -> bool {
-        self.frames[received.purpose as usize].send(received).await.is_ok()
-    }
-
-    /// The same for a question; false where too many wait.
-    pub(crate) fn ask(&self, request: Request) -> bool {
-        self.requests.try_send(request).is_ok()
+    /// Hands what a peer sent to the chain. False where the chain has left.
+    pub(crate) fn deliver(&self, incoming: Incoming) -> bool {
+        let (from, bytes, mailbox) = match &incoming {
+            Incoming::Frame(received) if received.purpose == Purpose::Consensus => (received.from, received.frame.len(), &self.consensus),
+            Incoming::Frame(received) => (received.from, received.frame.len(), &self.others),
+            Incoming::Request(request) => (request.from, request.frame.len(), &self.others),
+        };
+        mailbox.push(from, price(bytes), incoming)
     }
 }

@@ -18,8 +18,11 @@ pub const fn frame_bytes_max(purpose: Purpose) -> usize {
     }
 }
 
+/// Longest question: one names a block, a part of it or a piece of a state.
+pub const QUESTION_BYTES_MAX: usize = 4 << 10;
+
 /// Of a purpose's streams: a higher one is sent first.
-pub(crate) const fn priority(purpose: Purpose) -> i32 {
+const fn priority(purpose: Purpose) -> i32 {
     -(purpose as i32)
 }
 
@@ -32,6 +35,8 @@ pub(crate) enum FrameError {
     Purpose(u8),
     #[error("a stream that ends in the midst of a frame")]
     Truncated,
+    #[error("a header or a frame that does not end in time")]
+    Late,
     #[error("the connection ended: {0}")]
     Gone(String),
 }
@@ -39,7 +44,7 @@ pub(crate) enum FrameError {
 impl FrameError {
     /// Whether the peer broke the protocol, and not the network its connection.
     pub(crate) fn is_fault(&self) -> bool {
-        !matches!(self, Self::Gone(_))
+        !matches!(self, Self::Gone(_) | Self::Late)
     }
 }
 
@@ -81,21 +86,37 @@ pub(crate) async fn write_frame(stream: &mut SendStream, frame: Bytes) -> Result
     Ok(stream.write_all_chunks(&mut chunks).await?)
 }
 
-/// The next frame; none where the stream ends before one.
-pub(crate) async fn read_frame(stream: &mut RecvStream, max: usize) -> Result<Option<Bytes>, FrameError> {
+/// The length of the next frame; none where the stream ends before one.
+pub(crate) async fn read_length(stream: &mut RecvStream, max: usize) -> Result<Option<usize>, FrameError> {
     let mut length = [0; 4];
     match stream.read_exact(&mut length).await {
         Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
         read => read?,
     }
     let length = u32::from_be_bytes(length) as usize;
-    if length > max {
-        return Err(FrameError::TooLong(length, max));
-    }
+    if length <= max { Ok(Some(length)) } else { Err(FrameError::TooLong(length, max)) }
+}
+
+/// What follows a length. Whoever calls has room for it.
+pub(crate) async fn read_bytes(stream: &mut RecvStream, length: usize) -> Result<Bytes, FrameError> {
     let mut frame = BytesMut::with_capacity(length);
     while frame.len() < length {
         let chunk = stream.read_chunk(length - frame.len(), true).await.map_err(|error| FrameError::Gone(error.to_string()))?;
         frame.extend_from_slice(&chunk.ok_or(FrameError::Truncated)?.bytes);
     }
-    Ok(Some(frame.freeze()))
+    Ok(frame.freeze())
+}
+
+/// The next frame; none where the stream ends before one.
+pub(crate) async fn read_frame(stream: &mut RecvStream, max: usize) -> Result<Option<Bytes>, FrameError> {
+    match read_length(stream, max).await? {
+        Some(length) => read_bytes(stream, length).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Has streams of more urgent purposes sent first.
+pub(crate) fn set_priority(stream: &SendStream, purpose: Purpose) {
+    // A stream that is gone says so when it is written to.
+    drop(stream.set_priority(priority(purpose)));
 }

@@ -1,5 +1,8 @@
 //! What two nodes tell each other first, on a stream that stays open: the protocol's version, the network, their chains. Chains that come and
 //! go later are told on the same stream.
+//!
+//! Whoever calls knows whom, and speaks first. Whoever is called answers once it has admitted the caller, and tells of the chains alone that the
+//! caller has: a caller that is refused learns the reason, and nobody learns of chains that it does not know.
 
 use std::collections::BTreeSet;
 
@@ -49,6 +52,16 @@ pub(crate) enum HandshakeError {
     Gone(#[from] quinn::ConnectionError),
 }
 
+impl HandshakeError {
+    /// What the other side is told: not the network's name, if it does not know it.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::Network { .. } => "this node is of another network".into(),
+            Self::Version(_) | Self::Malformed | Self::Frame(_) | Self::Gone(_) => self.to_string(),
+        }
+    }
+}
+
 /// What a node says of itself.
 pub(crate) struct Hello {
     pub(crate) network: String,
@@ -76,18 +89,36 @@ impl Hello {
         Ok(Self { network: network.to_owned(), chains: decode_chains(chains)? })
     }
 
-    /// Tells the other side, and hears what it says. The one that called speaks first.
-    pub(crate) async fn exchange(&self, connection: &Connection, called: bool) -> Result<(Self, SendStream, RecvStream), HandshakeError> {
-        let (mut send, mut receive) = if called { connection.open_bi().await? } else { connection.accept_bi().await? };
+    /// Greets whoever was called, and hears what it says.
+    pub(crate) async fn call(&self, connection: &Connection) -> Result<(Self, SendStream, RecvStream), HandshakeError> {
+        let (mut send, mut receive) = connection.open_bi().await?;
+        self.tell(&mut send).await?;
+        let theirs = self.hear(&mut receive).await?;
+        Ok((theirs, send, receive))
+    }
+
+    /// Hears the greeting of a caller, which is to be [answered](Self::tell) with the stream.
+    pub(crate) async fn answer(&self, connection: &Connection) -> Result<(Self, SendStream, RecvStream), HandshakeError> {
+        let (send, mut receive) = connection.accept_bi().await?;
+        let theirs = self.hear(&mut receive).await?;
+        Ok((theirs, send, receive))
+    }
+
+    /// Tells the other side.
+    pub(crate) async fn tell(&self, send: &mut SendStream) -> Result<(), FrameError> {
         // What keeps the rest in order goes before the rest.
         drop(send.set_priority(1));
-        write_frame(&mut send, self.encode()).await?;
-        let theirs = read_frame(&mut receive, HELLO_BYTES_MAX).await?.ok_or(HandshakeError::Malformed)?;
+        write_frame(send, self.encode()).await
+    }
+
+    async fn hear(&self, receive: &mut RecvStream) -> Result<Self, HandshakeError> {
+        let theirs = read_frame(receive, HELLO_BYTES_MAX).await?.ok_or(HandshakeError::Malformed)?;
         let theirs = Self::decode(&theirs)?;
-        if theirs.network != self.network {
-            return Err(HandshakeError::Network { theirs: theirs.network, ours: self.network.clone() });
+        if theirs.network == self.network {
+            Ok(theirs)
+        } else {
+            Err(HandshakeError::Network { theirs: theirs.network, ours: self.network.clone() })
         }
-        Ok((theirs, send, receive))
     }
 }
 

@@ -6,27 +6,39 @@
 //!
 //! | from outside | bound |
 //! |---|---|
-//! | a frame | 256 KiB of consensus, 1 MiB else, checked before it is allocated |
-//! | frames that wait for their chain | 64 to 1024 by purpose; then that stream waits |
-//! | frames that wait for a peer | 16 to 256 by purpose; then they are dropped and counted |
-//! | bytes of a chain | its slice, received and sent; consensus is charged and does not wait |
-//! | consensus of one peer and chain | 4 MiB/s |
+//! | connections being greeted | 128, of one address 32 and 32 a second; 5 s and 192 KiB each, and a stream |
+//! | streams of a peer | one for each chain in common and purpose, and 64 questions |
+//! | a frame | 256 KiB of consensus, 1 MiB else, 4 KiB of a question; paid and given room before it is read, in 10 s at most |
+//! | frames of a peer that their chain has not dealt with | 512 KiB of consensus for each chain, 4 MiB of all else; then the peer waits |
+//! | frames that wait for a peer | 16 to 256 by purpose, 2 to 4 MiB; then they are dropped and counted |
+//! | answers to a peer at once | 32 of 1 MiB to a member, 8 to a stranger, 16 for each chain and purpose |
+//! | bytes of a chain | its slice, received and sent; members keep a quarter; consensus is charged up to a half and does not wait |
+//! | consensus of one peer and chain | 1 MiB/s, 256 bytes for each frame beside its own |
+//! | turns among peers | one frame or question each, in a chain's mailbox |
 //! | broken rules of a peer | 8; then it is dropped and shunned for a minute |
 //! | nodes that belong to no chain here | a number; they may not speak of consensus |
 //!
 //! Not here: what frames mean, who belongs to a chain, keys on disk.
 
 mod chain;
+mod dial;
 mod frame;
+mod greet;
 mod handshake;
 mod identity;
+mod lane;
+mod limits;
+mod mailbox;
 mod membership;
 mod network;
 mod peer;
+mod registry;
+mod streams;
 
-pub use chain::{Inbox, Incoming, Received, Request, Traffic};
-pub use frame::{ChainKey, frame_bytes_max};
+pub use chain::Traffic;
+pub use frame::{ChainKey, QUESTION_BYTES_MAX, frame_bytes_max};
 pub use identity::{KeyError, NodeKey};
+pub use mailbox::{Inbox, Incoming, Part, Received, Request};
 pub use membership::Membership;
 pub use network::{Network, NetworkError, NetworkOptions, PeerInfo};
 pub use peer::{RequestError, SendError};

@@ -5,32 +5,32 @@ use subnode_types::{NodeId, Purpose};
 
 use crate::{
     chain::{Chain, Traffic},
-    network::Shared,
+    dial::Dialer,
     peer::{RequestError, SendError},
+    streams,
 };
 
 /// A chain's part in the network, which it leaves when this is dropped.
 pub struct Membership {
-    shared: Arc<Shared>,
+    dialer: Arc<Dialer>,
     chain: Arc<Chain>,
 }
 
 impl Membership {
-    pub(crate) fn new(shared: Arc<Shared>, chain: Arc<Chain>) -> Self {
-        Self { shared, chain }
+    pub(crate) fn new(dialer: Arc<Dialer>, chain: Arc<Chain>) -> Self {
+        Self { dialer, chain }
     }
 
     /// Changes who belongs to the chain.
     pub fn set_members(&self, members: BTreeMap<NodeId, Option<SocketAddr>>) {
         self.chain.set_members(members);
-        self.shared.reconcile();
+        self.dialer.reconcile();
     }
 
     /// Connected nodes that have the chain.
     #[must_use]
     pub fn connected(&self) -> Vec<NodeId> {
-        let state = self.shared.state();
-        state.peers.values().filter(|peer| peer.has(self.chain.key)).map(|peer| peer.id).collect()
+        self.dialer.registry.having(self.chain.key)
     }
 
     /// Sends a frame to a node.
@@ -38,8 +38,8 @@ impl Membership {
     /// # Errors
     /// [`SendError`] says why not. A frame that is taken can still be lost with the connection.
     pub fn send(&self, to: NodeId, purpose: Purpose, frame: Bytes) -> Result<(), SendError> {
-        let peer = self.shared.peer(to).ok_or(SendError::NotConnected)?;
-        peer.send(&self.shared, &self.chain, purpose, frame)
+        let peer = self.dialer.registry.peer(to).ok_or(SendError::NotConnected)?;
+        peer.send(&self.dialer.registry.tasks, &self.chain, purpose, frame)
     }
 
     /// Sends a frame to all connected nodes that have the chain; to how many.
@@ -63,8 +63,16 @@ impl Membership {
     /// # Errors
     /// [`RequestError`] says why there is no answer.
     pub async fn request(&self, to: NodeId, purpose: Purpose, frame: Bytes) -> Result<Bytes, RequestError> {
-        let peer = self.shared.peer(to).ok_or(SendError::NotConnected)?;
+        let peer = self.dialer.registry.peer(to).ok_or(SendError::NotConnected)?;
         peer.request(&self.chain, purpose, frame).await
+    }
+
+    /// Counts what a node sent, and what the network does not look at, as a broken rule of the node's: after some it is dropped, and left alone for a
+    /// minute.
+    pub fn fault(&self, node: NodeId, what: &str) {
+        if let Some(peer) = self.dialer.registry.peer(node) {
+            streams::fault(&self.dialer.registry, &peer, &what);
+        }
     }
 
     /// What the chain sent and received so far.
@@ -76,12 +84,7 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let peers: Vec<_> = {
-            let mut state = self.shared.state();
-            state.chains.remove(&self.chain.key);
-            state.peers.values().cloned().collect()
-        };
-        peers.iter().for_each(|peer| peer.forget(self.chain.key));
-        self.shared.reconcile();
+        self.dialer.registry.leave(&self.chain);
+        self.dialer.reconcile();
     }
 }

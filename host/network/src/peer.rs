@@ -1,4 +1,4 @@
-//! A connection to another node, and all that goes over it. Each chain has a stream for each purpose and direction, so that none waits for
+//! A connection to another node, and what this node sends over it. Each chain has a stream for each purpose and direction, so that none waits for
 //! another's lost packet or full mailbox.
 
 use std::{
@@ -11,27 +11,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn::{Connection, RecvStream, SendStream};
-use subnode_scheduler::TokenBucket;
+use quinn::Connection;
 use subnode_types::{NodeId, Purpose};
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    chain::{Chain, Received, Request, lock},
-    frame::{ChainKey, FrameError, frame_bytes_max, priority, read_frame, read_header, write_frame, write_header},
-    handshake::Reason,
-    network::Shared,
+    chain::Chain,
+    frame::{ChainKey, FrameError, QUESTION_BYTES_MAX, frame_bytes_max, read_frame, set_priority, write_frame, write_header},
+    lane::{self, Lane},
+    limits::{MEMBER_ANSWERS, PEER_ROOM, STRANGER_ANSWERS, lock, price},
 };
 
-/// Frames that wait to be sent to a peer, by purpose. What does not fit is dropped and counted: a peer that is slow catches up later.
-const QUEUED: [usize; 4] = [256, 256, 64, 16];
-/// Of consensus messages of one chain: a committee of a hundred that changes its view ten times a second needs a tenth of it.
-const CONSENSUS_BYTES_PER_SECOND: u64 = 4 << 20;
 /// Broken rules after which a peer is dropped.
 const FAULTS_MAX: u64 = 8;
 /// How long a question waits for its answer.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a frame was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +64,11 @@ pub(crate) struct Peer {
     pub(crate) preferred: bool,
     pub(crate) since: Instant,
     chains: Mutex<BTreeSet<ChainKey>>,
-    queues: Mutex<BTreeMap<(ChainKey, Purpose), mpsc::Sender<Bytes>>>,
+    /// Notified once the peer has other chains.
+    pub(crate) told: Notify,
+    lanes: Mutex<BTreeMap<(ChainKey, Purpose), Arc<Lane>>>,
+    room: Arc<Semaphore>,
+    answers: [Arc<Semaphore>; 2],
     faults: AtomicU64,
     /// Cancelled once it is not listed any more.
     pub(crate) unlisted: CancellationToken,
@@ -83,7 +82,10 @@ impl Peer {
             preferred,
             since: Instant::now(),
             chains: Mutex::new(chains),
-            queues: Mutex::default(),
+            told: Notify::new(),
+            lanes: Mutex::default(),
+            room: Arc::new(Semaphore::new(PEER_ROOM)),
+            answers: [STRANGER_ANSWERS, MEMBER_ANSWERS].map(|places| Arc::new(Semaphore::new(places))),
             faults: AtomicU64::new(0),
             unlisted: CancellationToken::new(),
         }
@@ -94,7 +96,10 @@ impl Peer {
     }
 
     pub(crate) fn set_chains(&self, chains: BTreeSet<ChainKey>) {
+        // What waits for chains that it has left is lost.
+        lock(&self.lanes).retain(|(key, _), _| chains.contains(key));
         *lock(&self.chains) = chains;
+        self.told.notify_one();
     }
 
     pub(crate) fn has(&self, chain: ChainKey) -> bool {
@@ -103,85 +108,64 @@ impl Peer {
 
     /// Ends the streams of a chain that has left.
     pub(crate) fn forget(&self, chain: ChainKey) {
-        lock(&self.queues).retain(|(key, _), _| *key != chain);
+        lock(&self.lanes).retain(|(key, _), _| *key != chain);
+    }
+
+    /// What the peer sends and is sent for a chain that is here.
+    pub(crate) fn lane(&self, chain: ChainKey, purpose: Purpose) -> Arc<Lane> {
+        lock(&self.lanes).entry((chain, purpose)).or_insert_with(|| Arc::new(Lane::new(purpose))).clone()
+    }
+
+    /// Room for a frame of the peer's, whatever chain it is for.
+    pub(crate) async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        lane::take(&self.room, bytes).await
+    }
+
+    #[cfg(test)]
+    pub(crate) fn room_left(&self) -> usize {
+        self.room.available_permits()
+    }
+
+    /// A place for an answer to the peer, whatever chain it asked.
+    pub(crate) async fn answer(&self, member: bool) -> Option<OwnedSemaphorePermit> {
+        let [strangers, members] = &self.answers;
+        lane::take(if member { members } else { strangers }, 1).await
     }
 
     pub(crate) fn faults(&self) -> u64 {
         self.faults.load(Ordering::Relaxed)
     }
 
-    /// Counts a rule that the peer broke, and drops it after too many.
-    pub(crate) fn fault(&self, shared: &Shared, error: &dyn std::fmt::Display) {
-        tracing::debug!(peer = %self.id, %error, "a peer broke the protocol");
-        if self.faults.fetch_add(1, Ordering::Relaxed) + 1 >= FAULTS_MAX {
-            tracing::warn!(peer = %self.id, %error, "a peer broke the protocol too often and is left alone for a while");
-            shared.shun(self.id);
-            Reason::Misbehaved.close(&self.connection, "too many broken rules");
-        }
+    /// Counts a rule that the peer broke; whether these are too many.
+    pub(crate) fn fault(&self) -> bool {
+        self.faults.fetch_add(1, Ordering::Relaxed) + 1 >= FAULTS_MAX
     }
 
     /// Queues a frame.
-    pub(crate) fn send(
-        self: &Arc<Self>,
-        shared: &Arc<Shared>,
-        chain: &Arc<Chain>,
-        purpose: Purpose,
-        frame: Bytes,
-    ) -> Result<(), SendError> {
-        check_length(purpose, &frame)?;
+    pub(crate) fn send(&self, tasks: &TaskTracker, chain: &Arc<Chain>, purpose: Purpose, frame: Bytes) -> Result<(), SendError> {
+        check_length(&frame, frame_bytes_max(purpose))?;
         if !self.has(chain.key) || self.connection.close_reason().is_some() {
             return Err(SendError::NotConnected);
         }
-        let mut queues = lock(&self.queues);
-        let queue = queues.entry((chain.key, purpose)).or_insert_with(|| self.start_queue(shared, chain, purpose));
-        if queue.is_closed() {
-            // Its stream was stopped: the peer left the chain, and came back.
-            *queue = self.start_queue(shared, chain, purpose);
+        if self.lane(chain.key, purpose).send(tasks, &self.connection, chain, self.id, frame) {
+            return Ok(());
         }
-        queue.try_send(frame).map_err(|_| {
-            chain.dropped();
-            SendError::Busy
-        })
-    }
-
-    fn start_queue(self: &Arc<Self>, shared: &Arc<Shared>, chain: &Arc<Chain>, purpose: Purpose) -> mpsc::Sender<Bytes> {
-        let (queue, frames) = mpsc::channel(QUEUED[purpose as usize]);
-        let (peer, chain) = (self.clone(), chain.clone());
-        shared.tasks.spawn(async move {
-            // The queue outlives the connection where nothing more is sent: its end is what ends this.
-            tokio::select! {
-                written = peer.write(&chain, purpose, frames) => if let Err(error) = written {
-                    tracing::debug!(peer = %peer.id, %error, "a stream ended");
-                },
-                _ = peer.connection.closed() => {}
-            }
-        });
-        queue
-    }
-
-    async fn write(&self, chain: &Chain, purpose: Purpose, mut frames: mpsc::Receiver<Bytes>) -> Result<(), FrameError> {
-        let mut stream = self.connection.open_uni().await.map_err(|error| FrameError::Gone(error.to_string()))?;
-        set_priority(&stream, purpose);
-        write_header(&mut stream, chain.key, purpose).await?;
-        while let Some(frame) = frames.recv().await {
-            chain.may_pass(purpose).await;
-            chain.sent(frame.len());
-            write_frame(&mut stream, frame).await?;
-        }
-        Ok(())
+        chain.dropped();
+        Err(SendError::Busy)
     }
 
     /// Asks, and waits for the answer.
     pub(crate) async fn request(&self, chain: &Chain, purpose: Purpose, frame: Bytes) -> Result<Bytes, RequestError> {
-        check_length(purpose, &frame)?;
+        check_length(&frame, QUESTION_BYTES_MAX)?;
         if !self.has(chain.key) {
             return Err(SendError::NotConnected.into());
         }
+        let payer = chain.payer(purpose, self.id);
         let asked = async {
             let gone = |error: quinn::ConnectionError| FrameError::Gone(error.to_string());
             let (mut send, mut receive) = self.connection.open_bi().await.map_err(gone)?;
             set_priority(&send, purpose);
-            chain.may_pass(purpose).await;
+            chain.pass(payer, price(frame.len())).await;
             chain.sent(frame.len());
             write_header(&mut send, chain.key, purpose).await?;
             write_frame(&mut send, frame).await?;
@@ -191,6 +175,7 @@ impl Peer {
         };
         match tokio::time::timeout(ANSWERED_WITHIN, asked).await {
             Ok(Ok(answer)) => {
+                chain.pay(payer, price(answer.len()));
                 chain.received(answer.len());
                 Ok(answer)
             }
@@ -198,103 +183,8 @@ impl Peer {
             Err(_) => Err(RequestError::Timeout),
         }
     }
-
-    /// Takes what the peer sends, until the connection ends.
-    pub(crate) async fn serve(self: &Arc<Self>, shared: &Arc<Shared>) -> quinn::ConnectionError {
-        loop {
-            tokio::select! {
-                stream = self.connection.accept_uni() => match stream {
-                    Ok(stream) => self.spawn(shared, Self::take_frames, stream),
-                    Err(error) => return error,
-                },
-                stream = self.connection.accept_bi() => match stream {
-                    Ok(stream) => self.spawn(shared, Self::take_request, stream),
-                    Err(error) => return error,
-                },
-            }
-        }
-    }
-
-    fn spawn<S: Send + 'static, F: Future<Output = Result<(), FrameError>> + Send + 'static>(
-        self: &Arc<Self>,
-        shared: &Arc<Shared>,
-        take: fn(Arc<Self>, Arc<Shared>, S) -> F,
-        stream: S,
-    ) {
-        let (peer, shared) = (self.clone(), shared.clone());
-        shared.clone().tasks.spawn(async move {
-            let taken = tokio::select! {
-                taken = take(peer.clone(), shared.clone(), stream) => taken,
-                // A chain that does not read may keep a frame waiting for ever.
-                _ = peer.connection.closed() => return,
-            };
-            if let Err(error) = taken
-                && error.is_fault()
-            {
-                peer.fault(&shared, &error);
-            }
-        });
-    }
-
-    /// The chain that a stream is for, if it is here and the peer may speak for that purpose.
-    fn chain_for(&self, shared: &Shared, key: ChainKey, purpose: Purpose) -> Option<Arc<Chain>> {
-        // A chain that has just left is no fault of the peer's, nor is a member that is one no longer.
-        let chain = shared.chain(key)?;
-        (purpose != Purpose::Consensus || chain.is_member(self.id)).then_some(chain)
-    }
-
-    async fn take_frames(self: Arc<Self>, shared: Arc<Shared>, mut stream: RecvStream) -> Result<(), FrameError> {
-        let (key, purpose) = read_header(&mut stream).await?;
-        let Some(chain) = self.chain_for(&shared, key, purpose) else { return Ok(()) };
-        let started = Instant::now();
-        let mut budget = TokenBucket::new(CONSENSUS_BYTES_PER_SECOND, Duration::ZERO);
-        while let Some(frame) = read_frame(&mut stream, frame_bytes_max(purpose)).await? {
-            chain.received(frame.len());
-            if purpose == Purpose::Consensus {
-                // It does not wait for the chain's slice, so that a peer's other traffic does not stop it; each peer has a limit of its own.
-                budget.spend(frame.len() as u64, started.elapsed());
-                tokio::time::sleep(budget.debt(started.elapsed())).await;
-            }
-            if !chain.deliver(Received { from: self.id, purpose, frame }).await {
-                return Ok(());
-            }
-            chain.may_pass(purpose).await;
-        }
-        Ok(())
-    }
-
-    async fn take_request(
-        self: Arc<Self>,
-        shared: Arc<Shared>,
-        (mut send, mut receive): (SendStream, RecvStream),
-    ) -> Result<(), FrameError> {
-        let (key, purpose) = read_header(&mut receive).await?;
-        let frame = read_frame(&mut receive, frame_bytes_max(purpose)).await?.ok_or(FrameError::Truncated)?;
-        let Some(chain) = self.chain_for(&shared, key, purpose) else { return Ok(()) };
-        chain.received(frame.len());
-        set_priority(&send, purpose);
-        let (answer, answered) = oneshot::channel();
-        if !chain.ask(Request { from: self.id, purpose, frame, answer }) {
-            return Ok(());
-        }
-        // One that is dropped is refused: the stream ends without a frame.
-        let Ok(answer) = answered.await else { return Ok(()) };
-        if answer.len() > frame_bytes_max(purpose) {
-            tracing::error!(bytes = answer.len(), "an answer is longer than a frame may be");
-            return Ok(());
-        }
-        chain.may_pass(purpose).await;
-        chain.sent(answer.len());
-        write_frame(&mut send, answer).await
-    }
 }
 
-fn check_length(purpose: Purpose, frame: &Bytes) -> Result<(), SendError> {
-    let max = frame_bytes_max(purpose);
+fn check_length(frame: &Bytes, max: usize) -> Result<(), SendError> {
     if frame.len() <= max { Ok(()) } else { Err(SendError::TooLong(frame.len(), max)) }
-}
-
-fn set_priority(stream: &SendStream, purpose: Purpose) {
-    // A stream that is gone says so when it is written to.
-    drop(stream.set_priority(priority(purpose)));
 }

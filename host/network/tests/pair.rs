@@ -12,6 +12,9 @@ use subnode_scheduler::Bandwidth;
 /// What takes longer does not happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Within this time a node looks again whether one that it calls is connected.
+const BACKOFF: Duration = Duration::from_millis(400);
+
 fn unlimited() -> Arc<Bandwidth> {
     Arc::new(Bandwidth::new(1 << 40))
 }
@@ -195,4 +198,37 @@ async fn nodes_of_other_networks_do_not_talk() {
     let (membership, _inbox) = third.join(chain(1), members(&[&first, &other]), unlimited()).unwrap();
     eventually("those of one network", || membership.connected() == [first.id()]).await;
     assert!(other.peers().is_empty());
+}
+
+/// Peers come and go on one thread, with the timer it all waits for on the same: a loop that does not yield would end it all.
+#[test]
+fn peers_that_come_and_go_keep_a_node_with_one_thread_going() {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            // The one that is called by the other has its callers wait for the connection's end.
+            let mut seeds: Vec<u8> = (1..=4).collect();
+            seeds.sort_by_key(|seed| key(*seed).id());
+            let node = open(seeds[3]);
+            for round in 0..5 {
+                let others: Vec<_> = seeds[..3].iter().map(|seed| open(*seed)).collect();
+                let all: Vec<_> = others.iter().chain([&node]).collect();
+                let everybody = members(&all);
+                let _joined: Vec<_> = others.iter().map(|one| one.join(chain(round), everybody.clone(), unlimited()).unwrap()).collect();
+                let (membership, _inbox) = node.join(chain(round), everybody, unlimited()).unwrap();
+                eventually("all are connected", || membership.connected().len() == 3).await;
+                // Whoever calls the others waits for the connection's end, as it looked while this was connected.
+                let looked = tokio::time::Instant::now() + BACKOFF;
+                eventually("its callers have looked", || tokio::time::Instant::now() > looked).await;
+                for other in &others {
+                    other.close().await;
+                }
+                eventually("all are gone", || node.peers().is_empty()).await;
+            }
+            node.close().await;
+        });
+        done.send(()).unwrap();
+    });
+    assert_eq!(ended.recv_timeout(Duration::from_secs(100)), Ok(()), "a node with one thread came to a stop");
 }

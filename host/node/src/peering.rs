@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use subnode_chain::{Boxed, Inbox, Joined, Network, PeerEvent, PeerTraffic, Peers};
-use subnode_network::{ChainKey, Incoming, Membership, PeerInfo, Traffic};
+use subnode_network::{ChainKey, Incoming, Membership, Part, PeerInfo, Traffic};
 use subnode_scheduler::Bandwidth;
 use subnode_types::{NodeId, Purpose};
 
@@ -52,7 +52,7 @@ impl Network for Overlay {
         let members = located(&self.addresses, members);
         let (membership, inbox) = self.network.join(ChainKey(chain), members, bandwidth).map_err(|error| error.to_string())?;
         let peers = Arc::new(Neighbours { membership, addresses: self.addresses.clone() });
-        Ok(Joined { peers, inbox: Box::new(Mailbox(inbox)) })
+        Ok(Joined { peers, consensus: Box::new(Mailbox(inbox.consensus)), inbox: Box::new(Mailbox(inbox.others)) })
     }
 }
 
@@ -81,12 +81,16 @@ impl Peers for Neighbours {
         PeerTraffic { sent_bytes, received_bytes, dropped_frames }
     }
 
+    fn fault(&self, node: NodeId, what: &str) {
+        self.membership.fault(node, what);
+    }
+
     fn ask(&self, to: NodeId, purpose: Purpose, question: Bytes) -> Boxed<'_, Result<Bytes, String>> {
         Box::pin(async move { self.membership.request(to, purpose, question).await.map_err(|error| error.to_string()) })
     }
 }
 
-struct Mailbox(subnode_network::Inbox);
+struct Mailbox(Part);
 
 impl Inbox for Mailbox {
     fn next(&mut self) -> Boxed<'_, Option<PeerEvent>> {

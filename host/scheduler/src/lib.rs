@@ -5,6 +5,7 @@
 //!   turns are done by workers, one per core, which can be made to give way to all else.
 //! * [`Quota`]: bytes taken and given back under a limit that can be moved.
 //! * [`TokenBucket`]: bytes per second; [`Bandwidth`]: those of a chain, by the machine's clock.
+//! * [`RoundRobin`]: what many senders queue, in turn and with bytes for each.
 //! * [`Ledger`]: slices granted out of a node's capacity.
 //!
 //! The currency of the cores is nanoseconds of CPU time, not fuel: one unit of fuel takes 0.06 to 1.2 ns depending on the
@@ -18,9 +19,11 @@ mod cores;
 mod fair_queue;
 mod ledger;
 mod quota;
+mod round_robin;
 mod workers;
 
-pub use bucket::{Bandwidth, TokenBucket};
+pub use bucket::{Bandwidth, Payer, TokenBucket};
 pub use cores::{Cores, Place, Share, Turn, Usage, Work};
 pub use ledger::{Capacity, Grant, Ledger, Refused, SliceRequest};
 pub use quota::{Quota, QuotaFull};
+pub use round_robin::RoundRobin;

@@ -46,6 +46,12 @@ struct BadMember {
     tamper: Box<dyn Tamper>,
 }
 
+/// Where what is sent to a node goes: its consensus, and all else.
+struct Doors {
+    consensus: mpsc::UnboundedSender<PeerEvent>,
+    others: mpsc::UnboundedSender<PeerEvent>,
+}
+
 /// All links.
 #[derive(Clone)]
 pub(crate) struct Links(Arc<Mutex<State>>);
@@ -53,7 +59,7 @@ pub(crate) struct Links(Arc<Mutex<State>>);
 struct State {
     random: StdRng,
     weather: Weather,
-    nodes: BTreeMap<Address, mpsc::UnboundedSender<PeerEvent>>,
+    nodes: BTreeMap<Address, Doors>,
     cut: BTreeSet<(NodeId, NodeId)>,
     bad: Option<BadMember>,
     /// The node that runs twice.
@@ -165,8 +171,12 @@ impl Links {
         let state = self.state();
         let twin = state.twins == Some(to) && from.is_even();
         if let Some(node) = state.nodes.get(&Address { node: to, twin }) {
+            let door = match &event {
+                PeerEvent::Frame { purpose: Purpose::Consensus, .. } => &node.consensus,
+                PeerEvent::Frame { .. } | PeerEvent::Question { .. } => &node.others,
+            };
             // A node that has just gone gets nothing.
-            drop(node.send(event));
+            drop(door.send(event));
         }
     }
 
@@ -196,15 +206,15 @@ struct Port {
 
 impl Network for Port {
     fn join(&self, chain: [u8; 32], _members: &[NodeId], _bandwidth: Arc<Bandwidth>) -> Result<Joined, String> {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let ((consensus, voted), (others, received)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let mut state = self.links.state();
-        state.nodes.insert(self.address, sender);
+        state.nodes.insert(self.address, Doors { consensus, others });
         if let Some(bad) = &mut state.bad {
             bad.tamper.joined(chain);
         }
         drop(state);
         let peers = Arc::new(Port { links: self.links.clone(), address: self.address });
-        Ok(Joined { peers, inbox: Box::new(Mailbox(receiver)) })
+        Ok(Joined { peers, consensus: Box::new(Mailbox(voted)), inbox: Box::new(Mailbox(received)) })
     }
 }
 
@@ -231,6 +241,8 @@ impl Peers for Port {
     fn traffic(&self) -> PeerTraffic {
         PeerTraffic::default()
     }
+
+    fn fault(&self, _node: NodeId, _what: &str) {}
 
     fn ask(&self, to: NodeId, _purpose: Purpose, question: Bytes) -> Boxed<'_, Result<Bytes, String>> {
         Box::pin(async move {

@@ -23,6 +23,7 @@ mod trouble;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use subnode_sandbox::Input;
 use tokio::time::Instant;
 
@@ -36,10 +37,8 @@ use crate::{
     error::OpenError,
     ledger::{ConsensusLog, Logged},
     options::Ended,
+    peers::{Inbox, PeerEvent},
 };
-
-/// Consensus messages that wait for the module; then the peers that send them wait.
-pub(crate) const FRAMES: usize = 256;
 
 impl Actor {
     /// Starts the consensus module at the head.
@@ -125,8 +124,8 @@ impl Actor {
                 }
                 Some((wanted, fetched)) = self.proposals.next_fetched(), if !paused => self.fetched(wanted, fetched).await,
                 (height, found) = self.roots.next() => self.root_found(height, found).await,
-                // Of a chain that is paused they are lost: whoever sends them must not wait, nor what comes behind them.
-                Some(frame) = self.frames.recv() => if !paused {
+                // A paused chain drops consensus frames. Waiting would block their senders, and every frame queued behind.
+                Some(frame) = next_frame(&mut self.frames) => if !paused {
                     self.input(Input::Message(frame.to_vec())).await;
                 },
                 () = parts.mempool.to_tell(), if !paused => {
@@ -140,6 +139,16 @@ impl Actor {
             }
         }
         Ok(())
+    }
+}
+
+/// What the member sent whose turn is next; none once the chain has left the network.
+async fn next_frame(frames: &mut Option<Box<dyn Inbox>>) -> Option<Bytes> {
+    let Some(frames) = frames else { return std::future::pending().await };
+    loop {
+        if let PeerEvent::Frame { frame, .. } = frames.next().await? {
+            return Some(frame);
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytes::Bytes;
 use rand::{SeedableRng, rngs::StdRng};
 use subnode_chain_core::Timers;
 use subnode_sandbox::Effect;
@@ -18,6 +17,7 @@ use crate::{
     ledger::{ConsensusLog, checkpoints::Roots},
     mailbox::Message,
     parts::Parts,
+    peers::Inbox,
 };
 
 /// Drives the consensus module and commits blocks.
@@ -25,7 +25,8 @@ pub(crate) struct Actor {
     pub(super) parts: Arc<Parts>,
     pub(super) member: Member,
     pub(super) messages: mpsc::Receiver<Message>,
-    pub(super) frames: mpsc::Receiver<Bytes>,
+    /// What members sent, and the module has not been told of: the network bounds it for each, and has them wait.
+    pub(super) frames: Option<Box<dyn Inbox>>,
     /// Calls of modules end with it: one may take as long as it has fuel.
     pub(super) shutdown: CancellationToken,
     /// What the module asked for and was not done yet.
@@ -59,7 +60,7 @@ impl Actor {
         parts: Arc<Parts>,
         member: Member,
         messages: mpsc::Receiver<Message>,
-        frames: mpsc::Receiver<Bytes>,
+        frames: Option<Box<dyn Inbox>>,
         shutdown: CancellationToken,
     ) -> Self {
         let random = parts.options.seed.map_or_else(StdRng::from_os_rng, StdRng::from_seed);

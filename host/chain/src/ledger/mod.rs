@@ -90,6 +90,11 @@ impl Ledger {
         self.committees().at(next).to_vec()
     }
 
+    /// Whether a node is in one of the committees that decide the next blocks.
+    pub(crate) fn is_member(&self, node: NodeId) -> bool {
+        self.committees().has_member(node)
+    }
+
     /// A view of the store, and the head it is of: while a block is committed or undone, the store's head is another than [`Self::head`].
     pub(crate) fn view(&self) -> (View, BlockRef) {
         let (view, head) = self.store.view_of_head();

@@ -11,7 +11,7 @@ use tokio::{
 use super::ask::ask;
 use crate::{
     error::RpcError,
-    mempool::{Origin, Submission},
+    mempool::Origin,
     parts::Parts,
 };
 
@@ -40,7 +40,7 @@ impl Submitted {
         }
         let (done, answer) = oneshot::channel();
         let commits = parts.ledger.commits();
-        parts.mempool.submit(Submission { data, origin: origin(done) }).await?;
+        parts.mempool.submissions.from_client(data, origin(done)).await?;
         Ok(Self { parts, answer, commits, until: Instant::now() + MINED_WITHIN })
     }
 

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use subnode_chain_core::wire::Notice;
 use subnode_types::NodeId;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
-use super::gather;
+use super::{gather, notices::Notices};
 use crate::{
     exchange::{Ahead, Fetched, agreed, believed, having},
     guests::Checker,
@@ -39,16 +39,15 @@ struct Follower {
 }
 
 /// Gets missing blocks, until the chain ends.
-pub(crate) async fn run(parts: Arc<Parts>, peers: Arc<dyn Peers>, checker: Checker, mut notices: mpsc::Receiver<(NodeId, Notice)>) {
+pub(crate) async fn run(parts: Arc<Parts>, peers: Arc<dyn Peers>, checker: Checker, notices: Arc<Notices>) {
     let mut follower = Follower { parts, peers, checker, heads: BTreeMap::new(), state_at: Instant::now() };
     let mut announce = tokio::time::interval(ANNOUNCED_EVERY);
     announce.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
-            notice = notices.recv() => match notice {
-                Some((from, Notice::Head(height))) => follower.heard(from, height),
-                None => return,
+            said = notices.take() => for (from, Notice::Head(height)) in said {
+                follower.heard(from, height);
             },
             _ = announce.tick() => follower.announce(),
         }

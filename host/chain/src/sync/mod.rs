@@ -2,5 +2,6 @@
 
 mod follow;
 mod gather;
+mod notices;
 
-pub(crate) use self::follow::run;
+pub(crate) use self::{follow::run, notices::Notices};
