@@ -9,11 +9,7 @@ use tokio::{
 };
 
 use super::ask::ask;
-use crate::{
-    error::RpcError,
-    mempool::Origin,
-    parts::Parts,
-};
+use crate::{error::RpcError, mempool::Origin, parts::Parts};
 
 /// Where its client is told of a transaction's admission.
 type Admitting = oneshot::Sender<Result<Option<Vec<u8>>, RpcError>>;
