@@ -6,7 +6,7 @@ use alloy::{
     primitives::{Address, B256},
     rlp::{Decodable, Encodable},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use subnode_sandbox::Attributes;
 use subnode_tests::replay::Replay;
 
@@ -16,7 +16,7 @@ use crate::{fixtures, rules};
 async fn refusal(beacon: bool, change: impl Fn(&mut Block<TxEnvelope>)) -> anyhow::Result<Option<String>> {
     let module = fixtures::evm()?;
     let mut genesis = rules::named("Cancun").expect("a fork of this runtime").genesis(&rules::first_header(), &json!({}));
-    genesis["config"]["subnode"] = if beacon { json!({ "beacon": true }) } else { Value::Null };
+    genesis["config"]["subnode"] = json!({ "beacon": beacon });
     let mut replay = Replay::genesis(&module, genesis.to_string().as_bytes()).await?.map_err(anyhow::Error::msg)?;
     let built = replay.build(Vec::new(), &Attributes { timestamp_ms: 1_000, seed: vec![0; 32] }).await?;
     let built = built.map_err(|invalid| anyhow::anyhow!(invalid.reason))?;

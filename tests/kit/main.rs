@@ -4,18 +4,22 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use serde_json::json;
-use subnode_sandbox::{Module, Sandbox, SandboxOptions};
+use subnode_chain::{Chain, ChainParts, TimeSource};
+use subnode_devnet::{Signers, default_options};
+use subnode_sandbox::{Module, Sandbox, SandboxOptions, Tenant};
 use subnode_simulator::{Modules, Plan, Report};
+use subnode_storage::{MemoryStore, Retention, Store};
 use subnode_tests::{
     guests,
     http::Client,
     process::{binary, free_ports},
 };
+use subnode_types::{ChainName, Sealing};
 
 const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-modules");
 /// Anything that does not happen within this does not happen.
@@ -87,14 +91,19 @@ fn an_example_written_from_the_guide_stands_its_check_and_runs_a_testnet() {
     assert!(stopped.success() && net.wait().unwrap().success());
 }
 
-/// A committee of one, with a module that misbehaves.
-fn misbehaves(how: &'static str) -> Result<Report, String> {
+/// A runtime, and the module that misbehaves.
+fn misbehaving() -> &'static [Module; 2] {
     static LOADED: OnceLock<[Module; 2]> = OnceLock::new();
-    let [kv, misbehaving] = LOADED.get_or_init(|| {
+    LOADED.get_or_init(|| {
         let sandbox = Sandbox::new(&SandboxOptions { instances: 64, cache_dir: subnode_devnet::module_cache_dir() }).unwrap();
         let file = std::fs::read(examples().1).unwrap();
         [sandbox.load(subnode_modules::by_name("kv").unwrap()).unwrap(), sandbox.load(&file).unwrap()]
-    });
+    })
+}
+
+/// A committee of one, with a module that misbehaves.
+fn misbehaves(how: &'static str) -> Result<Report, String> {
+    let [kv, misbehaving] = misbehaving();
     let modules = Modules { runtime: kv.clone(), consensus: misbehaving.clone() };
     subnode_simulator::run(0, Plan { config: how, troubled_ms: 2_000, ..Plan::calm(1, modules) })
 }
@@ -119,5 +128,33 @@ fn a_consensus_that_decides_nothing_costs_nobody_anything_but_its_own_blocks() {
     for how in ["evidence", "timers", "nonsense", "sign-twice", "nothing"] {
         let ended = misbehaves(how).unwrap_err();
         assert!(ended.contains("no progress"), "{how}: {ended}");
+    }
+}
+
+/// One thread: a task that never pauses would keep all others from running.
+#[tokio::test]
+async fn a_consensus_that_never_rests_can_be_stopped() {
+    for how in ["builds", "no-time", "loop"] {
+        let [kv, misbehaving] = misbehaving().clone();
+        let name: ChainName = "restless".parse().unwrap();
+        let parts = ChainParts {
+            tenant: Tenant::alone(name.clone()),
+            runtime: kv,
+            consensus: misbehaving,
+            store: MemoryStore::default().open(&name, Retention::Archive).unwrap(),
+            spec: b"{}".to_vec(),
+            consensus_config: how.into(),
+            accounts: Arc::new(Signers::default()),
+            network: None,
+            vote_secret: None,
+        };
+        let chain = Chain::open(parts, default_options(Sealing::Instant, TimeSource::Wall)).await.unwrap();
+        let busy = async {
+            while chain.stats().usage.turns < 1_000 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, busy).await.unwrap_or_else(|_| panic!("{how}: it rests"));
+        tokio::time::timeout(PATIENCE, chain.stop()).await.unwrap_or_else(|_| panic!("{how}: it does not stop"));
     }
 }

@@ -24,21 +24,18 @@ use crate::{
     committee,
     dev::Overrides,
     execute::{Executed, Execution},
-    fee::next_base_fee,
     genesis_file::GenesisFile,
+    header_rules::{BLOCK_BYTES_MAX_OSAKA, GAS_LIMIT_BOUND, excess_blob_gas, next_base_fee},
+    headers,
     host::{Batch, PackedChanges},
     index::{self, Place, ReceiptRow},
     spec::{Extension, Fork, SPEC_KEY, Spec},
     state::{Account, State},
     transaction::{self, Transaction, senders},
     transfer,
-    verify::{self, ensure},
+    verify::{self, ensure, invalid},
 };
 
-/// Yellow Paper: a block's gas limit is within 1/1024 of its parent's.
-pub const GAS_LIMIT_BOUND: u64 = 1024;
-/// EIP-7934: 10 MiB, less 2 MiB for the beacon block around it.
-pub const BLOCK_BYTES_MAX_OSAKA: usize = 8 * 1024 * 1024;
 /// What a block's list of transactions has before one with a type: its length, of less than 2^24.
 const LIST_HEADER_BYTES_MAX: usize = 4;
 /// Most transactions asked of the pool in one call.
@@ -141,13 +138,13 @@ fn outcome(hash: B256, header: &Header, places: &[Listed], mut state: Vec<Change
         progress.insert(receipt.sender, listed.nonce + 1);
     }
     let committee = committee::change(number, &state);
-    state.push(index::recent_change(hash, header));
+    state.push(headers::recent_change(hash, header));
     Outcome {
         block: BlockRef { height: number, id: hash.to_vec(), timestamp_ms: header.timestamp.saturating_mul(1000) },
         transactions: places.len() as u32,
         committee,
         state,
-        index: vec![index::header_change(hash, header), index::receipts_change(number, receipts), rows.into_change()],
+        index: vec![headers::header_change(hash, header), index::receipts_change(number, receipts), rows.into_change()],
         progress: progress.into_iter().map(|(sender, next_sequence)| Progress { sender: sender.to_vec(), next_sequence }).collect(),
     }
 }
@@ -186,20 +183,10 @@ fn towards(from: u64, target: u64) -> u64 {
     target.clamp(from.saturating_sub(step), from.saturating_add(step))
 }
 
-/// EIP-4844, with the reserve price of EIP-7918 from Osaka on.
-pub fn excess_blob_gas(spec: &Spec, parent: &Header, timestamp: u64) -> u64 {
-    let Some(params) = spec.blob_params(timestamp) else { return 0 };
-    params.next_block_excess_blob_gas_osaka(
-        parent.excess_blob_gas.unwrap_or_default(),
-        parent.blob_gas_used.unwrap_or_default(),
-        parent.base_fee_per_gas.unwrap_or_default(),
-    )
-}
-
 pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invalid> {
     let spec = Spec::load();
     let overrides = if spec.dev { Overrides::load() } else { Overrides::default() };
-    let (parent_hash, parent) = index::expect_header(parent.height);
+    let (parent_hash, parent) = headers::expect_header(parent.height);
     let seed = B256::try_from(attributes.seed.as_slice()).unwrap_or_default();
     let mut header = next_header(spec, parent_hash, &parent, attributes.timestamp_ms / 1000, seed, &overrides);
     let mut execution = Execution::start(spec, &header, State::default());
@@ -287,13 +274,9 @@ pub fn seal(header: &mut Header, body: &Body, executed: Executed) -> (Vec<Change
     (changes, executed.receipts)
 }
 
-pub fn invalid(reason: impl Into<String>) -> Invalid {
-    Invalid { reason: reason.into() }
-}
-
 pub fn execute(parent: &BlockRef, bytes: &[u8]) -> Result<Outcome, Invalid> {
     let spec = Spec::load();
-    let (parent_hash, parent) = index::expect_header(parent.height);
+    let (parent_hash, parent) = headers::expect_header(parent.height);
     let mut rest = bytes;
     let block = Block::<Transaction>::decode(&mut rest).map_err(|error| invalid(format!("block does not decode: {error}")))?;
     ensure(rest.is_empty(), || format!("{} bytes after the block", rest.len()))?;

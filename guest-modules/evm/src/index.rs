@@ -1,20 +1,18 @@
-//! Look-ups the runtime derives from blocks, as rows of the index table; and headers of the last 256 blocks, in the state, where executing a
-//! block may read them: `H`, number modulo 256 (1 byte) → number, block hash, header.
+//! Look-ups the runtime derives from blocks, as rows of the index table. Headers are in [`crate::headers`].
 //!
 //! | key | value |
 //! |---|---|
-//! | `h` number | block hash, header |
 //! | `t` hash | where a transaction is: [`Place`] |
 //! | `r` number | what the transactions of a block did: where each [`ReceiptRow`] starts and the last one ends (4 bytes each), and the rows |
 
-use alloy_consensus::{Block, Header};
+use alloy_consensus::Block;
 use alloy_primitives::{Address, B256, Log};
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 
 use crate::{
     bindings::subnode::chain::{state, types::Change},
     host::{self, PackedChanges, Table},
-    transaction::Transaction,
+    transaction::{self, Transaction},
 };
 
 /// Where a transaction is: its block, its place there, and its bytes within the block's.
@@ -100,72 +98,9 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|word| u32::from_be_bytes(*word))
 }
 
-fn header_key(number: u64) -> Vec<u8> {
-    [b"h".as_slice(), &number.to_be_bytes()].concat()
-}
-
-pub fn header_change(hash: B256, header: &Header) -> Change {
-    let mut value = hash.to_vec();
-    header.encode(&mut value);
-    Change { key: header_key(header.number), value: Some(value) }
-}
-
-pub fn header(number: u64) -> Option<(B256, Header)> {
-    match host::get(Table::Index, &header_key(number)) {
-        Some(row) => decode_header(&row),
-        // This node may have come by the state without the blocks before.
-        None => recent_header(number),
-    }
-}
-
 /// A block that is kept.
 pub fn decoded_block(number: u64) -> Option<Block<Transaction>> {
     Block::decode(&mut block(number)?.as_slice()).ok()
-}
-
-/// The first block from a number on that is kept; the number itself where none is.
-pub fn first_kept(number: u64) -> u64 {
-    let found = state::scan(Table::Index, &header_key(number), Some(&header_key(u64::MAX)), 1);
-    let first = found.first().and_then(|row| row.key.strip_prefix(b"h")?.try_into().ok());
-    first.map_or(number, u64::from_be_bytes)
-}
-
-fn decode_header(row: &[u8]) -> Option<(B256, Header)> {
-    let (hash, mut rlp) = row.split_at_checked(32)?;
-    Some((B256::from_slice(hash), Header::decode(&mut rlp).ok()?))
-}
-
-fn recent_key(number: u64) -> [u8; 2] {
-    [b'H', number as u8]
-}
-
-/// The row of the state that has the header for the next 256 blocks.
-pub fn recent_change(hash: B256, header: &Header) -> Change {
-    let mut value = [header.number.to_be_bytes().as_slice(), hash.as_slice()].concat();
-    header.encode(&mut value);
-    Change { key: recent_key(header.number).to_vec(), value: Some(value) }
-}
-
-/// The header of one of the last 256 blocks.
-fn recent_header(number: u64) -> Option<(B256, Header)> {
-    let row = host::get(Table::State, &recent_key(number))?;
-    decode_header(row.strip_prefix(&number.to_be_bytes())?)
-}
-
-/// The hash of one of the last 256 blocks.
-pub fn recent_hash(number: u64) -> Option<B256> {
-    let row = state::get_part(Table::State, &recent_key(number), 0, 40)?;
-    B256::try_from(row.strip_prefix(&number.to_be_bytes())?).ok()
-}
-
-/// The header of the head or of the block before, which must be there: without it the store is broken, and this traps.
-pub fn expect_header(number: u64) -> (B256, Header) {
-    recent_header(number).unwrap_or_else(|| panic!("header {number} is missing"))
-}
-
-pub fn block_hash(number: u64) -> Option<B256> {
-    let hash = state::get_part(Table::Index, &header_key(number), 0, 32)?;
-    B256::try_from(hash.as_slice()).ok()
 }
 
 /// The number of the block with this hash.
@@ -177,4 +112,11 @@ pub fn block_number(hash: B256) -> Option<u64> {
 /// The bytes of a block.
 pub fn block(number: u64) -> Option<Vec<u8>> {
     host::get(Table::Block, &number.to_be_bytes())
+}
+
+/// The transaction with this hash that a block holds.
+pub fn mined(hash: B256) -> Option<(Transaction, Place)> {
+    let place = Place::load(hash)?;
+    let bytes = place.transaction()?;
+    Some((transaction::decode(&bytes).ok()?, place))
 }

@@ -9,7 +9,8 @@ use crate::{
     block::{self, fill, seal},
     body::Body,
     execute::Execution,
-    index::{self, ReceiptRow},
+    headers,
+    index::ReceiptRow,
     spec::Spec,
     state::{Rows, State},
     transaction::Transaction,
@@ -28,7 +29,7 @@ pub struct Pending {
 
 /// The header that transactions of the next block run under.
 pub fn header(head: &BlockRef) -> Header {
-    let (hash, parent) = index::expect_header(head.height);
+    let (hash, parent) = headers::expect_header(head.height);
     block::pending_header(Spec::load(), hash, &parent, host::status().now_ms / 1000)
 }
 

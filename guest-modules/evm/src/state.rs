@@ -25,8 +25,8 @@ use revm::{
 
 use crate::{
     bindings::subnode::chain::types::Change,
+    headers,
     host::{self, Table},
-    index,
     trie::Trie,
 };
 
@@ -260,8 +260,8 @@ impl Database for State {
         if let Some(hash) = self.block_hashes.get(&number) {
             return Ok(*hash);
         }
-        let older = || self.knows_all_blocks.then(|| index::block_hash(number)).flatten();
-        Ok(index::recent_hash(number).or_else(older).unwrap_or_default())
+        let older = || self.knows_all_blocks.then(|| headers::block_hash(number)).flatten();
+        Ok(headers::recent_hash(number).or_else(older).unwrap_or_default())
     }
 }
 

@@ -6,7 +6,10 @@ use alloy_eips::{
     eip7702::{RecoveredAuthority, RecoveredAuthorization, SignedAuthorization},
 };
 use alloy_primitives::{Address, B256, Signature, U256};
-use revm::context::{TxEnv, either::Either};
+use revm::{
+    context::{TxEnv, either::Either},
+    context_interface::cfg::gas::{InitialAndFloorGas, calculate_initial_tx_gas_for_tx},
+};
 
 use crate::{
     bindings::{
@@ -14,8 +17,8 @@ use crate::{
         subnode::chain::{pool, types::BlockRef},
     },
     dev::{Impersonation, Overrides},
+    headers,
     host::{self, Recovery, from_word, to_word},
-    index,
     rpc::error,
     spec::{Fork, Spec},
     state::State,
@@ -172,11 +175,11 @@ pub fn fork_of(kind: TxType) -> Fork {
 /// Whether each transaction may enter the pool. Errors are geth's, word for word where clients look for them.
 pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError>> {
     let spec = Spec::load();
-    let (_, head) = index::expect_header(head.height);
+    let (_, head) = headers::expect_header(head.height);
     let fork = spec.fork(spec.earliest_after(head.timestamp));
     let overrides = if spec.dev { Overrides::load() } else { Overrides::default() };
     let impersonation = if spec.dev { Impersonation::load() } else { Impersonation::default() };
-    let base_fee = overrides.next_base_fee.unwrap_or_else(|| crate::fee::next_base_fee(&head));
+    let base_fee = overrides.next_base_fee.unwrap_or_else(|| crate::header_rules::next_base_fee(&head));
     let gas_limit = overrides.gas_limit.unwrap_or(head.gas_limit);
 
     let decoded: Vec<Result<Transaction, RpcError>> = raw.iter().map(|bytes| decode_pooled(spec, bytes)).collect();
@@ -300,7 +303,7 @@ fn check(spec: &Spec, fork: Fork, transaction: &Transaction, gas_limit: u64) -> 
     if transaction.authorization_list().is_some_and(<[_]>::is_empty) {
         return Err(error::rejected("EIP-7702 transaction with empty auth list"));
     }
-    let gas = crate::fee::intrinsic_gas(fork, transaction);
+    let gas = intrinsic_gas(fork, transaction);
     if transaction.gas_limit() < gas.initial_total_gas() {
         return Err(error::rejected(&format!(
             "intrinsic gas too low: gas {}, minimum needed {}",
@@ -318,9 +321,7 @@ fn check(spec: &Spec, fork: Fork, transaction: &Transaction, gas_limit: u64) -> 
     Ok(())
 }
 
-/// The transaction with this hash that a block holds.
-pub fn mined(hash: B256) -> Option<(Transaction, index::Place)> {
-    let place = index::Place::load(hash)?;
-    let bytes = place.transaction()?;
-    Some((decode(&bytes).ok()?, place))
+/// What a transaction costs before its first instruction, and at least (EIP-7623).
+pub fn intrinsic_gas(fork: Fork, transaction: &Transaction) -> InitialAndFloorGas {
+    calculate_initial_tx_gas_for_tx(to_env_unrecovered(transaction), fork.revm(), None)
 }

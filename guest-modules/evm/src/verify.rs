@@ -5,9 +5,8 @@ use alloy_primitives::B256;
 
 use crate::{
     bindings::exports::Invalid,
-    block::{BLOCK_BYTES_MAX_OSAKA, GAS_LIMIT_BOUND, excess_blob_gas, invalid},
     execute::GAS_PER_BLOB,
-    fee::next_base_fee,
+    header_rules::{BLOCK_BYTES_MAX_OSAKA, GAS_LIMIT_BOUND, excess_blob_gas, next_base_fee},
     spec::{Fork, Spec},
     transaction::{self, Transaction},
 };
@@ -16,6 +15,10 @@ use crate::{
 const GAS_LIMIT_MIN: u64 = 5_000;
 /// Paris forbids more.
 const EXTRA_DATA_MAX: usize = 32;
+
+pub fn invalid(reason: impl Into<String>) -> Invalid {
+    Invalid { reason: reason.into() }
+}
 
 pub fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Result<(), Invalid> {
     if holds { Ok(()) } else { Err(invalid(reason())) }

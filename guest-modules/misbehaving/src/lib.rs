@@ -60,7 +60,7 @@ impl Consensus for Misbehaving {
                 effects.push(Effect::SetTimer((0, 100)));
                 effects
             }
-            Input::Built(_) | Input::BuildFailed(_) if self.0 == "builds" => vec![Effect::Build],
+            Input::Built(_) | Input::BuildFailed if self.0 == "builds" => vec![Effect::Build],
             _ => Vec::new(),
         }
     }

@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn transactions_come_one_by_one_and_what_is_none_ends_them() {
-        let list = vec![vec![1, 2], Vec::new(), vec![3; 200]];
+        let list: Vec<Vec<u8>> = vec![vec![1, 2], Vec::new(), vec![3; 200]];
         let frame = encode(&list);
         let read: Vec<_> = transactions(&frame).collect();
         assert_eq!(read, [Some(&[1, 2][..]), Some(&[]), Some(&[3; 200])]);

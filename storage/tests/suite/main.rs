@@ -32,7 +32,7 @@ fn state(key: &[u8], value: Option<&[u8]>) -> Write {
 }
 
 fn commit(store: &ChainStore, height: u64, writes: Vec<Write>) {
-    wait(store.commit(Batch { head: Head { height, data: vec![u8::try_from(height).unwrap()] }, writes })).unwrap();
+    wait(store.commit(Batch { head: Head { height, data: vec![height.to_be_bytes()[7]] }, writes })).unwrap();
 }
 
 fn open(store: &dyn Store, name: &str, retention: Retention) -> Arc<ChainStore> {

@@ -14,6 +14,7 @@ use super::{Call, Result, error, json, number_of};
 use crate::{
     bindings::subnode::chain::pool,
     execute::{self, GAS_PER_BLOB},
+    headers,
     index::{self, Place, ReceiptRow},
     pending::{self, Pending},
     spec::Spec,
@@ -52,7 +53,7 @@ impl Found {
     /// A block that is part of the chain; an error where it is not kept.
     fn mined(number: u64) -> Result<Self> {
         let kept = || {
-            let (hash, _) = index::header(number)?;
+            let (hash, _) = headers::header(number)?;
             let bytes = index::block(number)?;
             let block = ConsensusBlock::decode(&mut bytes.as_slice()).ok()?;
             Some(Self { hash, block, size: bytes.len(), receipts: None })
@@ -87,7 +88,7 @@ pub(super) fn header(call: &mut Call<'_>) -> Result {
     let header = if id.is_pending() {
         Found::of(call, id)?.map(|found| (found.hash, found.block.header))
     } else {
-        let mined = |number| index::header(number).ok_or_else(|| error::history_pruned(number));
+        let mined = |number| headers::header(number).ok_or_else(|| error::history_pruned(number));
         number_of(call.head, id).map(mined).transpose()?
     };
     json(&header.map(|(hash, inner)| Header { hash, inner, total_difficulty: None, size: None }))
@@ -128,7 +129,7 @@ pub(super) fn pooled(transaction: Transaction, sender: Address) -> RpcTransactio
 
 pub(super) fn transaction_by_hash(call: &mut Call<'_>) -> Result {
     let hash: B256 = call.params.required()?;
-    if let Some((transaction, place)) = transaction::mined(hash) {
+    if let Some((transaction, place)) = index::mined(hash) {
         return json(&at_place(transaction, place));
     }
     let Some(waiting) = pool::get(hash.as_slice()) else { return json(&()) };
@@ -139,14 +140,14 @@ pub(super) fn transaction_by_hash(call: &mut Call<'_>) -> Result {
 }
 
 fn at_place(transaction: Transaction, place: Place) -> Option<RpcTransaction<Transaction>> {
-    let (hash, header) = index::header(place.number)?;
+    let (hash, header) = headers::header(place.number)?;
     let row = ReceiptRow::load(place.number, place.index)?;
     Some(mined(transaction, row.sender, hash, &header, place.index.into()))
 }
 
 pub(super) fn raw_transaction_by_hash(call: &mut Call<'_>) -> Result {
     let hash: B256 = call.params.required()?;
-    let raw = match transaction::mined(hash) {
+    let raw = match index::mined(hash) {
         Some((transaction, _)) => Some(transaction.encoded_2718()),
         None => pool::get(hash.as_slice()).map(|waiting| waiting.data),
     };
@@ -165,8 +166,8 @@ pub(super) fn transaction_by_index(call: &mut Call<'_>) -> Result {
 
 pub(super) fn receipt(call: &mut Call<'_>) -> Result {
     let hash: B256 = call.params.required()?;
-    let Some((transaction, place)) = transaction::mined(hash) else { return json(&()) };
-    let (Some((block, header)), Some(row)) = (index::header(place.number), ReceiptRow::load(place.number, place.index)) else {
+    let Some((transaction, place)) = index::mined(hash) else { return json(&()) };
+    let (Some((block, header)), Some(row)) = (headers::header(place.number), ReceiptRow::load(place.number, place.index)) else {
         return json(&());
     };
     json(&receipt_of(Spec::load(), &transaction, &row, block, &header, place.index.into()))

@@ -14,7 +14,7 @@ use crate::{
         },
     },
     dev::{Impersonation, Overrides},
-    index,
+    headers,
     spec::Spec,
     state::{Account, State},
 };
@@ -47,7 +47,7 @@ pub(super) fn control(call: &mut Call<'_>) -> Result {
         ("evm" | "anvil", "increaseTime") => {
             let seconds = i64::try_from(call.params.number()?).map_err(|_| error::invalid_params("time too far ahead"))?;
             // Blocks sealed faster than one a second run ahead of the clock: the increase counts from the last of them.
-            let (_, head) = index::expect_header(call.head.height);
+            let (_, head) = headers::expect_header(call.head.height);
             let lead_ms = i64::try_from(milliseconds(head.timestamp)?.saturating_sub(status.now_ms)).unwrap_or_default();
             let shift_ms = seconds
                 .checked_mul(1000)
@@ -113,9 +113,9 @@ pub(super) fn control(call: &mut Call<'_>) -> Result {
             "clientVersion": status.version,
             "chainId": Spec::load().chain_id,
             // Another genesis is another chain.
-            "instanceId": index::block_hash(Spec::load().genesis_number),
+            "instanceId": headers::block_hash(Spec::load().genesis_number),
             "latestBlockNumber": call.head.height,
-            "latestBlockHash": index::block_hash(call.head.height),
+            "latestBlockHash": headers::block_hash(call.head.height),
         })),
         ("anvil" | "hardhat" | "evm", _) => amend(call, name, &done),
         _ => Err(error::method_not_found(call.method)),
@@ -133,7 +133,7 @@ fn milliseconds(seconds: u64) -> Result<u64> {
 
 /// Refuses a time that no block on the head may have.
 fn check_time(call: &Call<'_>, seconds: u64) -> Result<()> {
-    let (_, head) = index::expect_header(call.head.height);
+    let (_, head) = headers::expect_header(call.head.height);
     let (timestamp, earliest) = (head.timestamp, Spec::load().earliest_after(head.timestamp));
     if seconds < earliest {
         return Err(error::invalid_params(format!(
@@ -171,7 +171,7 @@ fn mine_many(call: &mut Call<'_>, done: &serde_json::Value) -> Result {
     let spacing = call.params.optional_number()?.unwrap_or(0);
     // anvil's first block is as far from what there is as the others are from each other, Hardhat's is stamped by the clock.
     let first = if spacing > 0 && call.method.starts_with("anvil") {
-        let (_, head) = index::expect_header(call.head.height);
+        let (_, head) = headers::expect_header(call.head.height);
         let last = head.timestamp.max(host::status().now_ms / 1000);
         Some(last.checked_add(spacing).ok_or_else(|| error::invalid_params("time too far ahead"))?)
     } else {
@@ -182,7 +182,7 @@ fn mine_many(call: &mut Call<'_>, done: &serde_json::Value) -> Result {
 
 fn node_info(call: &Call<'_>) -> Result {
     let spec = Spec::load();
-    let (hash, head) = index::expect_header(call.head.height);
+    let (hash, head) = headers::expect_header(call.head.height);
     json(&value!({
         "currentBlockNumber": format!("{:#x}", head.number),
         "currentBlockTimestamp": head.timestamp,

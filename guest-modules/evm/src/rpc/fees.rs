@@ -8,7 +8,8 @@ use alloy_rpc_types_eth::FeeHistory;
 use super::{Call, Result, error, json, number_of};
 use crate::{
     dev::Overrides,
-    fee::next_base_fee,
+    header_rules::next_base_fee,
+    headers,
     index::{self, ReceiptRow},
     spec::Spec,
 };
@@ -21,7 +22,7 @@ const SUGGESTED_TIP: u64 = 1_000_000_000;
 
 /// The base fee of the next block.
 pub(super) fn pending_base_fee(call: &Call<'_>) -> u64 {
-    let (_, head) = index::expect_header(call.head.height);
+    let (_, head) = headers::expect_header(call.head.height);
     let overridden = if Spec::load().dev { Overrides::load().next_base_fee } else { None };
     overridden.unwrap_or_else(|| next_base_fee(&head))
 }
@@ -45,7 +46,7 @@ pub(super) fn base_fee(call: &mut Call<'_>) -> Result {
 }
 
 pub(super) fn blob_base_fee(call: &mut Call<'_>) -> Result {
-    let (_, head) = index::expect_header(call.head.height);
+    let (_, head) = headers::expect_header(call.head.height);
     let fee = Spec::load().blob_params(head.timestamp).map_or(1, |params| {
         params.calc_blob_fee(params.next_block_excess_blob_gas_osaka(
             head.excess_blob_gas.unwrap_or_default(),
@@ -79,7 +80,7 @@ pub(super) fn history(call: &mut Call<'_>) -> Result {
     }
     let mut rewards = Vec::new();
     for number in first..=last {
-        let (_, header) = index::header(number).ok_or_else(error::unknown_block)?;
+        let (_, header) = headers::header(number).ok_or_else(error::unknown_block)?;
         let blob_params = spec.blob_params(header.timestamp);
         history.base_fee_per_gas.push(header.base_fee_per_gas.unwrap_or_default().into());
         history.gas_used_ratio.push(header.gas_used as f64 / header.gas_limit as f64);

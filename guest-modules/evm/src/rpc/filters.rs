@@ -15,7 +15,7 @@ use crate::{
         exports::{Action, Answer, Occurrence, Subscription, Topic},
         subnode::chain::{host, pool, types::BlockRef},
     },
-    index,
+    headers,
     rpc::blocks,
     transaction,
 };
@@ -79,14 +79,14 @@ pub(super) fn changes(call: &mut Call<'_>) -> Result {
     let (found, cursor) = match load(id)? {
         Cursor::PolledLogs { filter, first, next, removed } => {
             // Of a client that polls seldom, some may have been dropped.
-            let kept = index::first_kept(next);
+            let kept = headers::first_kept(next);
             let last = filter.get_to_block().unwrap_or(head).min(head).min(kept.saturating_add(BLOCKS_MAX - 1));
             let (found, next) = if kept <= last { matching(&filter, kept, last)? } else { (Vec::new(), next) };
             let told: Vec<_> = removed.into_iter().chain(found.iter().map(raw)).collect();
             (to_json(&told), Cursor::PolledLogs { filter, first, next, removed: Vec::new() })
         }
         Cursor::BlocksFrom { next } => {
-            let hashes: Vec<B256> = (index::first_kept(next)..=head).filter_map(index::block_hash).collect();
+            let hashes: Vec<B256> = (headers::first_kept(next)..=head).filter_map(headers::block_hash).collect();
             (to_json(&hashes), Cursor::BlocksFrom { next: next.max(head + 1) })
         }
         Cursor::PooledSince { mark } => {
@@ -157,7 +157,7 @@ pub(super) fn notify(head: &BlockRef, filter: &[u8], occurrence: &Occurrence) ->
     }
     let Ok(wanted) = serde_json::from_slice(filter) else { return Vec::new() };
     match (wanted, occurrence) {
-        (Wanted::Heads, Occurrence::Block(number)) => index::header(*number)
+        (Wanted::Heads, Occurrence::Block(number)) => headers::header(*number)
             .map(|(hash, inner)| to_json(&Header { hash, inner, total_difficulty: None, size: None }))
             .into_iter()
             .collect(),

@@ -7,6 +7,7 @@ use alloy_rpc_types_eth::{Filter, FilterBlockOption, Log};
 use super::{Call, Result, error, json, number_of};
 use crate::{
     bindings::subnode::chain::types::BlockRef,
+    headers,
     index::{self, ReceiptRow},
     spec::Spec,
 };
@@ -64,7 +65,7 @@ pub(super) fn matching(filter: &Filter, first: u64, last: u64) -> Result<(Vec<Lo
     let genesis = Spec::load().genesis_number;
     let mut found = Vec::new();
     for number in first.max(genesis)..=last {
-        let (hash, header) = index::header(number).ok_or_else(|| error::history_pruned(number))?;
+        let (hash, header) = headers::header(number).ok_or_else(|| error::history_pruned(number))?;
         if header.logs_bloom.is_zero() || !filter.matches_bloom(header.logs_bloom) {
             continue;
         }

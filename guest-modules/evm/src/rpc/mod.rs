@@ -23,7 +23,7 @@ use crate::{
         exports::{Action, Answer, Occurrence, RpcError},
         subnode::chain::{host, state as tables, types::BlockRef},
     },
-    index,
+    headers, index,
     spec::Spec,
 };
 use params::Params;
@@ -149,7 +149,7 @@ fn number_of(head: &BlockRef, block: BlockId) -> Option<u64> {
 /// Moves the reads of this call to the end of a block, and answers its header.
 fn seek(head: &BlockRef, block: BlockId) -> Result<(B256, Header)> {
     let number = number_of(head, block).ok_or_else(error::unknown_block)?;
-    let header = index::header(number).ok_or_else(error::unknown_block)?;
+    let header = headers::header(number).ok_or_else(error::unknown_block)?;
     if number != head.height {
         tables::seek(number).map_err(|heights| error::pruned(number, heights.oldest))?;
     }

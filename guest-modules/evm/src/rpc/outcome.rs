@@ -11,6 +11,7 @@ use crate::{
         subnode::chain::{host, state as tables},
     },
     execute::Execution,
+    headers,
     index::{self, Place, ReceiptRow},
     spec::Spec,
     state::State,
@@ -44,7 +45,7 @@ pub(super) fn outcome(call: &mut Call<'_>) -> Result {
 
 /// Executes a mined transaction again, after those before it in its block.
 fn again(place: Place) -> Option<ExecutionResult<HaltReason>> {
-    let (_, header) = index::header(place.number)?;
+    let (_, header) = headers::header(place.number)?;
     let block = index::decoded_block(place.number)?;
     let receipts = ReceiptRow::load_block(place.number);
     tables::seek(place.number.checked_sub(1)?).ok()?;

@@ -35,7 +35,11 @@ pub(crate) struct Place<'a>(&'a Queries);
 impl Place<'_> {
     /// Waits until the query may run; none once the chain has ended.
     pub(crate) async fn run(&self) -> Option<SemaphorePermit<'_>> {
-        self.0.running.acquire().await.ok()
+        // Without a wait where there is room: a task that has used up its budget of operations is made to wait, and would keep this place meanwhile.
+        match self.0.running.try_acquire() {
+            Ok(running) => Some(running),
+            Err(_) => self.0.running.acquire().await.ok(),
+        }
     }
 }
 
