@@ -19,6 +19,8 @@ const CARRIED: [(&str, &str); 18] = [
     ("subnode/sdk/src/codec.rs", include_str!("../../../guest-modules/sdk/src/codec.rs")),
     ("subnode/sdk/src/committee.rs", include_str!("../../../guest-modules/sdk/src/committee.rs")),
     ("subnode/sdk/src/consensus.rs", include_str!("../../../guest-modules/sdk/src/consensus.rs")),
+    ("subnode/sdk/src/consensus_bindings.rs", include_str!("../../../guest-modules/sdk/src/consensus_bindings.rs")),
+    ("subnode/sdk/src/early.rs", include_str!("../../../guest-modules/sdk/src/early.rs")),
     ("subnode/sdk/src/lib.rs", include_str!("../../../guest-modules/sdk/src/lib.rs")),
     ("subnode/sdk/src/native.rs", include_str!("../../../guest-modules/sdk/src/native.rs")),
     ("subnode/sdk/src/pace.rs", include_str!("../../../guest-modules/sdk/src/pace.rs")),

@@ -103,7 +103,11 @@ impl Actor {
                 },
                 () = std::future::ready(()), if !self.seals.is_empty() => self.seal_next().await,
                 // After messages: a chain whose pool never empties listens to its user all the same.
-                () = std::future::ready(()), if !paused && !self.effects.is_empty() => self.perform().await,
+                () = std::future::ready(()), if !paused && !self.effects.is_empty() => {
+                    self.perform().await;
+                    // What a module asks for may never end, nor wait for anything: its thread has others to serve.
+                    tokio::task::yield_now().await;
+                }
                 () = sleep(due.unwrap_or_default()), if !paused && due.is_some() => {
                     self.due = self.timers.next_due_ms().map(|due| self.moment(due));
                     // Those that are set meanwhile run out in a later turn of this loop, however soon: its user is heard in between.
@@ -114,6 +118,7 @@ impl Actor {
                         }
                     }
                     self.due = None;
+                    tokio::task::yield_now().await;
                 }
                 () = tokio::time::sleep_until(hindered_until.unwrap_or_else(Instant::now)), if hindered_until.is_some() => {
                     self.hindrance.until = None;
