@@ -134,7 +134,7 @@ fn a_consensus_that_decides_nothing_costs_nobody_anything_but_its_own_blocks() {
 /// One thread: a task that never pauses would keep all others from running.
 #[tokio::test]
 async fn a_consensus_that_never_rests_can_be_stopped() {
-    for how in ["builds", "no-time", "loop"] {
+    for how in ["builds", "no-time"] {
         let [kv, misbehaving] = misbehaving().clone();
         let name: ChainName = "restless".parse().unwrap();
         let parts = ChainParts {
