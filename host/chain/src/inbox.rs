@@ -28,7 +28,7 @@ pub(crate) async fn run(
                 for transaction in wire::transactions(&frame) {
                     match transaction {
                         // Its sender still has what does not fit, and the rest of the frame will not fit either.
-                        Some(data) if !parts.mempool.submissions.from_node(from, member, data) => break,
+                        Some(data) if !parts.mempool.submissions.offer(from, member, data) => break,
                         Some(_) => {}
                         None => peers.fault(from, "transactions that do not decode"),
                     }

@@ -102,7 +102,7 @@ impl Submissions {
     ///
     /// # Errors
     /// Where the chain has stopped, or no room is that large.
-    pub(crate) async fn from_client(&self, data: Vec<u8>, origin: Origin) -> Result<(), RpcError> {
+    pub(crate) async fn submit(&self, data: Vec<u8>, origin: Origin) -> Result<(), RpcError> {
         let bytes = price(&data);
         let Some(permits) = u32::try_from(bytes).ok().filter(|_| bytes <= CLIENTS_BYTES) else {
             return Err(RpcError::limit("the transaction is longer than all that may wait to be checked"));
@@ -113,7 +113,7 @@ impl Submissions {
     }
 
     /// Queues what another node sent; false where there is no room for it. Nothing else of the chain's gives way to it.
-    pub(crate) fn from_node(&self, from: NodeId, member: bool, data: &[u8]) -> bool {
+    pub(crate) fn offer(&self, from: NodeId, member: bool, data: &[u8]) -> bool {
         let bytes = price(data);
         let strangers = &self.nodes.strangers;
         if !member {
@@ -191,12 +191,12 @@ mod tests {
     async fn junk_of_one_node_takes_neither_clients_room_nor_other_nodes() {
         let tenant = tenant(64 << 20);
         let (submissions, mut submitted) = queue(tenant.clone());
-        let taken = (0..1_000_000).take_while(|_| submissions.from_node(node(9), false, &[])).count();
+        let taken = (0..1_000_000).take_while(|_| submissions.offer(node(9), false, &[])).count();
         assert_eq!(taken, NODE_BYTES / OVERHEAD_BYTES, "an empty one has its price");
         assert_eq!(tenant.memory().used(), (taken * OVERHEAD_BYTES) as u64);
-        assert!(submissions.from_node(node(1), true, b"member") && submissions.from_node(node(8), false, b"stranger"));
+        assert!(submissions.offer(node(1), true, b"member") && submissions.offer(node(8), false, b"stranger"));
         let (done, _answer) = oneshot::channel();
-        submissions.from_client(b"client".to_vec(), Origin::Client(done)).await.expect("room");
+        submissions.submit(b"client".to_vec(), Origin::Client(done)).await.expect("room");
         let mut batch = Vec::new();
         assert!(submitted.next(&mut batch).await);
         let first: Vec<_> = batch.iter().take(4).map(|one| &*one.data).collect();
@@ -213,10 +213,10 @@ mod tests {
         let tenant = tenant(17 << 20);
         let (submissions, _submitted) = queue(tenant.clone());
         let long = vec![1; 1 << 20];
-        let taken = (10..200).filter(|seed| submissions.from_node(node(*seed), false, &long)).count();
+        let taken = (10..200).filter(|seed| submissions.offer(node(*seed), false, &long)).count();
         assert_eq!(taken, STRANGERS_BYTES / price(&long));
-        assert!(submissions.from_node(node(1), true, &long), "members have their own");
-        assert!(!submissions.from_node(node(2), true, &long), "the slice is full, and nothing gives way");
+        assert!(submissions.offer(node(1), true, &long), "members have their own");
+        assert!(!submissions.offer(node(2), true, &long), "the slice is full, and nothing gives way");
         assert!(tenant.memory().used() <= 17 << 20);
     }
 
@@ -225,10 +225,10 @@ mod tests {
         let (submissions, mut submitted) = queue(tenant(64 << 20));
         for _ in 0..CLIENTS_MAX {
             let (done, _) = oneshot::channel();
-            submissions.from_client(vec![1], Origin::Client(done)).await.expect("room");
+            submissions.submit(vec![1], Origin::Client(done)).await.expect("room");
         }
         for _ in 0..200 {
-            assert!(submissions.from_node(node(1), true, &[2]));
+            assert!(submissions.offer(node(1), true, &[2]));
         }
         let mut batch = Vec::new();
         assert!(submitted.next(&mut batch).await);

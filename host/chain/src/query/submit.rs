@@ -36,7 +36,7 @@ impl Submitted {
         }
         let (done, answer) = oneshot::channel();
         let commits = parts.ledger.commits();
-        parts.mempool.submissions.from_client(data, origin(done)).await?;
+        parts.mempool.submissions.submit(data, origin(done)).await?;
         Ok(Self { parts, answer, commits, until: Instant::now() + MINED_WITHIN })
     }
 
