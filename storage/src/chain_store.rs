@@ -286,7 +286,7 @@ impl ChainStore {
     }
 
     /// Refuses what would pass the limit, unless it frees bytes.
-    fn check_room(&self, before: u64, after: u64) -> Result<(), StoreError> {
+    pub(crate) fn check_room(&self, before: u64, after: u64) -> Result<(), StoreError> {
         let limit = self.limit_bytes();
         let room = after <= limit || after < before;
         self.wanted_bytes.store(if room { 0 } else { after }, Ordering::Relaxed);
@@ -407,7 +407,7 @@ impl ChainStore {
     }
 
     /// Writes what takes the chain back to a position. Views opened before are void.
-    async fn go_back(&self, ops: Vec<Op>, to: Position) -> Result<(), StoreError> {
+    pub(crate) async fn go_back(&self, ops: Vec<Op>, to: Position) -> Result<(), StoreError> {
         self.wanted_bytes.store(0, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::AcqRel);
         let written = self.rows.write(ops, Purpose::Release).await;
@@ -427,7 +427,7 @@ pub(crate) fn head_op(position: &Position) -> Op {
 }
 
 /// The last write of each key, and one more.
-fn last_writes(writes: Vec<Write>, more: Write) -> BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>> {
+pub(crate) fn last_writes(writes: Vec<Write>, more: Write) -> BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>> {
     let mut last = BTreeMap::new();
     for write in writes.into_iter().chain([more]) {
         assert!((1..=KEY_BYTES_MAX).contains(&write.key.len()), "key of {} bytes", write.key.len());

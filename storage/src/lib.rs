@@ -19,6 +19,10 @@
 //! [`ChainStore::commit`] resolves once the batch is on disk (synced) and visible to readers; batches of chains that commit at
 //! the same moment share one synced write. A kill at any instant leaves whole batches only. The memory backend keeps nothing.
 //!
+//! # A first version in parts
+//! [`Load`] writes the rows of a chain that has no head yet as they come, and sorts what they are made of. [`ChainStore::finish_load`] makes
+//! them its first version.
+//!
 //! # State from elsewhere
 //! [`StateStream`] reads the state at a version as a stream of bytes, and [`Stage`] gathers one beside a chain. [`ChainStore::adopt`] puts it in
 //! the chain's place.
@@ -32,6 +36,7 @@ mod changes;
 mod error;
 mod history;
 mod key;
+mod load;
 mod memory;
 mod past;
 mod position;
@@ -48,6 +53,7 @@ pub use batch::{Batch, Write};
 pub use chain_store::ChainStore;
 pub use error::{OpenError, StoreError};
 pub use key::{KEY_BYTES_MAX, Table};
+pub use load::Load;
 pub use memory::MemoryStore;
 pub use past::Retention;
 pub use position::Head;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use subnode_types::ChainName;
+use tokio::sync::Semaphore;
 
 use crate::{
     ChainStore, Frame, Import, Retention, Store, StoreError, StoreUsage,
@@ -38,13 +39,19 @@ struct MemoryChain {
 /// Values by key.
 type Sorted = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
-#[derive(Default)]
 struct MemoryRows {
     rows: Arc<RwLock<Sorted>>,
     /// What is gathered to take its place.
     beside: Mutex<Option<Arc<MemoryRows>>>,
     tombstones: Tombstones,
+    loading: Arc<Semaphore>,
     latency: Option<Latency>,
+}
+
+impl MemoryRows {
+    fn new(latency: Option<Latency>, tombstones: Tombstones) -> Self {
+        Self { rows: Arc::default(), beside: Mutex::default(), tombstones, loading: Arc::new(Semaphore::new(1)), latency }
+    }
 }
 
 impl MemoryStore {
@@ -55,8 +62,7 @@ impl MemoryStore {
     }
 
     fn rows(&self) -> Arc<MemoryRows> {
-        let (latency, tombstones) = (self.latency.clone(), self.tombstones.clone());
-        Arc::new(MemoryRows { latency, tombstones, ..MemoryRows::default() })
+        Arc::new(MemoryRows::new(self.latency.clone(), self.tombstones.clone()))
     }
 
     fn new_chain(&self) -> MemoryChain {
@@ -169,9 +175,18 @@ impl Rows for MemoryRows {
         self.write_within(rows.into_iter().map(|(key, value)| (key, Some(value))).collect(), Purpose::Data, Duration::ZERO)
     }
 
+    fn loading(&self) -> Arc<Semaphore> {
+        self.loading.clone()
+    }
+
+    fn clear(&self) -> Result<(), StoreError> {
+        self.rows.write().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
+    }
+
     fn beside(&self) -> Result<Arc<dyn Rows>, StoreError> {
         let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = beside.get_or_insert_with(|| Arc::new(Self { latency: self.latency.clone(), ..Self::default() }));
+        let rows = beside.get_or_insert_with(|| Arc::new(Self::new(self.latency.clone(), self.tombstones.clone())));
         Ok(rows.clone())
     }
 

@@ -1,5 +1,7 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use tokio::sync::Semaphore;
+
 use crate::{StoreError, key};
 
 /// Resolves once a write is durable and visible.
@@ -33,6 +35,12 @@ pub(crate) trait Rows: Send + Sync {
     /// Adds many rows, in the order of their keys, at the cost of writing them once. Durable and visible when it resolves; where it fails none of
     /// them is there.
     fn append(&self, rows: Vec<Row>) -> Written;
+
+    /// What whoever writes a chain's first version in parts acquires: of all handles to one keyspace the same.
+    fn loading(&self) -> Arc<Semaphore>;
+
+    /// Drops all rows: durable when it returns.
+    fn clear(&self) -> Result<(), StoreError>;
 
     /// An empty keyspace of the same chain beside this one, or the one that was made before. It survives the process where this one does.
     fn beside(&self) -> Result<Arc<dyn Rows>, StoreError>;

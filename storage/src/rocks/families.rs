@@ -353,8 +353,8 @@ fn is_empty(db: &Db, family: u64) -> bool {
 }
 
 /// Deletes all rows of a family: whole files at once, and the rest by a mark that compaction honours.
-fn empty(db: &Db, family: u64) -> Result<(), rocksdb::Error> {
-    let Some(handle) = db.cf_handle(&family_name(family)) else { return Ok(()) };
+pub(super) fn empty(db: &Db, family: &str) -> Result<(), rocksdb::Error> {
+    let Some(handle) = db.cf_handle(family) else { return Ok(()) };
     // Before and after every row there can be.
     let (first, last) = ([0x00], [0xff]);
     db.delete_file_in_range_cf(&handle, first, last)?;
@@ -379,7 +379,7 @@ fn run(db: &Db, cache: &rocksdb::Cache, inner: &Mutex<Inner>, queue: &mpsc::Rece
                     writes.drain();
                 }
                 let kept = lock(inner).reserve.len() < reserve * KEPT;
-                let emptied = if kept { empty(db, family) } else { db.drop_cf(&family_name(family)) };
+                let emptied = if kept { empty(db, &family_name(family)) } else { db.drop_cf(&family_name(family)) };
                 match emptied {
                     Ok(()) if kept => lock(inner).reserve.push_back(family),
                     Ok(()) => {}

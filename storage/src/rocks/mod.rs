@@ -16,6 +16,7 @@ use std::{
 
 use rocksdb::{BoundColumnFamily, DBWithThreadMode, ErrorKind, MultiThreaded, ReadOptions};
 use subnode_types::ChainName;
+use tokio::sync::Semaphore;
 
 use crate::{
     ChainStore, Frame, Import, OpenError, Retention, Store, StoreError, StoreUsage,
@@ -80,7 +81,15 @@ impl RocksStore {
     fn rows(&self, name: &ChainName, entry: &Entry) -> Arc<RocksRows> {
         let family = family_name(entry.family);
         let (families, name) = (Arc::downgrade(&self.families), name.clone());
-        Arc::new(RocksRows { db: self.db.clone(), writer: self.writer.clone(), families, name, family, alive: entry.alive.clone() })
+        Arc::new(RocksRows {
+            db: self.db.clone(),
+            writer: self.writer.clone(),
+            families,
+            name,
+            family,
+            alive: entry.alive.clone(),
+            loading: entry.loading.clone(),
+        })
     }
 }
 
@@ -197,6 +206,7 @@ struct RocksRows {
     name: ChainName,
     family: String,
     alive: Arc<Alive>,
+    loading: Arc<Semaphore>,
 }
 
 impl RocksRows {
@@ -207,7 +217,8 @@ impl RocksRows {
     /// Another keyspace of the same chain.
     fn of(&self, entry: &Entry) -> Arc<dyn Rows> {
         let (db, writer, families) = (self.db.clone(), self.writer.clone(), self.families.clone());
-        Arc::new(Self { db, writer, families, name: self.name.clone(), family: family_name(entry.family), alive: entry.alive.clone() })
+        let (family, alive, loading) = (family_name(entry.family), entry.alive.clone(), entry.loading.clone());
+        Arc::new(Self { db, writer, families, name: self.name.clone(), family, alive, loading })
     }
 
     /// Asked after each read: what a deleted chain's family has by then may be another chain's.
@@ -253,6 +264,15 @@ impl Rows for RocksRows {
             append::append(&db, &family, &rows)
         });
         Box::pin(async move { written.await.unwrap_or(Err(StoreError::Closed)) })
+    }
+
+    fn loading(&self) -> Arc<Semaphore> {
+        self.loading.clone()
+    }
+
+    fn clear(&self) -> Result<(), StoreError> {
+        self.check_alive()?;
+        families::empty(&self.db, &self.family).map_err(store_error)
     }
 
     fn beside(&self) -> Result<Arc<dyn Rows>, StoreError> {

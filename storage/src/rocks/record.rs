@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use rocksdb::WriteOptions;
 use subnode_types::ChainName;
+use tokio::sync::Semaphore;
 
 use super::{Db, alive::Alive, store_error};
 use crate::StoreError;
@@ -24,11 +25,13 @@ pub(super) struct Entry {
     pub(super) family: u64,
     pub(super) partial: bool,
     pub(super) alive: Arc<Alive>,
+    /// For whoever writes the chain's first version in parts.
+    pub(super) loading: Arc<Semaphore>,
 }
 
 impl Entry {
     pub(super) fn new(family: u64, partial: bool) -> Self {
-        Self { family, partial, alive: Arc::new(Alive::new()) }
+        Self { family, partial, alive: Arc::new(Alive::new()), loading: Arc::new(Semaphore::new(1)) }
     }
 
     pub(super) fn encode(&self, record: &[u8]) -> Vec<u8> {

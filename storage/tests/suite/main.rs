@@ -3,6 +3,7 @@
 
 mod damage;
 mod import;
+mod load;
 mod past;
 mod stage;
 
