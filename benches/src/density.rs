@@ -137,7 +137,7 @@ async fn open(stores: &[Arc<RocksStore>], accounts: &[Account]) -> anyhow::Resul
             name: format!("c{index}").parse()?,
             runtime: runtime.clone(),
             consensus: consensus.clone(),
-            spec: Workload::Transfer.genesis(accounts).to_string().into_bytes(),
+            spec: Workload::Transfer.genesis(accounts).to_string().into_bytes().into(),
             consensus_config: sealing.consensus_config().into_bytes(),
             retention: Retention::Last(64),
             slice: Slice { cpu: Parts::ONE, ..Slice::WHOLE },

@@ -64,7 +64,7 @@ async fn blocks_per_second(
             name,
             runtime: runtime.clone(),
             consensus: consensus.clone(),
-            spec: Workload::Transfer.genesis(accounts).to_string().into_bytes(),
+            spec: Workload::Transfer.genesis(accounts).to_string().into_bytes().into(),
             consensus_config: Sealing::Manual.consensus_config().into_bytes(),
             retention: Retention::Last(64),
             slice: Slice::WHOLE,

@@ -108,7 +108,7 @@ impl Bench {
             name: name.parse()?,
             runtime: self.runtime.clone(),
             consensus: self.consensus.clone(),
-            spec: genesis.to_string().into_bytes(),
+            spec: genesis.to_string().into_bytes().into(),
             consensus_config: sealing.consensus_config().into_bytes(),
             retention: Retention::Last(64),
             slice: Slice {

@@ -41,7 +41,7 @@ impl Host {
             name: "hostile".parse().unwrap(),
             runtime: self.sandbox.load(runtime).unwrap(),
             consensus: self.sandbox.load(consensus).unwrap(),
-            spec: b"spec".to_vec(),
+            spec: b"spec".to_vec().into(),
             consensus_config: b"manual".to_vec(),
             retention: Retention::Archive,
             slice: Slice::WHOLE,

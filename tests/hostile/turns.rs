@@ -151,7 +151,7 @@ async fn chain(cores: &Arc<Cores>, store: &RocksStore, sandbox: &Sandbox, runtim
         runtime,
         consensus: sandbox.load(subnode_modules::SOLO).unwrap(),
         store: store.open(&name, Retention::Archive).unwrap(),
-        spec: spec.to_vec(),
+        spec: spec.to_vec().into(),
         consensus_config: b"manual".to_vec(),
         accounts: Arc::new(Signers::of(&accounts(DEFAULT_MNEMONIC, 10).unwrap())),
         network: None,

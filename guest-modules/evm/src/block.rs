@@ -1,16 +1,13 @@
-//! Whole blocks: genesis, building, and verifying what others built.
+//! Whole blocks: building, and verifying what others built.
 
 use std::collections::BTreeMap;
 
 use alloy_consensus::{Block, EMPTY_OMMER_ROOT_HASH, Header, Transaction as _};
-use alloy_eips::{
-    eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, eip7685::EMPTY_REQUESTS_HASH,
-};
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
+use alloy_primitives::{Address, B256, keccak256};
 use alloy_rlp::Decodable;
 use alloy_trie::EMPTY_ROOT_HASH;
 use revm::context::result::InvalidTransaction;
-use serde::Deserialize;
 
 use crate::{
     bindings::{
@@ -24,13 +21,12 @@ use crate::{
     committee,
     dev::Overrides,
     execute::{Executed, Execution},
-    genesis_file::GenesisFile,
     header_rules::{BLOCK_BYTES_MAX_OSAKA, GAS_LIMIT_BOUND, excess_blob_gas, next_base_fee},
     headers,
     host::{Batch, PackedChanges},
     index::{self, Place, ReceiptRow},
-    spec::{Extension, Fork, SPEC_KEY, Spec},
-    state::{Account, State},
+    spec::{Fork, Spec},
+    state::State,
     transaction::{self, Transaction, senders},
     transfer,
     verify::{self, ensure, invalid},
@@ -41,89 +37,8 @@ const LIST_HEADER_BYTES_MAX: usize = 4;
 /// Most transactions asked of the pool in one call.
 const POOL_BATCH: u32 = 256;
 
-/// Header fields that alloy's genesis leaves out and test suites set.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct GenesisExtra {
-    gas_used: Option<U256>,
-    parent_beacon_block_root: Option<B256>,
-    requests_hash: Option<B256>,
-    transactions_trie: Option<B256>,
-    receipt_trie: Option<B256>,
-    withdrawals_root: Option<B256>,
-    uncle_hash: Option<B256>,
-    bloom: Option<Bytes>,
-}
-
-pub fn genesis(json: &[u8]) -> Result<Built, String> {
-    let GenesisFile { head: genesis, alloc } = crate::genesis_file::parse(json)?;
-    let extra: GenesisExtra = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-    let spec = Spec::from_genesis(&genesis)?;
-    let mut state = State::default();
-    for (address, account) in alloc {
-        state.set_account(address, Account { nonce: account.nonce.unwrap_or_default(), balance: account.balance, ..Account::default() });
-        if let Some(code) = account.code {
-            state.set_code(address, code);
-        }
-        for (slot, value) in account.storage.into_iter().flatten() {
-            if !value.is_zero() {
-                state.set_storage(address, slot.into(), value.into());
-            }
-        }
-    }
-    let fork = spec.fork(genesis.timestamp);
-    if fork >= Fork::Prague && !spec.dev {
-        for (address, eip) in [(WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, 7002), (CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, 7251)] {
-            if !state.has_code(address) {
-                eprintln!("config.pragueTime: no block can be made without EIP-{eip}'s contract; put its code at {address} into alloc");
-            }
-        }
-    }
-    let committee = match Extension::from_genesis(&genesis)?.committee {
-        None => None,
-        Some(_) if fork < Fork::Shanghai => {
-            return Err("config.subnode.committee: its contract needs Shanghai; set config.shanghaiTime to 0".into());
-        }
-        Some(founders) => Some(founders.found(&mut state, spec.genesis_number)?),
-    };
-    let (state_root, mut changes) = state.into_changes();
-    changes.push(Change { key: SPEC_KEY.to_vec(), value: Some(spec.to_row()) });
-
-    let base_fee = genesis.base_fee_per_gas.unwrap_or(u128::from(alloy_eips::eip1559::INITIAL_BASE_FEE));
-    let header = Header {
-        parent_hash: genesis.parent_hash.unwrap_or_default(),
-        ommers_hash: extra.uncle_hash.unwrap_or(EMPTY_OMMER_ROOT_HASH),
-        beneficiary: genesis.coinbase,
-        state_root,
-        transactions_root: extra.transactions_trie.unwrap_or(EMPTY_ROOT_HASH),
-        receipts_root: extra.receipt_trie.unwrap_or(EMPTY_ROOT_HASH),
-        logs_bloom: extra
-            .bloom
-            .filter(|bloom| bloom.len() == 256)
-            .map(|bloom| alloy_primitives::Bloom::from_slice(&bloom))
-            .unwrap_or_default(),
-        difficulty: genesis.difficulty,
-        number: spec.genesis_number,
-        gas_limit: genesis.gas_limit,
-        gas_used: extra.gas_used.unwrap_or_default().try_into().map_err(|_| "gasUsed: too large".to_owned())?,
-        timestamp: genesis.timestamp,
-        extra_data: genesis.extra_data.clone(),
-        mix_hash: genesis.mix_hash,
-        nonce: genesis.nonce.into(),
-        base_fee_per_gas: Some(base_fee.try_into().map_err(|_| "baseFeePerGas: too large".to_owned())?),
-        withdrawals_root: (fork >= Fork::Shanghai).then(|| extra.withdrawals_root.unwrap_or(EMPTY_ROOT_HASH)),
-        blob_gas_used: (fork >= Fork::Cancun).then(|| genesis.blob_gas_used.unwrap_or_default()),
-        excess_blob_gas: (fork >= Fork::Cancun).then(|| genesis.excess_blob_gas.unwrap_or_default()),
-        parent_beacon_block_root: (fork >= Fork::Cancun).then(|| extra.parent_beacon_block_root.unwrap_or_default()),
-        requests_hash: (fork >= Fork::Prague).then(|| extra.requests_hash.unwrap_or(EMPTY_REQUESTS_HASH)),
-        ..Header::default()
-    };
-    let Built { block, outcome } = built(&header, Body::default(), changes, &[]);
-    Ok(Built { block, outcome: Outcome { committee, ..outcome } })
-}
-
 /// The block and its outcome, once every field of the header is known.
-fn built(header: &Header, body: Body, state: Vec<Change>, receipts: &[ReceiptRow]) -> Built {
+pub fn built(header: &Header, body: Body, state: Vec<Change>, receipts: &[ReceiptRow]) -> Built {
     let hash = header.hash_slow();
     let (block, places) = body.into_block(header);
     Built { block, outcome: outcome(hash, header, &places, state, receipts) }

@@ -46,8 +46,9 @@ struct Member {
 }
 
 impl Founders {
-    /// Puts the contract there; who decides the first block.
+    /// Puts the contract there, in place of whatever the file has at its address; who decides the first block.
     pub fn found(&self, state: &mut State, genesis: u64) -> Result<CommitteeChange, String> {
+        state.wipe_storage(ADDRESS);
         state.set_account(ADDRESS, Account { nonce: 1, ..Account::default() });
         state.set_code(ADDRESS, code());
         state.set_storage(ADDRESS, U256::ZERO, self.owner.into_word().into());

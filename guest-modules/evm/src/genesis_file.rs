@@ -1,12 +1,16 @@
 //! A geth-style genesis file, and errors that name the key at fault.
 
-use std::collections::BTreeMap;
+use std::{borrow::Borrow, collections::BTreeMap};
 
 use alloy_genesis::{ChainConfig, Genesis};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_serde::storage::deserialize_storage_map;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json, value::RawValue};
+
+mod stream;
+
+pub use stream::{Sink, Watched, read};
 
 /// What geth wants of a genesis file, and this runtime as well: without them a chain would be born by accident.
 const REQUIRED: [&str; 4] = ["config", "alloc", "gasLimit", "difficulty"];
@@ -15,9 +19,28 @@ const GAS_LIMIT_MIN: u64 = 5_000;
 
 /// What the genesis block has, and the rules of the chain.
 pub struct GenesisFile {
-    /// Everything but the accounts.
-    pub head: Genesis,
+    pub head: Head,
     pub alloc: BTreeMap<Address, Account>,
+}
+
+/// Everything but the accounts.
+pub struct Head {
+    pub genesis: Genesis,
+    pub extra: Extra,
+}
+
+/// Header fields that alloy's genesis leaves out and test suites set.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Extra {
+    pub gas_used: Option<U256>,
+    pub parent_beacon_block_root: Option<B256>,
+    pub requests_hash: Option<B256>,
+    pub transactions_trie: Option<B256>,
+    pub receipt_trie: Option<B256>,
+    pub withdrawals_root: Option<B256>,
+    pub uncle_hash: Option<B256>,
+    pub bloom: Option<Bytes>,
 }
 
 /// An account of genesis. Other keys are notes of whoever wrote the file, as `comment` and `privateKey`.
@@ -32,20 +55,35 @@ pub struct Account {
 }
 
 pub fn parse(json: &[u8]) -> Result<GenesisFile, String> {
-    let not_json = |error: serde_json::Error| format!("no JSON: {error}");
-    let mut keys: BTreeMap<String, &RawValue> = match serde_json::from_slice(json) {
-        Ok(keys) => keys,
-        Err(error) if error.is_data() => return Err("no JSON object; it starts with { as geth's genesis files do".into()),
-        Err(error) => return Err(not_json(error)),
-    };
-    if let Some(key) = REQUIRED.into_iter().find(|key| !keys.contains_key(*key)) {
-        return Err(format!("{key}: missing; put it into the genesis file"));
-    }
+    let mut keys: BTreeMap<String, &RawValue> = serde_json::from_slice(json).map_err(|error| no_file(&error))?;
+    missing(|key| keys.contains_key(key))?;
     // The accounts may be many: they are decoded on their own, and once.
     let alloc = keys.remove("alloc").map_or("{}", RawValue::get);
     let alloc = decode(alloc).map_err(|error| format!("alloc{error}"))?;
+    let head = head(keys)?;
+    Ok(GenesisFile { head, alloc })
+}
+
+fn not_json(error: serde_json::Error) -> String {
+    format!("no JSON: {error}")
+}
+
+/// Why a text is no JSON object.
+fn no_file(error: &serde_json::Error) -> String {
+    if error.is_data() { "no JSON object; it starts with { as geth's genesis files do".into() } else { format!("no JSON: {error}") }
+}
+
+fn missing(has: impl Fn(&str) -> bool) -> Result<(), String> {
+    match REQUIRED.into_iter().find(|key| !has(key)) {
+        Some(key) => Err(format!("{key}: missing; put it into the genesis file")),
+        None => Ok(()),
+    }
+}
+
+/// What the keys of a file say, but for `alloc`.
+fn head<T: Borrow<RawValue>>(keys: BTreeMap<String, T>) -> Result<Head, String> {
     let others: Result<Map<String, Value>, _> =
-        keys.into_iter().map(|(key, value)| serde_json::from_str(value.get()).map(|value| (key, value))).collect();
+        keys.into_iter().map(|(key, value)| serde_json::from_str(value.borrow().get()).map(|value| (key, value))).collect();
     let others = Value::Object(others.map_err(not_json)?);
     let config = &others["config"];
     if !config.is_object() {
@@ -54,12 +92,13 @@ pub fn parse(json: &[u8]) -> Result<GenesisFile, String> {
     if config.get("chainId").is_none() {
         return Err("config.chainId: missing; give the chain a positive id".into());
     }
-    let head: Genesis =
+    let genesis: Genesis =
         decode(&others.to_string()).map_err(|error| config_error(config).unwrap_or_else(|| error.trim_start_matches('.').to_owned()))?;
-    if head.gas_limit < GAS_LIMIT_MIN {
-        return Err(format!("gasLimit: {} is less than the {GAS_LIMIT_MIN} that any block must allow", head.gas_limit));
+    if genesis.gas_limit < GAS_LIMIT_MIN {
+        return Err(format!("gasLimit: {} is less than the {GAS_LIMIT_MIN} that any block must allow", genesis.gas_limit));
     }
-    Ok(GenesisFile { head, alloc })
+    let extra = Extra::deserialize(&others).map_err(|error| error.to_string())?;
+    Ok(Head { genesis, extra })
 }
 
 /// Decodes a part of the file; errors begin with a dot and the path of the key.

@@ -128,6 +128,28 @@ impl PackedChanges {
     pub fn into_change(self) -> Change {
         Change { key: Vec::new(), value: Some(self.0) }
     }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Empties the buffer, and keeps its room.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// The rows of such a buffer, key and value.
+pub fn split_rows(packed: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = packed;
+    core::iter::from_fn(move || {
+        let (key_len, behind) = rest.split_first_chunk()?;
+        let (value_len, behind) = behind.split_first_chunk()?;
+        let (key, behind) = behind.split_at_checked(u32::from_le_bytes(*key_len) as usize)?;
+        let (value, behind) = behind.split_at_checked(u32::from_le_bytes(*value_len) as usize)?;
+        rest = behind;
+        Some((key, value))
+    })
 }
 
 /// What it takes to find out who signed.

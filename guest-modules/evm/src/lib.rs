@@ -24,7 +24,9 @@ mod crypto;
 mod deposit;
 mod dev;
 mod execute;
+mod genesis;
 mod genesis_file;
+mod genesis_stream;
 mod header_rules;
 mod headers;
 mod host;
@@ -54,7 +56,7 @@ struct Runtime;
 
 impl Guest for Runtime {
     fn genesis(spec: Vec<u8>) -> Result<Built, String> {
-        block::genesis(&spec)
+        genesis::genesis(&spec)
     }
 
     fn admit(head: BlockRef, transactions: Vec<Vec<u8>>) -> Vec<Result<Admission, RpcError>> {

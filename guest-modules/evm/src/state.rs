@@ -47,7 +47,7 @@ impl Default for Account {
 
 impl Account {
     /// `len(nonce) nonce len(balance) balance [code hash storage root]`: the hashes only for a contract.
-    fn to_row(self) -> Vec<u8> {
+    pub fn to_row(self) -> Vec<u8> {
         let nonce = self.nonce.to_be_bytes();
         let nonce = &nonce[self.nonce.leading_zeros() as usize / 8..];
         let balance = self.balance.to_be_bytes_trimmed_vec();
@@ -63,7 +63,7 @@ impl Account {
         row
     }
 
-    fn from_row(row: &[u8]) -> Option<Self> {
+    pub fn from_row(row: &[u8]) -> Option<Self> {
         let (nonce_len, rest) = row.split_first()?;
         let (nonce, rest) = rest.split_at_checked(usize::from(*nonce_len))?;
         let (balance_len, rest) = rest.split_first()?;
@@ -76,6 +76,14 @@ impl Account {
             _ => None,
         }
     }
+}
+
+/// An account with its code, where that is new, and with its storage.
+pub struct WholeAccount {
+    pub address: Address,
+    pub account: Account,
+    pub code: Option<Bytes>,
+    pub storage: Vec<(U256, U256)>,
 }
 
 /// The state a block starts from, what has been read of it, and what has changed since.
@@ -207,6 +215,19 @@ impl State {
         value
     }
 
+    /// The accounts that have changed.
+    pub fn into_accounts(self) -> Vec<WholeAccount> {
+        let mut accounts: Vec<_> = self.accounts.into_iter().filter(|(_, cached)| cached.changed).collect();
+        accounts.sort_unstable_by_key(|(address, _)| *address);
+        let codes = self.new_codes;
+        let whole = |(address, cached): (Address, Cached)| {
+            let account = cached.account?;
+            let storage = cached.storage.into_iter().map(|(slot, word)| (slot, word.value)).collect();
+            Some(WholeAccount { address, account, code: codes.get(&account.code_hash).cloned(), storage })
+        };
+        accounts.into_iter().filter_map(whole).collect()
+    }
+
     /// The new state root, and the rows to write.
     pub fn into_changes(self) -> (B256, Vec<Change>) {
         let mut changes = Vec::with_capacity(self.accounts.len() * 4);
@@ -336,22 +357,22 @@ fn delete_storage(address: Address, changes: &mut Vec<Change>) {
     }
 }
 
-fn leaf(account: Account) -> Vec<u8> {
+pub fn leaf(account: Account) -> Vec<u8> {
     let mut out = Vec::with_capacity(110);
     TrieAccount { nonce: account.nonce, balance: account.balance, storage_root: account.storage_root, code_hash: account.code_hash }
         .encode(&mut out);
     out
 }
 
-fn account_key(address: Address) -> Vec<u8> {
+pub fn account_key(address: Address) -> Vec<u8> {
     [b"A", address.as_slice()].concat()
 }
 
-fn code_key(hash: B256) -> Vec<u8> {
+pub fn code_key(hash: B256) -> Vec<u8> {
     [b"C", hash.as_slice()].concat()
 }
 
-fn slot_key(address: Address, slot: U256) -> Vec<u8> {
+pub fn slot_key(address: Address, slot: U256) -> Vec<u8> {
     [storage_prefix(address).as_slice(), &slot.to_be_bytes::<32>()].concat()
 }
 

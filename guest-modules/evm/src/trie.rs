@@ -446,5 +446,8 @@ pub fn is_node(mut rlp: &[u8]) -> bool {
     try_decode(&mut rlp).is_ok() && rlp.is_empty()
 }
 
+mod sorted;
+pub use sorted::Sorted;
+
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use subnode_sandbox::{Accounts, Limits, Module, Tenant};
 use subnode_storage::ChainStore;
 use subnode_types::Sealing;
 
-use crate::{peers::Network, time::TimeSource};
+use crate::{peers::Network, spec::Spec, time::TimeSource};
 
 /// What [`ChainOptions::future_ms_max`] is unless said otherwise: as long as Ethereum's clients waited for one from the future.
 pub const FUTURE_MS_MAX: u64 = 15_000;
@@ -23,7 +23,7 @@ pub struct ChainParts {
     /// Its tables.
     pub store: Arc<ChainStore>,
     /// For the runtime, at the chain's birth. Later it must be the same, or empty.
-    pub spec: Vec<u8>,
+    pub spec: Spec,
     /// For the consensus module, at every start.
     pub consensus_config: Vec<u8>,
     /// Accounts that sign for clients.

@@ -17,6 +17,7 @@ use crate::{
     mailbox::ActorHandle,
     mempool::Mempool,
     options::ChainOptions,
+    spec::Spec,
     standing::Standing,
     traffic::ClientTraffic,
 };
@@ -27,7 +28,7 @@ pub(crate) struct Parts {
     pub(crate) tenant: Tenant,
     pub(crate) options: ChainOptions,
     /// What the chain began from, where its user may have it begin again; else empty.
-    pub(crate) spec: Vec<u8>,
+    pub(crate) spec: Spec,
     pub(crate) accounts: Arc<dyn Accounts>,
     pub(crate) voter: Arc<Voter>,
     pub(crate) standing: Standing,

@@ -14,7 +14,7 @@ use subnode_sandbox::{Limits, Module, ModuleError, Sandbox, SandboxError, Sandbo
 use subnode_storage::{MemoryStore, Retention};
 use subnode_types::{ChainName, Sealing, Slice};
 
-use crate::{Account, AccountsError, DEFAULT_MNEMONIC, DevChain, DevGenesis, Devnet, Hardfork, Signers, accounts, adopt};
+use crate::{Account, AccountsError, DEFAULT_MNEMONIC, DevChain, DevGenesis, Devnet, Hardfork, Signers, accounts, adopt, adopt_file};
 
 /// Guests that all devnets of a process may have at once.
 const INSTANCES: u32 = 8_192;
@@ -38,6 +38,9 @@ pub enum DevnetError {
     /// The accounts.
     #[error("{0}")]
     Accounts(#[from] AccountsError),
+    /// A genesis file.
+    #[error("read the genesis file: {0}")]
+    Genesis(std::io::Error),
     /// A name for a chain.
     #[error("{0}")]
     Name(#[from] subnode_types::ChainNameError),
@@ -89,6 +92,13 @@ fn shared_sandbox() -> Result<Arc<Sandbox>, SandboxError> {
     Ok(sandbox)
 }
 
+/// A genesis file: what it says, or where it is.
+#[derive(Clone, Debug)]
+enum GenesisFile {
+    Json(Vec<u8>),
+    Path(PathBuf),
+}
+
 /// Sets a devnet up. Every setting has a default.
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -104,7 +114,7 @@ pub struct Builder {
     wall_clock: bool,
     answer_after_mining: bool,
     kept_heights: Option<u64>,
-    genesis: Option<Vec<u8>>,
+    genesis: Option<GenesisFile>,
 }
 
 impl Default for Builder {
@@ -233,7 +243,14 @@ impl Builder {
     /// dev chains whatever it says, and have the system contracts of its forks.
     #[must_use]
     pub fn genesis(mut self, json: impl Into<Vec<u8>>) -> Self {
-        self.genesis = Some(json.into());
+        self.genesis = Some(GenesisFile::Json(json.into()));
+        self
+    }
+
+    /// The same from a file on disk, which may be larger than memory: its accounts are read when a chain is born.
+    #[must_use]
+    pub fn genesis_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.genesis = Some(GenesisFile::Path(path.into()));
         self
     }
 
@@ -250,7 +267,7 @@ impl Builder {
         let mut chains = Vec::new();
         for index in 0..self.chains {
             let name: ChainName = format!("dev{}", index + 1).parse()?;
-            let setup = self.setup(name, index, &accounts, signing.clone(), (runtime.clone(), consensus.clone()));
+            let setup = self.setup(name, index, &accounts, signing.clone(), (runtime.clone(), consensus.clone()))?;
             let chain = node.open(setup).await?;
             chains.push(DevChain::new(chain, accounts.clone(), self.chain_id + u64::from(index)));
         }
@@ -264,7 +281,7 @@ impl Builder {
         accounts: &[Account],
         signing: Arc<dyn subnode_sandbox::Accounts>,
         (runtime, consensus): (Module, Module),
-    ) -> ChainSetup {
+    ) -> Result<ChainSetup, DevnetError> {
         let time = if self.wall_clock { TimeSource::Wall } else { TimeSource::Virtual(Arc::new(AtomicU64::new(VIRTUAL_GENESIS * 1000))) };
         let genesis = DevGenesis {
             chain_id: self.chain_id + u64::from(index),
@@ -279,16 +296,21 @@ impl Builder {
         options.answer_after_mining = self.answer_after_mining;
         // The same blocks in every run.
         options.seed = (!self.wall_clock).then_some([7; 32]);
-        ChainSetup {
+        let spec = match &self.genesis {
+            None => genesis.to_json().into(),
+            Some(GenesisFile::Json(file)) => adopt(file, &DevGenesis::dev(), 0).into(),
+            Some(GenesisFile::Path(path)) => adopt_file(path, &DevGenesis::dev(), 0).map_err(DevnetError::Genesis)?,
+        };
+        Ok(ChainSetup {
             name,
             runtime,
             consensus,
-            spec: self.genesis.as_ref().map_or_else(|| genesis.to_json(), |file| adopt(file, &DevGenesis::dev(), 0)),
+            spec,
             consensus_config: self.sealing.consensus_config().into_bytes(),
             retention: self.kept_heights.map_or(Retention::Archive, Retention::Last),
             slice: Slice::WHOLE,
             accounts: signing,
             options,
-        }
+        })
     }
 }

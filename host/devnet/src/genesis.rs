@@ -1,6 +1,16 @@
 //! The genesis of a dev chain, as a geth-style genesis file.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::File,
+    io::{self, BufReader, Read},
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+};
 
 use alloy::{
     eips::{
@@ -12,6 +22,9 @@ use alloy::{
     primitives::{Address, U256, address, hex},
 };
 use serde_json::{Map, Value, json, value::RawValue};
+use subnode_chain::Spec;
+
+use crate::outline::Outline;
 
 /// Where tools expect a contract that deploys others by CREATE2, at one address on each chain.
 pub const DEPLOYER_ADDRESS: Address = address!("4e59b44847b379578588920ca78fbf26c0b4956c");
@@ -171,6 +184,11 @@ impl DevGenesis {
     }
 }
 
+/// Longest file that is made a dev chain's in memory, where it takes some five times its bytes. Of a longer one the accounts stay on disk.
+const WHOLE_BYTES_MAX: u64 = 32 << 20;
+/// Longest `config` of such a file.
+const CONFIG_BYTES_MAX: u64 = 4 << 20;
+
 /// Makes developers' chains of a genesis file, whatever it says: `extension` goes over its `config.subnode`, and system contracts of
 /// forks that are active at genesis are put where the file has nothing. The first chain, of index 0, has the file's chain id; those of further
 /// ones follow on it. What does not decode is left to the runtime, which says why.
@@ -179,14 +197,85 @@ pub fn adopt(file: &[u8], extension: &Value, index: u32) -> Vec<u8> {
     adopted(file, extension, index).unwrap_or_else(|| file.to_vec())
 }
 
+/// The same of a file on disk: of a long one, the accounts are read when the chain is born.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn adopt_file(path: &Path, extension: &Value, index: u32) -> io::Result<Spec> {
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    if len <= WHOLE_BYTES_MAX {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        return Ok(adopt(&bytes, extension, index).into());
+    }
+    let file = Arc::new(file);
+    if let Some(spec) = spliced(&file, len, extension, index)? {
+        return Ok(spec);
+    }
+    let mut spec = Spec::default();
+    spec.push_file(&file, 0, len);
+    Ok(spec)
+}
+
 /// A part of a file, whose values stay as they are written.
 type Parts<'a> = BTreeMap<String, &'a RawValue>;
 
 fn adopted(file: &[u8], extension: &Value, index: u32) -> Option<Vec<u8>> {
     let mut genesis: Parts<'_> = serde_json::from_slice(file).ok()?;
-    let mut config: Parts<'_> = serde_json::from_str(genesis.get("config")?.get()).ok()?;
     let mut alloc: Parts<'_> = serde_json::from_str(genesis.get("alloc")?.get()).ok()?;
+    let config = own_config(genesis.get("config")?.get(), extension, index)?;
 
+    let born = genesis.get("timestamp").and_then(|time| number(time)).unwrap_or(0);
+    let there: Vec<Address> = alloc.keys().filter_map(|address| address.parse().ok()).collect();
+    let missing = missing_contracts(&config, born, |address| there.contains(&address))?;
+    alloc.extend(missing.iter().map(|(address, contract)| (address.clone(), &**contract)));
+
+    let alloc = serde_json::value::to_raw_value(&alloc).ok()?;
+    genesis.insert("config".into(), &config);
+    genesis.insert("alloc".into(), &alloc);
+    serde_json::to_vec(&genesis).ok()
+}
+
+/// A long file with what is changed put between its parts; none where it has no outline.
+fn spliced(file: &Arc<File>, len: u64, extension: &Value, index: u32) -> io::Result<Option<Spec>> {
+    let bare = |address: Address| hex::encode(address);
+    let looked_for = system_contracts().map(|(_, address, _)| bare(address));
+    let Some(outline) = Outline::of(BufReader::new(&**file), &looked_for)? else { return Ok(None) };
+    if outline.config.end - outline.config.start > CONFIG_BYTES_MAX {
+        return Ok(None);
+    }
+    let text = |range: &Range<u64>| -> io::Result<String> {
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
+        file.read_exact_at(&mut bytes, range.start)?;
+        String::from_utf8(bytes).map_err(io::Error::other)
+    };
+    let born = match outline.timestamp.as_ref().filter(|range| range.end - range.start <= CONFIG_BYTES_MAX) {
+        Some(range) => serde_json::from_str::<&RawValue>(&text(range)?).ok().and_then(number).unwrap_or(0),
+        None => 0,
+    };
+    let config = own_config(&text(&outline.config)?, extension, index);
+    let there = |address| outline.there.contains(&bare(address));
+    let Some((config, missing)) = config.and_then(|config| missing_contracts(&config, born, there).map(|missing| (config, missing))) else {
+        return Ok(None);
+    };
+    let accounts: Vec<String> = missing.iter().map(|(address, contract)| format!("\"{address}\":{}", contract.get())).collect();
+    let accounts = accounts.join(",") + if outline.has_accounts && !missing.is_empty() { "," } else { "" };
+    let mut changes = [(outline.config.clone(), config.get()), (outline.alloc..outline.alloc, accounts.as_str())];
+    changes.sort_by_key(|(range, _)| range.start);
+    let (mut spec, mut at) = (Spec::default(), 0);
+    for (range, text) in changes {
+        spec.push_file(file, at, range.start - at);
+        spec.push_bytes(text.as_bytes());
+        at = range.end;
+    }
+    spec.push_file(file, at, len.saturating_sub(at));
+    Ok(Some(spec))
+}
+
+/// A file's `config` with what only Subnode reads over it, and the chain id of this chain among those from one file.
+fn own_config(config: &str, extension: &Value, index: u32) -> Option<Box<RawValue>> {
+    let mut config: Parts<'_> = serde_json::from_str(config).ok()?;
     let mut own: Map<String, Value> = match config.get("subnode") {
         Some(own) => serde_json::from_str(own.get()).ok()?,
         None => Map::new(),
@@ -199,24 +288,18 @@ fn adopted(file: &[u8], extension: &Value, index: u32) -> Option<Vec<u8>> {
         index => serde_json::value::to_raw_value(&number(config.get("chainId")?)?.checked_add(index.into())?).ok(),
     };
     config.extend(chain_id.as_deref().map(|id| ("chainId".to_owned(), id)));
+    serde_json::value::to_raw_value(&config).ok()
+}
 
-    let born = genesis.get("timestamp").and_then(|time| number(time)).unwrap_or(0);
+/// System contracts that a chain born at a time needs and has not.
+fn missing_contracts(config: &RawValue, born: u64, there: impl Fn(Address) -> bool) -> Option<Vec<(String, Box<RawValue>)>> {
+    let config: Parts<'_> = serde_json::from_str(config.get()).ok()?;
     let active = |fork: Hardfork| {
         let begins = TIMED.iter().find(|(_, timed)| *timed == fork).and_then(|(key, _)| number(config.get(*key)?));
         begins.is_some_and(|begins| begins <= born)
     };
-    let there: Vec<Address> = alloc.keys().filter_map(|address| address.parse().ok()).collect();
-    let missing: Vec<_> = system_contracts()
-        .into_iter()
-        .filter(|(fork, address, _)| active(*fork) && !there.contains(address))
-        .filter_map(|(_, address, code)| Some((address.to_string(), serde_json::value::to_raw_value(&contract(code)).ok()?)))
-        .collect();
-    alloc.extend(missing.iter().map(|(address, contract)| (address.clone(), &**contract)));
-
-    let (config, alloc) = (serde_json::value::to_raw_value(&config).ok()?, serde_json::value::to_raw_value(&alloc).ok()?);
-    genesis.insert("config".into(), &config);
-    genesis.insert("alloc".into(), &alloc);
-    serde_json::to_vec(&genesis).ok()
+    let missing = system_contracts().into_iter().filter(|(fork, address, _)| active(*fork) && !there(*address));
+    missing.map(|(_, address, code)| Some((address.to_string(), serde_json::value::to_raw_value(&contract(code)).ok()?))).collect()
 }
 
 /// A number as genesis files write it: in JSON, in decimal or hexadecimal text.
@@ -254,5 +337,25 @@ mod tests {
         assert_eq!(prague["alloc"].as_object().map(Map::len), Some(4));
         assert_eq!(prague["config"]["chainId"], 9);
         assert_eq!(adopt(b"garbage", &json!({}), 0), b"garbage");
+    }
+
+    #[test]
+    fn a_long_file_is_adopted_as_a_short_one_is() {
+        let files = [
+            r#"{"alloc":{"000F3df6D732807Ef1319fB7B8bB8522d0Beac02":{"balance":"1"},"0x01":{}},"timestamp":"0x5","note":"}",
+                "config":{"chainId":7,"cancunTime":0,"pragueTime":"0x5","subnode":{"codeSizeLimit":9}}}"#,
+            r#" {"config":{"chainId":"0x7","cancunTime":1},"alloc":{ } } "#,
+            r#"{"config":{"chainId":7,"cancunTime":0},"alloc":{}}"#,
+        ];
+        let dir = tempfile::tempdir().expect("a directory");
+        for file in files {
+            let path = dir.path().join("genesis.json");
+            std::fs::write(&path, file).expect("written");
+            let open = Arc::new(File::open(&path).expect("opens"));
+            let spec = spliced(&open, file.len() as u64, &json!({ "dev": true }), 2).expect("reads").expect("an outline");
+            let spliced: Value = serde_json::from_slice(&spec.bytes().expect("reads")).expect("JSON");
+            let whole: Value = serde_json::from_slice(&adopt(file.as_bytes(), &json!({ "dev": true }), 2)).expect("JSON");
+            assert_eq!(spliced, whole, "{file}");
+        }
     }
 }

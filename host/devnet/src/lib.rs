@@ -32,10 +32,11 @@ mod accounts;
 mod builder;
 mod genesis;
 mod net;
+mod outline;
 mod provider;
 
 pub use accounts::{Account, AccountsError, DEFAULT_MNEMONIC, Signers, accounts};
 pub use builder::{Builder, DEV_CLIENT_VERSION, DevnetError, default_options, module_cache_dir};
-pub use genesis::{DEPLOYER_ADDRESS, DevGenesis, Hardfork, adopt};
+pub use genesis::{DEPLOYER_ADDRESS, DevGenesis, Hardfork, adopt, adopt_file};
 pub use net::{DevChain, Devnet};
 pub use provider::{ChainTransport, DevProvider};

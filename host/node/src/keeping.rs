@@ -62,7 +62,7 @@ impl Supervisor {
                 },
                 ..self.parts.options.clone()
             },
-            spec: desired.spec,
+            spec: desired.spec.into(),
             consensus_config: desired.consensus_config,
             retention: desired.retention,
             slice: desired.slice,

@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use subnode_chain::{Chain, ChainOptions, ChainParts, OpenError};
+use subnode_chain::{Chain, ChainOptions, ChainParts, OpenError, Spec};
 use subnode_sandbox::{Accounts, Module, Tenant};
 use subnode_scheduler::Cores;
 use subnode_storage::{Retention, Store, StoreError};
@@ -21,7 +21,7 @@ pub struct ChainSetup {
     /// The consensus module.
     pub consensus: Module,
     /// For the runtime, at the chain's birth.
-    pub spec: Vec<u8>,
+    pub spec: Spec,
     /// For the consensus module, at every start.
     pub consensus_config: Vec<u8>,
     /// How much of the past it keeps.

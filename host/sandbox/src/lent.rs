@@ -1,6 +1,6 @@
 //! What a call is lent: the state to read, the pool, accounts, what the host knows.
 
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use subnode_types::{NodeId, Position};
 
@@ -113,6 +113,33 @@ pub trait Signer: Send + Sync {
     fn verify(&self, key: NodeId, at: Position, text: &[u8], signature: &[u8; 64]) -> bool;
 }
 
+/// What a step of a [`GenesisStream`] resolves to.
+pub type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostFault>> + Send + 'a>>;
+
+/// A genesis in parts: where the spec comes from, and where rows go.
+pub trait GenesisStream: Send {
+    /// Bytes of the spec.
+    fn spec_size(&self) -> u64;
+
+    /// The next bytes of the spec, at most `len`; none at its end.
+    ///
+    /// # Errors
+    /// Where this host cannot read.
+    fn read_spec(&mut self, len: usize) -> Result<Vec<u8>, HostFault>;
+
+    /// Keeps rows of the state. An error says that this host cannot, or has no room.
+    fn put_rows(&mut self, rows: Vec<Entry>) -> Step<'_, ()>;
+
+    /// Keeps entries to be sorted; the same errors.
+    fn sort(&mut self, entries: Vec<Entry>) -> Step<'_, ()>;
+
+    /// Whether sorted entries were asked for: no more may be added then.
+    fn is_sorted(&self) -> bool;
+
+    /// The next entries in key order: one, and further ones as far as they fit into `bytes`. None at the end.
+    fn next_sorted(&mut self, bytes: usize) -> Step<'_, Vec<Entry>>;
+}
+
 /// Everything one call is lent.
 pub struct Lent {
     /// The committed tables.
@@ -121,6 +148,8 @@ pub struct Lent {
     pub pool: Option<Box<dyn PoolReader>>,
     /// Set for queries and notifications only, which alone may seek and ask for the status.
     pub query: Option<QueryLent>,
+    /// Set for a genesis of a runtime that takes parts ([`crate::Module::streams_genesis`]).
+    pub genesis: Option<Box<dyn GenesisStream>>,
 }
 
 /// What only queries and notifications are lent.

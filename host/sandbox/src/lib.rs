@@ -54,7 +54,7 @@ pub use bindings::{
 pub use consensus::{Beginning, ConsensusGuest};
 pub use fault::{CallError, GuestFault, HostFault};
 pub use inspect::Description;
-pub use lent::{Accounts, Lent, ListLimit, PoolReader, QueryLent, Ready, Scanned, Signer, StateReader, Unavailable};
+pub use lent::{Accounts, GenesisStream, Lent, ListLimit, PoolReader, QueryLent, Ready, Scanned, Signer, StateReader, Step, Unavailable};
 pub use limits::Limits;
 pub use log_limit::LogKind;
 pub use module::{Module, ModuleError, World};

@@ -55,7 +55,11 @@ pub enum ModuleError {
 pub struct Module {
     hash: ModuleHash,
     pre: Arc<Pre>,
+    streams_genesis: bool,
 }
+
+/// The interface by which a runtime takes a genesis in parts, but for its version.
+const GENESIS_STREAM: &str = "subnode:chain/genesis-stream@";
 
 enum Pre {
     Runtime { pre: RuntimePre<GuestState>, for_blocks: Box<ForBlocks> },
@@ -78,6 +82,7 @@ impl Module {
         linker: &Linker<GuestState>,
         slots: &Arc<BlockSlots>,
     ) -> Result<Self, ModuleError> {
+        let streams_genesis = component.component_type().imports(component.engine()).any(|(name, _)| name.starts_with(GENESIS_STREAM));
         let instance = linker.instantiate_pre(&component).map_err(|error| ModuleError::Import(format!("{error:#}")))?;
         let pre = match RuntimePre::new(instance.clone()) {
             Ok(pre) => Pre::Runtime {
@@ -91,12 +96,17 @@ impl Module {
                 }
             },
         };
-        Ok(Self { hash, pre: Arc::new(pre) })
+        Ok(Self { hash, pre: Arc::new(pre), streams_genesis })
     }
 
     /// SHA-256 of the component.
     pub fn hash(&self) -> ModuleHash {
         self.hash
+    }
+
+    /// Whether it is a runtime that reads a long spec in parts, and hands the rows of genesis over in parts.
+    pub fn streams_genesis(&self) -> bool {
+        self.streams_genesis
     }
 
     /// The world it implements.

@@ -1,7 +1,9 @@
 //! Lists in one buffer: what crosses the border often and in great numbers. wit/pool.wit and wit/types.wit define them.
 
-use crate::{Built, Change, Outcome, Ready, fault::BoundBroken, turns::pause};
+use crate::{Built, Change, Entry, Outcome, Ready, fault::BoundBroken, turns::pause};
 
+/// Longest key of a table.
+const KEY_BYTES_MAX: usize = 256;
 /// In place of a value's length: there is none.
 const DELETED: u32 = u32::MAX;
 
@@ -75,6 +77,33 @@ fn split_change(packed: &[u8]) -> Option<(Change, &[u8])> {
     Some((Change { key: key.to_vec(), value: Some(value.to_vec()) }, rest))
 }
 
+/// Rows of one buffer, so many at most: changes that delete nothing, under keys of a table.
+pub(crate) fn split_rows(mut packed: &[u8], rows_max: usize) -> Result<Vec<Entry>, BoundBroken> {
+    let mut rows = Vec::new();
+    while !packed.is_empty() {
+        let (Change { key, value }, rest) = split_change(packed).ok_or_else(|| BoundBroken("packed rows do not decode".into()))?;
+        if key.len() > KEY_BYTES_MAX {
+            return Err(BoundBroken(format!("key bytes: {}, at most {KEY_BYTES_MAX}", key.len())));
+        }
+        let value = value.ok_or_else(|| BoundBroken("a deletion among rows".into()))?;
+        if rows.len() >= rows_max {
+            return Err(BoundBroken(format!("packed rows: more than {rows_max}")));
+        }
+        rows.push(Entry { key, value });
+        packed = rest;
+    }
+    Ok(rows)
+}
+
+/// Appends a row to such a buffer.
+pub(crate) fn push_row(packed: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    for part in [key, value] {
+        packed.extend_from_slice(&u32::try_from(part.len()).expect("no row has 4 GiB").to_le_bytes());
+    }
+    packed.extend_from_slice(key);
+    packed.extend_from_slice(value);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +144,19 @@ mod tests {
         assert!(unpack(vec![change(b"", Some(&packed(&[(b"", Some(b"x"))])))], 1 << 20).is_err());
         // A deletion of an empty key stays what it was: refused by the store.
         assert_eq!(unpack(vec![change(b"", None)], 0).expect("left alone").len(), 1);
+    }
+
+    #[test]
+    fn rows_are_whole_and_delete_nothing() {
+        let mut buffer = Vec::new();
+        push_row(&mut buffer, b"a", b"one");
+        push_row(&mut buffer, &[7; KEY_BYTES_MAX], b"");
+        let rows = split_rows(&buffer, 2).expect("two rows");
+        assert_eq!(rows.iter().map(|row| (row.key.len(), row.value.len())).collect::<Vec<_>>(), [(1, 3), (KEY_BYTES_MAX, 0)]);
+        assert!(split_rows(&buffer, 1).is_err());
+        assert!(split_rows(&buffer[..buffer.len() - 1], 2).is_err());
+        assert!(split_rows(&packed(&[(b"a", None)]), 2).is_err());
+        assert!(split_rows(&packed(&[(&[7; KEY_BYTES_MAX + 1], Some(b""))]), 2).is_err());
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl World {
             runtime: self.plan.modules.runtime.clone(),
             consensus: self.plan.modules.consensus.clone(),
             store,
-            spec: self.spec.clone(),
+            spec: self.spec.clone().into(),
             consensus_config: self.plan.config.into(),
             accounts: Arc::new(Signers::default()),
             network: (!self.plan.powers.is_empty()).then(|| self.links.port(node.address)),

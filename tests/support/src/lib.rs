@@ -1,5 +1,7 @@
 //! What the end-to-end tests share.
 
+/// Genesis files of any size.
+pub mod alloc;
 /// A contract that counts and says so, compiled by hand.
 pub mod counter;
 /// Everything that decodes bytes from elsewhere.

@@ -45,6 +45,48 @@ fn roots_are_those_of_alloy_as_keys_come_change_and_go() {
     }
 }
 
+/// Keys that share from none to all but two of their nibbles with others, in their order.
+fn sorted_keys(count: u64, seed: u64) -> Vec<B256> {
+    let mut keys: Vec<B256> = (0..count)
+        .map(|index| {
+            let mut key = keccak256((index / 4 + seed).to_be_bytes());
+            let from = (index as usize * 7 + seed as usize) % 32;
+            let own = keccak256((index ^ 0xabcd).to_be_bytes());
+            if index % 4 > 0 {
+                key[from..].copy_from_slice(&own[from..]);
+            }
+            key
+        })
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+#[test]
+fn a_trie_from_sorted_keys_has_the_rows_of_any_other() {
+    // Values of one byte make nodes that lie inside their parents.
+    for (count, value_bytes) in (0..9).chain([40, 600]).flat_map(|count| [1, 20, 100].map(|bytes| (count, bytes))) {
+        for seed in 0..5 {
+            let keys = sorted_keys(count, seed);
+            let value = |key: &B256| alloy_rlp::encode(&key[..value_bytes.min(32)].repeat(value_bytes.div_ceil(32)));
+            let mut trie = Trie::new(EMPTY_ROOT_HASH, |_: &[u8]| None);
+            keys.iter().for_each(|key| trie.update(*key, Some(value(key))));
+            let (root, writes) = trie.commit(|many| many.iter().map(keccak256).collect());
+            let expected: BTreeMap<_, _> = writes.into_iter().map(|(path, row)| (path, row.unwrap())).collect();
+
+            let mut rows = BTreeMap::new();
+            let mut sorted = Sorted::new(|path: &[u8], rlp: &[u8]| {
+                assert!(rows.insert(path.to_vec(), rlp.to_vec()).is_none(), "a row twice");
+                keccak256(rlp)
+            });
+            keys.iter().for_each(|key| sorted.push(*key, value(key)));
+            assert_eq!(sorted.finish().unwrap_or(EMPTY_ROOT_HASH), root, "{count} keys, values of {value_bytes}");
+            assert_eq!(rows, expected, "{count} keys, values of {value_bytes}");
+        }
+    }
+}
+
 /// A key or a value of the public suite: text, or hexadecimal after `0x`.
 fn bytes(text: &str) -> Vec<u8> {
     text.strip_prefix("0x").map_or_else(|| text.as_bytes().to_vec(), |hex| alloy_primitives::hex::decode(hex).unwrap())

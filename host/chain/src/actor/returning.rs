@@ -84,7 +84,7 @@ impl Actor {
                 format!("genesis is no longer kept, and {} bytes are too many to begin again; start the chain anew", store.live_bytes());
             return Err(RpcError::rejected(reason));
         }
-        let genesis = genesis_batch(parts.guests.runtime(), &parts.tenant, spec, &parts.options).await;
+        let genesis = genesis_batch(parts.guests.runtime(), &parts.tenant, spec, &parts.options, CLEARED_BYTES_MAX).await;
         let genesis = genesis.map_err(|error| RpcError::rejected(format!("the chain cannot begin again: {error}")))?;
         let cursors = notifier::tell_undone(&self.parts, 1, store.oldest_height()? + 1).await;
         let begun = store.begin_again(genesis).await;

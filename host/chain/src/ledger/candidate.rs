@@ -69,6 +69,18 @@ impl From<NoBlock> for CallError {
 impl Candidate {
     /// Of a block and what it does.
     pub(crate) fn new(tenant: &Tenant, basis: Basis<'_>, block: Vec<u8>, outcome: Outcome) -> Result<Self, NoBlock> {
+        let changes = digest(&outcome);
+        Self::with_changes(tenant, basis, block, outcome, changes)
+    }
+
+    /// The same, where the outcome is not all that it does: `changes` is a digest of that.
+    pub(crate) fn with_changes(
+        tenant: &Tenant,
+        basis: Basis<'_>,
+        block: Vec<u8>,
+        outcome: Outcome,
+        changes: [u8; 32],
+    ) -> Result<Self, NoBlock> {
         let Basis { parent, committees, checkpoint } = basis;
         let height = outcome.block.height;
         if let Some(parent) = parent.filter(|parent| height != parent.height + 1) {
@@ -93,7 +105,7 @@ impl Candidate {
             id: outcome.block.id.clone(),
             timestamp_ms: outcome.block.timestamp_ms,
             transactions: outcome.transactions,
-            changes: digest(&outcome),
+            changes,
             committee: turn,
             checkpoint,
         };

@@ -1,22 +1,38 @@
-//! How a chain begins.
+//! How a chain is born: its runtime makes genesis of a spec, whole or in parts, and the store takes it in one write or as a load.
+//!
+//! Memory of the host, which the chain's slice is charged for: twice the spec, where that is short or the runtime takes no parts; else
+//! [`Load::MEMORY_BYTES`], and a part of the spec.
 
-use std::sync::Arc;
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use sha2::{Digest, Sha256};
 use subnode_chain_core::{Checkpoints, Committees};
-use subnode_sandbox::{Built, CallError, Lent, Module, ModuleHash, RuntimeGuest, Tenant};
-use subnode_storage::{Batch, ChainStore, StoreError, Table, Write};
+use subnode_sandbox::{Built, CallError, GenesisStream, HostFault, Lease, Lent, Limits, Module, Outcome, RuntimeGuest, Tenant};
+use subnode_storage::{Batch, ChainStore, Load, MemoryStore, Retention, Store, StoreError, Table, Write};
 use subnode_types::{BlockRef, ChainName};
 
 use super::{
-    candidate::{Basis, Candidate},
+    candidate::{Basis, Candidate, digest},
+    genesis_stream::{Lending, Streamed, unreadable_spec},
     rows::{self, CHECKPOINTS_KEY, GENESIS_KEY, SPEC_KEY, decode_head, load_committees, put},
 };
 use crate::{
     error::OpenError,
     options::{ChainOptions, ChainParts},
     reader::EmptyState,
+    spec::Spec,
 };
+
+/// The longest spec that a runtime gets whole if it can read parts: the contract's bound.
+const WHOLE_BYTES_MAX: u64 = 4 << 20;
+/// Fuel of genesis for each byte of the spec, beside that of a block: to parse it, and to hash, sort and write what is made of it.
+const FUEL_PER_BYTE: u64 = 2_000;
+/// Time of genesis for each byte of the spec, beside that of a block: that fuel, at half a nanosecond a unit.
+const NANOSECONDS_PER_BYTE: u64 = 1_000;
 
 /// What a chain is when it is opened.
 pub(crate) struct Opened {
@@ -29,18 +45,28 @@ pub(crate) struct Opened {
 
 /// The chain's head and committees, after creating the chain if its store is empty.
 pub(crate) async fn load_or_create(parts: &ChainParts, options: &ChainOptions) -> Result<Opened, OpenError> {
-    if parts.store.head().is_none() {
-        parts.store.commit(genesis_batch(&parts.runtime, &parts.tenant, &parts.spec, options).await?).await?;
+    let store = &parts.store;
+    if store.head().is_none() {
+        let founded = found(&parts.runtime, &parts.tenant, &parts.spec, options, store.begin_load().await?).await?;
+        let Founded { batch, load, _memory } = founded;
+        if load.is_empty() {
+            load.discard()?;
+            store.commit(batch).await?;
+        } else {
+            store.finish_load(load, batch).await?;
+        }
     }
-    let view = parts.store.view();
-    let head = parts.store.head().ok_or_else(|| StoreError::Corrupt("no head after genesis".into()))?;
+    let view = store.view();
+    let head = store.head().ok_or_else(|| StoreError::Corrupt("no head after genesis".into()))?;
     let known = view.get(Table::Meta, SPEC_KEY)?;
     // An empty spec asks for the chain as it is.
-    if !parts.spec.is_empty() && known.is_some_and(|known| known != ModuleHash::of(&parts.spec).as_bytes()) {
+    if let Some(known) = known.filter(|_| !parts.spec.is_empty())
+        && parts.spec.hash().map_err(unreadable)?.as_slice() != known
+    {
         return Err(OpenError::OtherSpec);
     }
-    let committees = load_committees(&parts.store)?;
-    let key = key_of(&parts.store, parts.tenant.chain())?;
+    let committees = load_committees(store)?;
+    let key = key_of(store, parts.tenant.chain())?;
     let every = view.get(Table::Meta, CHECKPOINTS_KEY)?.and_then(|row| row.try_into().ok()).map_or(0, u64::from_be_bytes);
     Ok(Opened { head: decode_head(&head)?, committees, key, rule: Checkpoints::new(every) })
 }
@@ -61,24 +87,126 @@ fn chain_key(name: &ChainName, genesis: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(genesis).chain_update(name.as_str()).finalize().into()
 }
 
-/// The batch that begins a chain.
-pub(crate) async fn genesis_batch(runtime: &Module, tenant: &Tenant, spec: &[u8], options: &ChainOptions) -> Result<Batch, OpenError> {
-    let guest = RuntimeGuest::new(runtime, tenant, options.block, &[]).await;
+/// The batch that begins a chain anew which has begun before: `bytes_max` of rows at most.
+pub(crate) async fn genesis_batch(
+    runtime: &Module,
+    tenant: &Tenant,
+    spec: &Spec,
+    options: &ChainOptions,
+    bytes_max: u64,
+) -> Result<Batch, OpenError> {
+    // The chain goes on with what it has until the batch is written: rows wait in memory.
+    let store = MemoryStore::default().open(tenant.chain(), Retention::Archive)?;
+    store.set_limit_bytes(bytes_max);
+    let Founded { mut batch, load, _memory } = found(runtime, tenant, spec, options, store.begin_load().await?).await?;
+    let mut writes = load.into_writes().await?;
+    // Of two writes to one key the later holds, and that is the outcome's.
+    writes.append(&mut batch.writes);
+    Ok(Batch { writes, ..batch })
+}
+
+/// What a runtime made of a spec: a load with the rows that came in parts, and the rest.
+struct Founded {
+    load: Load,
+    batch: Batch,
+    /// What the load takes.
+    _memory: Lease,
+}
+
+async fn found(runtime: &Module, tenant: &Tenant, spec: &Spec, options: &ChainOptions, load: Load) -> Result<Founded, OpenError> {
+    let in_parts = runtime.streams_genesis() && spec.len() > WHOLE_BYTES_MAX;
+    if !in_parts && spec.len() > options.block.memory_bytes as u64 {
+        let reason = format!("{} bytes are more than this runtime can have in memory: {}", spec.len(), options.block.memory_bytes);
+        return Err(OpenError::Spec(reason));
+    }
+    // One that is given whole is here, and on its way to the guest.
+    let memory = tenant.lease(if in_parts { Load::MEMORY_BYTES } else { 2 * spec.len() }).map_err(CallError::from)?;
+    let whole = if in_parts { Vec::new() } else { spec.bytes().map_err(unreadable)? };
+    let back = Arc::new(Mutex::new(None));
+    let streamed = Streamed { spec: spec.reader(), size: spec.len(), load, rows: Sha256::new(), error: None };
+    let stream: Option<Box<dyn GenesisStream>> = if runtime.streams_genesis() {
+        Some(Box::new(Lending { streamed: Some(streamed), back: back.clone() }))
+    } else {
+        *back.lock().unwrap_or_else(PoisonError::into_inner) = Some(streamed);
+        None
+    };
+    let built = call(runtime, tenant, limits(options, spec.len()), &whole, stream).await;
+    // A call that was given up has it still: the next load drops what it wrote.
+    let streamed = back.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(streamed) = streamed else { return Err(built.err().unwrap_or_else(|| CallError::from(HostFault::Stopping).into())) };
+    let Streamed { spec: reader, load, rows, error, .. } = streamed;
+    let made = match (built, error) {
+        (Ok(built), None) => {
+            let handed: Option<[u8; 32]> = (!load.is_empty()).then(|| rows.finalize().into());
+            let hash = if whole.is_empty() { reader.finish().map_err(unreadable) } else { Ok(Sha256::digest(&whole).into()) };
+            hash.and_then(|hash| first(tenant, options, hash, built, handed))
+        }
+        (_, Some(error)) => Err(error.into()),
+        (Err(error), None) => Err(error),
+    };
+    match made {
+        Ok(batch) => Ok(Founded { load, batch, _memory: memory }),
+        Err(error) => {
+            load.discard()?;
+            Err(error)
+        }
+    }
+}
+
+/// Bounds of genesis: those of a block, and more as the spec is longer.
+fn limits(options: &ChainOptions, bytes: u64) -> Limits {
+    let Limits { fuel, wall, .. } = options.block;
+    let more = Duration::from_nanos(bytes.saturating_mul(NANOSECONDS_PER_BYTE));
+    Limits { fuel: fuel.saturating_add(bytes.saturating_mul(FUEL_PER_BYTE)), wall: wall.saturating_add(more), ..options.block }
+}
+
+async fn call(
+    runtime: &Module,
+    tenant: &Tenant,
+    limits: Limits,
+    spec: &[u8],
+    genesis: Option<Box<dyn GenesisStream>>,
+) -> Result<Built, OpenError> {
+    let lent = Lent { state: Box::new(EmptyState), pool: None, query: None, genesis };
+    let guest = RuntimeGuest::new(runtime, tenant, limits, &[]).await;
     let mut guest = guest.map_err(|error| OpenError::Module { which: "runtime", error })??;
-    let lent = Lent { state: Box::new(EmptyState), pool: None, query: None };
-    let Built { block, outcome } = guest.genesis(spec, lent).await?.map_err(OpenError::Spec)?;
+    guest.genesis(spec, lent).await?.map_err(OpenError::Spec)
+}
+
+/// The batch of genesis. `handed` stands for the rows that came in parts.
+fn first(
+    tenant: &Tenant,
+    options: &ChainOptions,
+    spec: [u8; 32],
+    Built { block, outcome }: Built,
+    handed: Option<[u8; 32]>,
+) -> Result<Batch, OpenError> {
     // Part of what genesis stands for: nodes that take different states' roots are on different chains.
     let every = if outcome.committee.is_some() { options.checkpoint_every } else { 0 };
     let mut checkpoint = [0; 32];
     checkpoint[24..].copy_from_slice(&every.to_be_bytes());
     let basis = Basis { parent: None, committees: &Committees::default(), checkpoint: (every > 0).then_some(checkpoint) };
-    let genesis = Candidate::new(tenant, basis, block, outcome).map_err(CallError::from)?;
+    let changes = changes(&outcome, handed);
+    let genesis = Candidate::with_changes(tenant, basis, block, outcome, changes).map_err(CallError::from)?;
     let id = genesis.id;
     let mut batch = rows::batch(genesis, &[], None);
     batch.writes.extend([
-        put(Table::Meta, SPEC_KEY, ModuleHash::of(spec).as_bytes().to_vec()),
+        put(Table::Meta, SPEC_KEY, spec.to_vec()),
         genesis_row(&id),
         put(Table::Meta, CHECKPOINTS_KEY, every.to_be_bytes().to_vec()),
     ]);
     Ok(batch)
+}
+
+/// A digest of all that genesis changes.
+fn changes(outcome: &Outcome, handed: Option<[u8; 32]>) -> [u8; 32] {
+    let changes = digest(outcome);
+    match handed {
+        None => changes,
+        Some(handed) => Sha256::new().chain_update(changes).chain_update(handed).finalize().into(),
+    }
+}
+
+fn unreadable(error: io::Error) -> OpenError {
+    unreadable_spec(&error).into()
 }

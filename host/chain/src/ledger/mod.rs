@@ -3,6 +3,7 @@
 mod candidate;
 pub(crate) mod checkpoints;
 mod genesis;
+mod genesis_stream;
 mod log;
 mod rows;
 mod tombstone;

@@ -8,8 +8,8 @@ use std::{net::SocketAddr, num::NonZeroU64, path::Path, sync::Arc};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use subnode_chain::{Chain, Reply, TimeSource};
-use subnode_devnet::{Account, DEFAULT_MNEMONIC, DEV_CLIENT_VERSION, Signers, accounts, adopt, default_options, module_cache_dir};
+use subnode_chain::{Chain, Reply, Spec, TimeSource};
+use subnode_devnet::{Account, DEFAULT_MNEMONIC, DEV_CLIENT_VERSION, Signers, accounts, adopt_file, default_options, module_cache_dir};
 use subnode_node::{ChainSetup, Node};
 use subnode_rpc::RpcLimits;
 use subnode_sandbox::{Sandbox, SandboxOptions};
@@ -130,10 +130,7 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
     };
     let given = match &args.init {
         None => None,
-        Some(path) => {
-            let file = std::fs::read(path).with_context(|| format!("read the genesis file {}", path.display()))?;
-            Some((file, added(args, &*store)?))
-        }
+        Some(path) => Some((path, added(args, &*store)?)),
     };
     let version = args.client_version.as_deref().unwrap_or(if args.hardhat { HARDHAT_CLIENT_VERSION } else { DEV_CLIENT_VERSION });
     let signers: Arc<Signers> = Arc::new(Signers::of(&accounts));
@@ -162,10 +159,12 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
             store.register(&name, &record)?;
         }
         let spec = match (&given, &settings) {
-            (Some((file, added)), _) => adopt(file, added, index),
+            (Some((path, added)), _) => {
+                adopt_file(path, added, index).with_context(|| format!("read the genesis file {}", path.display()))?
+            }
             // It is taken as it is.
-            (None, _) if kept => Vec::new(),
-            (None, Some(settings)) => settings.genesis(index, &accounts),
+            (None, _) if kept => Spec::default(),
+            (None, Some(settings)) => settings.genesis(index, &accounts).into(),
             (None, None) => bail!("chain {name} is new, and the first was made from a genesis file: name the file with --init"),
         };
         let label = format!("chain {name}");

@@ -1,6 +1,7 @@
 //! The host side of what modules import. Every length from a guest is checked before anything of it is copied.
 
 mod crypto;
+mod genesis_stream;
 mod host;
 mod keys;
 mod pool;
@@ -29,6 +30,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     keys::link(&mut linker)?;
     host::link(&mut linker)?;
     signing::link(&mut linker)?;
+    genesis_stream::link(&mut linker)?;
     Ok(linker)
 }
 

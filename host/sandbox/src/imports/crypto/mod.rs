@@ -124,7 +124,7 @@ async fn g2_msm(packed: &[u8]) -> Option<[u8; 192]> {
 }
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    let mut crypto = linker.instance("subnode:chain/crypto@0.1.2")?;
+    let mut crypto = linker.instance("subnode:chain/crypto@0.1.3")?;
     hash::link(&mut crypto)?;
     offer(&mut crypto, "recover", |cx, (item,): (Recovery,)| {
         charge(cx, RECOVER_FUEL)?;
