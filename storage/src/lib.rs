@@ -33,6 +33,8 @@ mod archive;
 mod batch;
 mod chain_store;
 mod changes;
+#[cfg(test)]
+mod dying;
 mod error;
 mod history;
 mod key;

@@ -16,7 +16,7 @@ use crate::{
     changes::Changes,
     key,
     position::{HEAD_KEY, Position, height_key},
-    rows::{Row, Rows},
+    rows::{Purpose, Row, Rows},
 };
 
 /// Bytes of rows, with what each takes in memory, that are written at once: a synced file each.
@@ -194,7 +194,7 @@ impl Load {
     /// Says that rows follow which are no chain yet.
     async fn mark(&mut self) -> Result<(), StoreError> {
         if !self.begun {
-            let mark = self.store.rows.write_within(vec![(key::PROGRESS.to_vec(), Some(MARK.to_vec()))], Duration::ZERO);
+            let mark = self.store.rows.write_within(vec![(key::PROGRESS.to_vec(), Some(MARK.to_vec()))], Purpose::Data, Duration::ZERO);
             through(&self.turn, mark).await?;
             self.begun = true;
         }
@@ -304,3 +304,6 @@ impl ChainStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,7 +142,7 @@ async fn a_consensus_that_never_rests_can_be_stopped() {
             runtime: kv,
             consensus: misbehaving,
             store: MemoryStore::default().open(&name, Retention::Archive).unwrap(),
-            spec: b"{}".to_vec(),
+            spec: b"{}".to_vec().into(),
             consensus_config: how.into(),
             accounts: Arc::new(Signers::default()),
             network: None,

@@ -1,78 +1,12 @@
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use super::*;
 use crate::{
-    Batch, ChainStore, Entry, Head, MemoryStore, Place, Retention, RocksOptions, RocksStore, StateStream, Store, Write,
-    rows::{Dump, Row},
+    Batch, ChainStore, Entry, Head, MemoryStore, Place, Retention, RocksOptions, RocksStore, StateStream, Store, Write, dying::Dying,
 };
 
 fn wait<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
-}
-
-/// A keyspace that does so many things more, and nothing after them: that of a process which is killed there.
-struct Dying {
-    rows: Arc<dyn Rows>,
-    left: Arc<AtomicU64>,
-}
-
-impl Dying {
-    fn step(&self) -> Result<(), StoreError> {
-        let step = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        step.map(drop).map_err(|_| StoreError::Closed)
-    }
-
-    fn after(&self, write: impl FnOnce() -> Written) -> Written {
-        match self.step() {
-            Ok(()) => write(),
-            Err(error) => Box::pin(std::future::ready(Err(error))),
-        }
-    }
-}
-
-impl Rows for Dying {
-    fn read(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
-        self.rows.read(key, found)
-    }
-
-    fn scan(&self, start: &[u8], end: &[u8], row: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
-        self.rows.scan(start, end, row)
-    }
-
-    fn write_within(&self, ops: Vec<Op>, purpose: Purpose, patience: Duration) -> Written {
-        self.after(|| self.rows.write_within(ops, purpose, patience))
-    }
-
-    fn append(&self, rows: Vec<Row>) -> Written {
-        self.after(|| self.rows.append(rows))
-    }
-
-    fn beside(&self) -> Result<Arc<dyn Rows>, StoreError> {
-        self.step()?;
-        Ok(Arc::new(Self { rows: self.rows.beside()?, left: self.left.clone() }))
-    }
-
-    fn known_beside(&self) -> Option<Arc<dyn Rows>> {
-        self.rows.known_beside()
-    }
-
-    fn drop_beside(&self) -> Result<(), StoreError> {
-        self.step()?;
-        self.rows.drop_beside()
-    }
-
-    fn give_way(&self) -> Result<(), StoreError> {
-        self.step()?;
-        self.rows.give_way()
-    }
-
-    fn tombstone(&self, key: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.rows.tombstone(key)
-    }
-
-    fn dump(&self) -> Result<Box<dyn Dump>, StoreError> {
-        self.rows.dump()
-    }
 }
 
 /// A state, and the stream of it in pieces.
@@ -123,7 +57,7 @@ fn whenever_the_process_dies_the_next_state_is_that_state_and_nothing_of_another
             let (store, chain) = opened(dir.path());
             let before = Write { table: Table::State, key: b"before".to_vec(), value: Some(vec![0]) };
             wait(chain.commit(Batch { head: Head { height: 0, data: vec![] }, writes: vec![before] })).expect("commits");
-            let dying = Dying { rows: chain.rows.clone(), left: Arc::new(AtomicU64::new(died)) };
+            let dying = Dying::new(chain.rows.clone(), died);
             let done = adopt(&ChainStore::open(Arc::new(dying), Retention::Archive).expect("opens"), &first).is_ok();
             drop((store, chain));
 
