@@ -1,10 +1,12 @@
-//! The pure core of a chain: the pool, the chain's clock and timers, its committees, what its nodes tell each other about blocks and states.
+//! The pure core of a chain: the pool, the chain's clock and timers, its committees, which blocks of the next height a host has and gets, and what
+//! nodes tell each other about blocks and states.
 //!
 //! Everything takes time and input as arguments; this crate names no runtime, no clock and no randomness (clippy.toml sees to it).
 //!
 //! Not here: calling modules, committing, answering clients (`chain`).
 
 mod amount;
+mod candidates;
 pub mod checkpoint;
 mod clock;
 mod committee;
@@ -15,6 +17,7 @@ mod timers;
 pub mod wire;
 
 pub use amount::Amount;
+pub use candidates::{CANDIDATES_MAX, Candidates, Obtain, WANTED_PER_MEMBER};
 pub use checkpoint::{CHECKPOINT_EVERY, Checkpoints};
 pub use clock::ChainClock;
 pub use committee::{CommitteeError, Committees};

@@ -4,12 +4,13 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use subnode_chain_core::CANDIDATES_MAX;
 use subnode_sandbox::{self as sandbox, Candidate as Proposal, Effect, Evidence, Input};
 use subnode_types::NodeId;
 use tokio::time::Instant;
 
 use super::{proposals::Wanted, state::Actor, trouble::Trouble};
-use crate::ledger::{CANDIDATES_MAX, GUARD_KEY, block_id, log_write};
+use crate::ledger::{GUARD_KEY, block_id, log_write};
 
 /// What a module sends to its committee at once.
 const BROADCAST_BYTES_MAX: usize = 256 << 10;

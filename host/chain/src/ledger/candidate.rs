@@ -151,10 +151,6 @@ pub(crate) fn digest(outcome: &Outcome) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Candidates of one height at once: those of the rounds that a committee may need in a bad hour. Each takes memory and storage of the chain's. None is
-/// dropped to make room: one that members are bound to must stay somewhere.
-pub(crate) const CANDIDATES_MAX: usize = 64;
-
 /// The id that bytes are, if they have its length.
 pub(crate) fn block_id(bytes: &[u8]) -> Option<BlockId> {
     bytes.try_into().ok()

@@ -4,10 +4,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use subnode_chain_core::CANDIDATES_MAX;
 use subnode_storage::{ChainStore, StoreError, Table, Write};
 
 use super::{
-    candidate::{BlockId, CANDIDATES_MAX, block_id},
+    candidate::{BlockId, block_id},
     rows::log_write,
 };
 
