@@ -66,23 +66,23 @@ impl Rows for Dying {
         self.rows.clear()
     }
 
-    fn beside(&self) -> Result<Arc<dyn Rows>, StoreError> {
+    fn staging(&self) -> Result<Arc<dyn Rows>, StoreError> {
         self.step()?;
-        Ok(Arc::new(Self { rows: self.rows.beside()?, left: self.left.clone() }))
+        Ok(Arc::new(Self { rows: self.rows.staging()?, left: self.left.clone() }))
     }
 
-    fn known_beside(&self) -> Option<Arc<dyn Rows>> {
-        self.rows.known_beside()
+    fn existing_staging(&self) -> Option<Arc<dyn Rows>> {
+        self.rows.existing_staging()
     }
 
-    fn drop_beside(&self) -> Result<(), StoreError> {
+    fn drop_staging(&self) -> Result<(), StoreError> {
         self.step()?;
-        self.rows.drop_beside()
+        self.rows.drop_staging()
     }
 
-    fn give_way(&self) -> Result<(), StoreError> {
+    fn swap_in_staging(&self) -> Result<(), StoreError> {
         self.step()?;
-        self.rows.give_way()
+        self.rows.swap_in_staging()
     }
 
     fn tombstone(&self, key: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {

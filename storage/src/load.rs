@@ -4,7 +4,7 @@
 //! [`ChainStore::finish_load`] writes it and removes the mark, in one write. A process that dies before leaves the mark: the next
 //! [`ChainStore::begin_load`] drops all rows and begins anew.
 //!
-//! Entries to be sorted go into the keyspace beside the chain, which is dropped at the end. Both kinds count against the chain's slice of
+//! Entries to be sorted go into the chain's staging keyspace, which is dropped at the end. Both kinds count against the chain's slice of
 //! storage before they are kept. Memory: [`Load::MEMORY_BYTES`], whatever comes.
 
 use std::{mem, sync::Arc, time::Duration};
@@ -133,7 +133,7 @@ impl Load {
     pub async fn sort(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
         self.mark().await?;
         if self.sorter.is_none() {
-            let rows = self.store.rows.beside()?;
+            let rows = self.store.rows.staging()?;
             self.sorter = Some(Sorter { rows, part: Part::default(), bytes: 0, next: None });
         }
         for Entry { key, value } in entries {
@@ -240,7 +240,7 @@ fn state_row(state_key: &[u8]) -> Vec<u8> {
 }
 
 fn drop_rows(rows: &dyn Rows) -> Result<(), StoreError> {
-    rows.drop_beside()?;
+    rows.drop_staging()?;
     rows.clear()
 }
 
@@ -281,7 +281,7 @@ impl ChainStore {
 
     async fn write_rest(&self, mut load: Load, Batch { head, writes }: Batch) -> Result<(), StoreError> {
         load.flush().await?;
-        self.rows.drop_beside()?;
+        self.rows.drop_staging()?;
         let version = 1_u64;
         let height = Write { table: Table::Meta, key: height_key(head.height), value: Some(version.to_be_bytes().to_vec()) };
         let mut changes = Changes::default();

@@ -42,7 +42,7 @@ type Sorted = BTreeMap<Box<[u8]>, Box<[u8]>>;
 struct MemoryRows {
     rows: Arc<RwLock<Sorted>>,
     /// What is gathered to take its place.
-    beside: Mutex<Option<Arc<MemoryRows>>>,
+    staging: Mutex<Option<Arc<MemoryRows>>>,
     tombstones: Tombstones,
     loading: Arc<Semaphore>,
     latency: Option<Latency>,
@@ -50,7 +50,7 @@ struct MemoryRows {
 
 impl MemoryRows {
     fn new(latency: Option<Latency>, tombstones: Tombstones) -> Self {
-        Self { rows: Arc::default(), beside: Mutex::default(), tombstones, loading: Arc::new(Semaphore::new(1)), latency }
+        Self { rows: Arc::default(), staging: Mutex::default(), tombstones, loading: Arc::new(Semaphore::new(1)), latency }
     }
 }
 
@@ -184,24 +184,24 @@ impl Rows for MemoryRows {
         Ok(())
     }
 
-    fn beside(&self) -> Result<Arc<dyn Rows>, StoreError> {
-        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = beside.get_or_insert_with(|| Arc::new(Self::new(self.latency.clone(), self.tombstones.clone())));
+    fn staging(&self) -> Result<Arc<dyn Rows>, StoreError> {
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = staging.get_or_insert_with(|| Arc::new(Self::new(self.latency.clone(), self.tombstones.clone())));
         Ok(rows.clone())
     }
 
-    fn known_beside(&self) -> Option<Arc<dyn Rows>> {
-        self.beside.lock().unwrap_or_else(PoisonError::into_inner).clone().map(|rows| rows as Arc<dyn Rows>)
+    fn existing_staging(&self) -> Option<Arc<dyn Rows>> {
+        self.staging.lock().unwrap_or_else(PoisonError::into_inner).clone().map(|rows| rows as Arc<dyn Rows>)
     }
 
-    fn drop_beside(&self) -> Result<(), StoreError> {
-        self.beside.lock().unwrap_or_else(PoisonError::into_inner).take();
+    fn drop_staging(&self) -> Result<(), StoreError> {
+        self.staging.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(())
     }
 
-    fn give_way(&self) -> Result<(), StoreError> {
-        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(StoreError::Closed)?;
-        let rows = std::mem::take(&mut *beside.rows.write().unwrap_or_else(PoisonError::into_inner));
+    fn swap_in_staging(&self) -> Result<(), StoreError> {
+        let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(StoreError::Closed)?;
+        let rows = std::mem::take(&mut *staging.rows.write().unwrap_or_else(PoisonError::into_inner));
         *self.rows.write().unwrap_or_else(PoisonError::into_inner) = rows;
         Ok(())
     }

@@ -42,17 +42,17 @@ pub(crate) trait Rows: Send + Sync {
     /// Drops all rows: durable when it returns.
     fn clear(&self) -> Result<(), StoreError>;
 
-    /// An empty keyspace of the same chain beside this one, or the one that was made before. It survives the process where this one does.
-    fn beside(&self) -> Result<Arc<dyn Rows>, StoreError>;
+    /// The staging keyspace of the same chain: a new, empty one, or the one that was made before. It survives the process where this one does.
+    fn staging(&self) -> Result<Arc<dyn Rows>, StoreError>;
 
-    /// The same, where it was made before.
-    fn known_beside(&self) -> Option<Arc<dyn Rows>>;
+    /// The staging keyspace, where it was made before.
+    fn existing_staging(&self) -> Option<Arc<dyn Rows>>;
 
-    /// Forgets the keyspace beside this one.
-    fn drop_beside(&self) -> Result<(), StoreError>;
+    /// Forgets the staging keyspace and its rows.
+    fn drop_staging(&self) -> Result<(), StoreError>;
 
-    /// Puts the keyspace beside this one in its place, in one durable instant. What this one has is gone.
-    fn give_way(&self) -> Result<(), StoreError>;
+    /// Puts the staging keyspace in this one's place, in one durable instant. The rows that this one had are gone.
+    fn swap_in_staging(&self) -> Result<(), StoreError>;
 
     /// What outlives a chain that was deleted from this store.
     fn tombstone(&self, key: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError>;

@@ -84,7 +84,7 @@ impl ChainStore {
         ops.push(stage.completion()?);
         stage.rows.write(ops, Purpose::Release).await?;
         self.void_views();
-        self.rows.give_way()
+        self.rows.swap_in_staging()
     }
 }
 
@@ -92,7 +92,7 @@ impl Stage {
     /// Begins to gather the state that `of` stands for, or goes on with it. Any other that was begun is dropped, and rows of which nothing says whose
     /// they are: of a process that died before a whole state took the chain's place.
     pub(crate) fn open(chain: &dyn Rows, of: [u8; 32], limit_bytes: Arc<AtomicU64>) -> Result<Self, StoreError> {
-        let rows = chain.beside()?;
+        let rows = chain.staging()?;
         let known = rows.get(&key::PROGRESS)?;
         if let Some(progress) = known.and_then(|row| Progress::decode(&row, &of)) {
             return Ok(Self { rows, of, progress, noted: true, limit_bytes });
@@ -100,16 +100,16 @@ impl Stage {
         let rows = if rows.is_empty()? {
             rows
         } else {
-            chain.drop_beside()?;
-            chain.beside()?
+            chain.drop_staging()?;
+            chain.staging()?
         };
         Ok(Self { rows, of, progress: Progress::default(), noted: false, limit_bytes })
     }
 
     /// What is being gathered beside a chain.
     pub(crate) fn begun(chain: &dyn Rows) -> Result<Option<[u8; 32]>, StoreError> {
-        let Some(beside) = chain.known_beside() else { return Ok(None) };
-        Ok(beside.get(&key::PROGRESS)?.and_then(|row| row.first_chunk().copied()))
+        let Some(staging) = chain.existing_staging() else { return Ok(None) };
+        Ok(staging.get(&key::PROGRESS)?.and_then(|row| row.first_chunk().copied()))
     }
 
     /// The piece that is wanted next.

@@ -208,8 +208,8 @@ fn four_nodes_run_three_chains_through_a_kill_a_cut_and_a_change_of_committee() 
             go_on(net, 0, 0..CHAINS, 5 * CHECKPOINT_EVERY);
             net.start(3);
             catch_up(net, 3, 0..CHAINS);
-            let renewed = net.logs().matches("opened anew on the state of a later block").count();
-            assert_eq!(renewed, CHAINS, "chains whose state was got from others");
+            let adopted = net.logs().matches("opened anew on the state of a later block").count();
+            assert_eq!(adopted, CHAINS, "chains whose state was got from others");
 
             // Its disk is said to be damaged: it gets the next state of one chain.
             net.operate(3, &["chain", "repair", "chain1"]);

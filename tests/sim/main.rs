@@ -68,16 +68,16 @@ fn all(seeds: Range<u64>, plan: impl Fn(u64) -> Plan + Sync, done: impl Fn(u64, 
 
 #[test]
 fn committees_agree_whatever_network_disks_and_crashes_do() {
-    let renewed = AtomicU64::new(0);
+    let adopted = AtomicU64::new(0);
     let range = seeds();
     let many = range.end - range.start >= 1_000;
     let count = |_, report: &Report| {
-        renewed.fetch_add(report.renewed, Ordering::Relaxed);
+        adopted.fetch_add(report.adopted, Ordering::Relaxed);
     };
     all(range, |seed| Plan::of(seed, modules("bft")), count);
-    let renewed = renewed.into_inner();
-    println!("{renewed} nodes took the state of a later block");
-    assert!(!many || renewed > 0, "no node took the state of a later block");
+    let adopted = adopted.into_inner();
+    println!("{adopted} nodes took the state of a later block");
+    assert!(!many || adopted > 0, "no node took the state of a later block");
 }
 
 #[test]

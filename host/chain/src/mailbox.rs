@@ -56,7 +56,7 @@ pub(crate) enum Message {
         done: oneshot::Sender<Result<(), RpcError>>,
     },
     /// Put a state that was gathered in the place of the chain's, which ends it: it is opened anew there. Answered with why it was not.
-    Renew {
+    Adopt {
         synced: Box<SyncedState>,
         done: oneshot::Sender<Result<(), String>>,
     },
@@ -161,9 +161,9 @@ impl ActorHandle {
     }
 
     /// Why a state was not put in the chain's place; none where it was, or the chain has ended.
-    pub(crate) async fn renew(&self, synced: SyncedState) -> Option<String> {
+    pub(crate) async fn adopt(&self, synced: SyncedState) -> Option<String> {
         let (done, answer) = oneshot::channel();
-        self.0.send(Message::Renew { synced: Box::new(synced), done }).await.ok()?;
+        self.0.send(Message::Adopt { synced: Box::new(synced), done }).await.ok()?;
         answer.await.ok()?.err()
     }
 }

@@ -80,5 +80,5 @@ pub enum Ended {
     /// One of its tasks failed, for this reason.
     Failed(String),
     /// Its tables were replaced by a state that others vouch for, at this height: open them anew.
-    Renewed(u64),
+    Adopted(u64),
 }

@@ -102,7 +102,7 @@ impl Supervisor {
             supervisor.node.close(&slot.name).await;
             match ended {
                 Ended::Failed(reason) => supervisor.failed(&slot, reason),
-                Ended::Renewed(height) => {
+                Ended::Adopted(height) => {
                     tracing::info!(chain = %slot.name, height, "opened anew on the state of a later block");
                     if let Err(error) = Box::pin(supervisor.open(&slot)).await {
                         supervisor.failed(&slot, error.to_string());

@@ -116,15 +116,15 @@ fn same_twice(seed: u64, plan: &Plan) -> Result<Report, String> {
 
 /// All seeds of a plan.
 fn all(seeds: std::ops::Range<u64>, plan: impl Fn(u64) -> Plan + Sync, profile: &Profile) -> Result<String, String> {
-    let (blocks, renewed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (blocks, adopted) = (AtomicU64::new(0), AtomicU64::new(0));
     let runs = seeds.end - seeds.start;
     let failed = run_all(seeds, plan, |_, report| {
         profile.add(report.consensus_max);
         blocks.fetch_add(report.height, Ordering::Relaxed);
-        renewed.fetch_add(report.renewed, Ordering::Relaxed);
+        adopted.fetch_add(report.adopted, Ordering::Relaxed);
     });
     match failed.first() {
         Some((seed, reason)) => Err(format!("seed {seed}: {reason}")),
-        None => Ok(format!("{runs} runs, {} blocks, {} nodes that caught up by a state", blocks.into_inner(), renewed.into_inner())),
+        None => Ok(format!("{runs} runs, {} blocks, {} nodes that caught up by a state", blocks.into_inner(), adopted.into_inner())),
     }
 }

@@ -41,7 +41,7 @@ pub struct Report {
     /// The height that all honest nodes reached.
     pub height: u64,
     /// How often a node took the state of a later block instead of all blocks.
-    pub renewed: u64,
+    pub adopted: u64,
     /// Evidence against members that honest nodes reported.
     pub evidence: u64,
     /// Consensus frames that were carried, and their bytes.

@@ -65,7 +65,7 @@ pub(crate) struct World {
     client: SigningKey,
     started: Instant,
     /// How often a node took the state of a later block.
-    renewed: u64,
+    adopted: u64,
     evidence: u64,
     consensus_max: (u64, u64),
 }
@@ -124,7 +124,7 @@ impl World {
         let spec = spec.to_string().into_bytes();
         let name = "simulated".parse().map_err(broken)?;
         let (chain, started) = (BTreeMap::new(), Instant::now());
-        Ok(Self { plan, seed, random, links, nodes, name, spec, chain, client, started, renewed: 0, evidence: 0, consensus_max: (0, 0) })
+        Ok(Self { plan, seed, random, links, nodes, name, spec, chain, client, started, adopted: 0, evidence: 0, consensus_max: (0, 0) })
     }
 
     /// Whether a node is one that breaks the rules.
@@ -231,13 +231,13 @@ impl World {
             let Ok(ended) = tokio::time::timeout(Duration::ZERO, chain.ended()).await else { continue };
             match ended {
                 Ended::Failed(reason) => return Err(format!("node {index} gave up: {reason}")),
-                Ended::Renewed(height) => {
+                Ended::Adopted(height) => {
                     self.links.leave(self.nodes[index].address);
                     self.nodes[index].chain = None;
                     chain.stop().await;
                     // It has no block before that one.
                     self.nodes[index].shown = height - 1;
-                    self.renewed += 1;
+                    self.adopted += 1;
                     self.start(index).await?;
                 }
             }
@@ -321,7 +321,7 @@ impl World {
         }
         let height = self.recover().await?;
         let (trace, frames) = (self.links.trace(), self.links.frames());
-        Ok(Report { trace, height, renewed: self.renewed, evidence: self.evidence, frames, consensus_max: self.consensus_max })
+        Ok(Report { trace, height, adopted: self.adopted, evidence: self.evidence, frames, consensus_max: self.consensus_max })
     }
 
     /// Once the network is well and all nodes are there, they go on together, to this height.

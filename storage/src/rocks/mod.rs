@@ -275,22 +275,22 @@ impl Rows for RocksRows {
         families::empty(&self.db, &self.family).map_err(store_error)
     }
 
-    fn beside(&self) -> Result<Arc<dyn Rows>, StoreError> {
+    fn staging(&self) -> Result<Arc<dyn Rows>, StoreError> {
         let families = self.families.upgrade().ok_or(StoreError::Closed)?;
         self.check_alive()?;
         Ok(self.of(&families.stage(&self.name)?))
     }
 
-    fn known_beside(&self) -> Option<Arc<dyn Rows>> {
+    fn existing_staging(&self) -> Option<Arc<dyn Rows>> {
         let entry = self.families.upgrade()?.staged(&self.name)?;
         Some(self.of(&entry))
     }
 
-    fn drop_beside(&self) -> Result<(), StoreError> {
+    fn drop_staging(&self) -> Result<(), StoreError> {
         self.families.upgrade().ok_or(StoreError::Closed)?.unstage(&self.name)
     }
 
-    fn give_way(&self) -> Result<(), StoreError> {
+    fn swap_in_staging(&self) -> Result<(), StoreError> {
         self.check_alive()?;
         self.families.upgrade().ok_or(StoreError::Closed)?.replace(&self.name)
     }

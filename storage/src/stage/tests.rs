@@ -86,7 +86,7 @@ fn rows_that_nothing_says_whose_they_are_go_before_others_are_gathered() {
     let store = MemoryStore::default();
     let chain = store.open(&"a".parse().expect("a name"), Retention::Archive).expect("opens");
     let left = key::latest(Table::State, b"left");
-    wait(chain.rows.beside().expect("a place").append(vec![(left.clone(), b"behind".to_vec())])).expect("appends");
+    wait(chain.rows.staging().expect("a place").append(vec![(left.clone(), b"behind".to_vec())])).expect("appends");
     let stage = chain.stage([1; 32]).expect("begins");
     assert_eq!(stage.rows.get(&left).expect("reads"), None);
 }

@@ -47,8 +47,8 @@ impl Actor {
             Message::Prune { done } => self.prunes.push(done),
             Message::Decided(decided) => self.decided(decided).await,
             Message::Repair { done } => drop(done.send(self.repair().await)),
-            Message::Renew { synced, done } => {
-                drop(done.send(self.renew(*synced).await));
+            Message::Adopt { synced, done } => {
+                drop(done.send(self.adopt(*synced).await));
             }
         }
     }

@@ -33,7 +33,7 @@ impl Member {
     }
 
     /// Puts a fresh instance in the place of the one that runs.
-    pub(super) async fn renew(&mut self) -> Result<(), CallError> {
+    pub(super) async fn restart(&mut self) -> Result<(), CallError> {
         self.guest = self.checker.instance().await?;
         Ok(())
     }

@@ -64,7 +64,7 @@ impl Actor {
     async fn start_again(&mut self) {
         self.hindrance.missed = false;
         let begun = async {
-            self.member.renew().await?;
+            self.member.restart().await?;
             self.start().await
         };
         match begun.await {
@@ -80,8 +80,8 @@ impl Actor {
     pub(crate) async fn run(mut self) -> Result<(), Ended> {
         let shutdown = self.shutdown.clone();
         loop {
-            if let Some(height) = self.renewed {
-                return Err(Ended::Renewed(height));
+            if let Some(height) = self.adopted {
+                return Err(Ended::Adopted(height));
             }
             if let Some(failure) = self.failure.take() {
                 return Err(Ended::Failed(failure));

@@ -6,7 +6,7 @@ use subnode_storage::StoreError;
 use super::state::Actor;
 use crate::{
     error::RpcError,
-    ledger::{GUARD_KEY, REPAIR_KEY, SyncedState, checkpoints::Found, log_write, renewal},
+    ledger::{GUARD_KEY, REPAIR_KEY, SyncedState, adoption, checkpoints::Found, log_write},
 };
 
 impl Actor {
@@ -39,22 +39,22 @@ impl Actor {
     }
 
     /// Puts a state that was gathered in the place of this chain's. What this node signed stays signed.
-    pub(super) async fn renew(&mut self, synced: SyncedState) -> Result<(), String> {
+    pub(super) async fn adopt(&mut self, synced: SyncedState) -> Result<(), String> {
         let SyncedState { stage, link, block, committees } = synced;
         let (ledger, voter) = (&self.parts.ledger, &self.parts.voter);
         let (height, head) = (link.summary.height, ledger.head().height);
         if height <= head && !self.parts.standing.is_repairing() {
             return Err(format!("the state is of block {height}, and the chain is at block {head} by now"));
         }
-        let renewed = async {
-            let (head, mut writes) = renewal(ledger.store(), &link, block, &committees, ledger.rule())?;
+        let adopted = async {
+            let (head, mut writes) = adoption(ledger.store(), &link, block, &committees, ledger.rule())?;
             if voter.key().is_some() {
                 writes.push(log_write(GUARD_KEY.to_vec(), Some(voter.guard())));
             }
             ledger.store().adopt(stage, head, writes).await
         };
-        renewed.await.map_err(|error| error.to_string())?;
-        self.renewed = Some(height);
+        adopted.await.map_err(|error| error.to_string())?;
+        self.adopted = Some(height);
         Ok(())
     }
 }

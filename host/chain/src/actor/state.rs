@@ -52,7 +52,7 @@ pub(crate) struct Actor {
     /// Why the chain cannot go on: it ends, and its owner decides what then.
     pub(super) failure: Option<String>,
     /// The height of the state that took the place of the chain's: it ends, and is opened anew.
-    pub(super) renewed: Option<u64>,
+    pub(super) adopted: Option<u64>,
 }
 
 impl Actor {
@@ -85,7 +85,7 @@ impl Actor {
             random,
             due: None,
             failure: None,
-            renewed: None,
+            adopted: None,
         }
     }
 

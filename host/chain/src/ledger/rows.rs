@@ -74,7 +74,7 @@ pub(crate) fn batch(candidate: Candidate, certificate: &[u8], rule: Option<Check
 }
 
 /// What is written beside a state that came from elsewhere: its block, and what this chain knew of itself before.
-pub(crate) fn renewal(
+pub(crate) fn adoption(
     store: &Arc<ChainStore>,
     link: &Link,
     block: Vec<u8>,

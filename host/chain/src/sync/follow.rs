@@ -130,7 +130,7 @@ impl Follower {
         match gather::gather(&parts, &self.peers, &mut self.checker, rule, &nodes, worthwhile).await {
             Ok(Some(synced)) => {
                 // The chain ends with it, unless this host cannot take it.
-                if let Some(reason) = parts.actor.renew(synced).await {
+                if let Some(reason) = parts.actor.adopt(synced).await {
                     tracing::error!(chain = %parts.name, reason, "a state that was gathered could not be taken");
                 }
             }
