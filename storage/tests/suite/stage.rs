@@ -88,7 +88,7 @@ fn a_gathered_state_takes_the_chains_place_at_once_and_survives_until_then() {
     }
     let target = rocks.open(&name, Retention::Archive).unwrap();
     let head = Head { height: 4, data: b"head".to_vec() };
-    let staging = vec![row(Table::Meta, b"beside", b"1"), row(Table::Log, b"signed", b"2")];
+    let beside = vec![row(Table::Meta, b"beside", b"1"), row(Table::Log, b"signed", b"2")];
     wait(target.adopt(target.stage(of).unwrap(), head.clone(), beside)).unwrap();
     assert!(target.view().get(Table::State, b"long").is_err(), "what was open before is closed");
     drop(target);
