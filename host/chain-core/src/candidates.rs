@@ -63,7 +63,11 @@ impl Candidates {
 
     /// A block that was built here is here. Names the one before it, to be dropped, unless that was shared.
     pub fn insert_built(&mut self, id: BlockId) -> Option<BlockId> {
-        let before = self.built.replace(id).filter(|before| *before != id && self.here.remove(before));
+        if self.has(&id) {
+            // It was here before, and may be shared.
+            return None;
+        }
+        let before = self.built.replace(id).filter(|before| self.here.remove(before));
         self.insert(id);
         before
     }

@@ -29,9 +29,9 @@ use crate::{
 
 /// The longest spec that a runtime gets whole if it can read parts: the contract's bound.
 const WHOLE_BYTES_MAX: u64 = 4 << 20;
-/// Fuel of genesis for each byte of the spec, beside that of a block: to parse it, and to hash, sort and write what is made of it.
+/// Fuel of genesis for each byte of the spec, where that is more than a block's: to parse it, and to hash, sort and write what is made of it.
 const FUEL_PER_BYTE: u64 = 2_000;
-/// Time of genesis for each byte of the spec, beside that of a block: that fuel, at half a nanosecond a unit.
+/// Time of genesis for each byte of the spec, where that is more than a block's: that fuel, at half a nanosecond a unit.
 const NANOSECONDS_PER_BYTE: u64 = 1_000;
 
 /// What a chain is when it is opened.
@@ -153,11 +153,11 @@ async fn found(runtime: &Module, tenant: &Tenant, spec: &Spec, options: &ChainOp
     }
 }
 
-/// Bounds of genesis: those of a block, and more as the spec is longer.
+/// Bounds of genesis: those of a block, or more for a long spec.
 fn limits(options: &ChainOptions, bytes: u64) -> Limits {
     let Limits { fuel, wall, .. } = options.block;
-    let more = Duration::from_nanos(bytes.saturating_mul(NANOSECONDS_PER_BYTE));
-    Limits { fuel: fuel.saturating_add(bytes.saturating_mul(FUEL_PER_BYTE)), wall: wall.saturating_add(more), ..options.block }
+    let longest = Duration::from_nanos(bytes.saturating_mul(NANOSECONDS_PER_BYTE));
+    Limits { fuel: fuel.max(bytes.saturating_mul(FUEL_PER_BYTE)), wall: wall.max(longest), ..options.block }
 }
 
 async fn call(
