@@ -7,16 +7,17 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
-use subnode_scheduler::{Bandwidth, Payer};
+use subnode_scheduler::{Bandwidth, Payer, TokenBucket};
 use subnode_types::{NodeId, Purpose};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     frame::{ChainKey, QUESTION_BYTES_MAX},
-    limits::{LANE_ANSWERS, lane_room, lock, price},
+    limits::{CONSENSUS_BYTES_PER_SECOND, LANE_ANSWERS, lane_room, lock, price},
     mailbox::{Inbox, Incoming, Mailbox, Part},
 };
 
@@ -38,6 +39,9 @@ pub struct Traffic {
 pub(crate) struct Chain {
     pub(crate) key: ChainKey,
     members: Mutex<BTreeMap<NodeId, Option<SocketAddr>>>,
+    /// What each member may still send of consensus. A member has one pace, however often it connects.
+    paces: Mutex<BTreeMap<NodeId, TokenBucket>>,
+    since: Instant,
     consensus: Arc<Mailbox>,
     others: Arc<Mailbox>,
     bandwidth: Arc<Bandwidth>,
@@ -58,6 +62,8 @@ impl Chain {
         let chain = Self {
             key,
             members: Mutex::new(members),
+            paces: Mutex::default(),
+            since: Instant::now(),
             consensus,
             others,
             bandwidth,
@@ -76,6 +82,7 @@ impl Chain {
     }
 
     pub(crate) fn set_members(&self, members: BTreeMap<NodeId, Option<SocketAddr>>) {
+        lock(&self.paces).retain(|node, _| members.contains_key(node));
         *lock(&self.members) = members;
     }
 
@@ -85,6 +92,25 @@ impl Chain {
 
     pub(crate) fn address_of(&self, node: NodeId) -> Option<SocketAddr> {
         lock(&self.members).get(&node).copied().flatten()
+    }
+
+    /// Waits until a member may send so much more consensus, and counts it. Each member has a limit of its own, as consensus does not wait for the
+    /// chain's slice. False where the node is a member no longer.
+    pub(crate) async fn pace(&self, member: NodeId, bytes: usize) -> bool {
+        while self.is_member(member) {
+            let debt = {
+                let (mut paces, now) = (lock(&self.paces), self.since.elapsed());
+                let pace = paces.entry(member).or_insert_with(|| TokenBucket::new(CONSENSUS_BYTES_PER_SECOND, now));
+                let debt = pace.debt(now);
+                if debt.is_zero() {
+                    pace.spend(bytes as u64, now);
+                    return true;
+                }
+                debt
+            };
+            tokio::time::sleep(debt).await;
+        }
+        false
     }
 
     /// Ends what is done for the chain, and its mailbox.

@@ -1,14 +1,11 @@
-//! What one peer sends and is sent for one chain and purpose: room, pace, answers, and the queue towards it. A lane lasts as long as the connection,
-//! whatever streams the peer opens.
+//! What one peer sends and is sent for one chain and purpose: room, answers, and the queue towards it. A lane lasts as long as the connection,
+//! whatever streams the peer opens and whatever chains it leaves and joins.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use quinn::Connection;
-use subnode_scheduler::{Quota, TokenBucket};
+use subnode_scheduler::Quota;
 use subnode_types::{NodeId, Purpose};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -16,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     chain::Chain,
     frame::{FrameError, set_priority, write_frame, write_header},
-    limits::{CONSENSUS_BYTES_PER_SECOND, LANE_ANSWERS, lane_room, lock, price, queue_max},
+    limits::{LANE_ANSWERS, lane_room, lock, price, queue_max},
 };
 
 /// Takes so many bytes of room, once they are there.
@@ -28,8 +25,6 @@ pub(crate) struct Lane {
     purpose: Purpose,
     room: Arc<Semaphore>,
     answers: Arc<Semaphore>,
-    since: Instant,
-    pace: Mutex<TokenBucket>,
     /// Ends the stream that is listened to.
     listened: Mutex<CancellationToken>,
     queue: Mutex<Option<Queue>>,
@@ -48,8 +43,6 @@ impl Lane {
             purpose,
             room: Arc::new(Semaphore::new(lane_room(purpose))),
             answers: Arc::new(Semaphore::new(LANE_ANSWERS)),
-            since: Instant::now(),
-            pace: Mutex::new(TokenBucket::new(CONSENSUS_BYTES_PER_SECOND, Duration::ZERO)),
             listened: Mutex::default(),
             queue: Mutex::default(),
         }
@@ -60,17 +53,6 @@ impl Lane {
         let token = CancellationToken::new();
         std::mem::replace(&mut *lock(&self.listened), token.clone()).cancel();
         token
-    }
-
-    /// Waits until the peer may send so much more consensus. Each peer has a limit of its own, as consensus does not wait for the chain's slice.
-    pub(crate) async fn pace(&self, bytes: usize) {
-        loop {
-            let debt = lock(&self.pace).debt(self.since.elapsed());
-            if debt.is_zero() {
-                return lock(&self.pace).spend(bytes as u64, self.since.elapsed());
-            }
-            tokio::time::sleep(debt).await;
-        }
     }
 
     /// Room for a frame, until its chain has dealt with it.
@@ -91,6 +73,11 @@ impl Lane {
     /// A place for an answer.
     pub(crate) async fn answer(&self) -> Option<OwnedSemaphorePermit> {
         take(&self.answers, 1).await
+    }
+
+    /// Ends the stream towards the peer, once what waits is sent.
+    pub(crate) fn close_queue(&self) {
+        *lock(&self.queue) = None;
     }
 
     /// Queues a frame; false where too many wait.

@@ -96,8 +96,8 @@ impl Peer {
     }
 
     pub(crate) fn set_chains(&self, chains: BTreeSet<ChainKey>) {
-        // What waits for chains that it has left is lost.
-        lock(&self.lanes).retain(|(key, _), _| chains.contains(key));
+        // The lanes stay: a peer that leaves a chain and comes back finds the room as it left it.
+        lock(&self.lanes).iter().filter(|((key, _), _)| !chains.contains(key)).for_each(|(_, lane)| lane.close_queue());
         *lock(&self.chains) = chains;
         self.told.notify_one();
     }

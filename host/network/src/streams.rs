@@ -102,8 +102,8 @@ async fn frames(peer: &Peer, chain: &Chain, lane: &Lane, purpose: Purpose, mut s
             return Ok(());
         }
         let mut room = Vec::with_capacity(2);
-        if purpose == Purpose::Consensus {
-            lane.pace(price(length)).await;
+        if purpose == Purpose::Consensus && !chain.pace(peer.id, price(length)).await {
+            return Ok(());
         }
         chain.pass(chain.payer(purpose, peer.id), price(length)).await;
         chain.received(length);

@@ -1,6 +1,6 @@
 //! Peers that break the protocol: what this crate itself would never send.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
@@ -281,19 +281,40 @@ async fn a_member_that_floods_delays_anothers_frame_by_one_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn consensus_of_a_peer_has_one_pace_on_however_many_streams() {
+async fn consensus_of_a_peer_has_one_pace_on_however_many_streams_and_connections() {
     let (network, _membership, mut inbox) = victim(&[2]);
-    let member = Attacker::greeted(&network, 2).await.expect("a greeting");
+    let mut member = Attacker::greeted(&network, 2).await.expect("a greeting");
     let began = Instant::now();
     let frame = Bytes::from(vec![7; 256 << 10]);
     // A second's worth is there at once; five more frames are a second and a quarter.
-    for _ in 0..10 {
+    for index in 0..10 {
+        if index == 5 {
+            member = Attacker::greeted(&network, 2).await.expect("a greeting");
+        }
         let mut stream = member.stream(Purpose::Consensus).await;
         write_frame(&mut stream, frame.clone()).await.expect("written");
         drop(stream.finish());
         assert!(matches!(inbox.consensus.next().await, Some(Incoming::Frame(_))));
     }
     assert!(began.elapsed() > Duration::from_millis(1_200), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_leaves_a_chain_and_comes_back_finds_its_room_as_it_left_it() {
+    let (network, membership, _inbox) = victim(&[]);
+    let mut stranger = Attacker::greeted(&network, 2).await.expect("a greeting");
+    let peer = network.dialer.registry.peer(stranger.network.id()).expect("connected");
+    let left = || peer.lane(CHAIN, Purpose::Blocks).room_left();
+    let _stream = begin(&stranger.connection, Purpose::Blocks, 1 << 20).await;
+    let begun = lane_room(Purpose::Blocks) - price(1 << 20);
+    assert_eq!(left(), begun);
+    for chains in [BTreeSet::new(), [CHAIN].into()] {
+        tell_chains(&mut stranger.control.0, &chains).await.expect("told");
+        while membership.connected().len() != chains.len() {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(left(), begun, "another megabyte may be begun");
 }
 
 #[tokio::test(flavor = "multi_thread")]
