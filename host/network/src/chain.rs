@@ -7,12 +7,11 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
 };
 
 use subnode_scheduler::{Bandwidth, Payer, TokenBucket};
 use subnode_types::{NodeId, Purpose};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{

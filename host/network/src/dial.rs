@@ -2,18 +2,19 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use quinn::{ClientConfig, Connection, Endpoint};
-use rand::Rng;
+use rand::{Rng, rngs::StdRng};
 use subnode_types::NodeId;
+use tokio::time::Instant;
 
 use crate::{
     greet,
     identity::NodeKey,
-    limits::{HANDSHAKE_WITHIN, transport},
+    limits::{HANDSHAKE_WITHIN, lock, transport},
     registry::Registry,
 };
 
@@ -26,6 +27,8 @@ pub(crate) struct Dialer {
     pub(crate) key: NodeKey,
     pub(crate) endpoint: Endpoint,
     pub(crate) registry: Arc<Registry>,
+    /// Of the waits between calls.
+    pub(crate) random: Mutex<StdRng>,
 }
 
 impl Dialer {
@@ -63,7 +66,7 @@ impl Dialer {
                 Err(error) => tracing::debug!(peer = %id, %address, %error, "cannot connect"),
             }
             let half = backoff / 2;
-            let wait = half + rand::rng().random_range(Duration::ZERO..=half);
+            let wait = half + lock(&self.random).random_range(Duration::ZERO..=half);
             tokio::time::sleep(wait).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }

@@ -1,11 +1,11 @@
 //! From a secured connection to a peer: greetings, admission, and what the greeting's stream says later.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc};
 
 use quinn::{Connection, RecvStream, SendStream};
 use subnode_scheduler::TokenBucket;
 use subnode_types::NodeId;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     frame::{ChainKey, FrameError},
@@ -108,6 +108,7 @@ async fn serve(registry: &Arc<Registry>, peer: &Arc<Peer>, caller: Option<&Peer>
     tracing::info!(peer = %peer.id, address = %peer.connection.remote_address(), "connected");
     let Control { mut tell, mut hear, changes, told } = control;
     let ended = tokio::select! {
+        biased;
         ended = streams::serve(registry, peer) => ended,
         never = tell_changes(registry, &mut tell, peer, caller, changes, told) => never,
         never = hear_changes(registry, &mut hear, peer) => never,
@@ -127,6 +128,7 @@ async fn tell_changes<T>(
 ) -> T {
     loop {
         tokio::select! {
+            biased;
             changed = changes.changed() => if changed.is_err() { break },
             () = peer.told.notified() => {}
         }

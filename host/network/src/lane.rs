@@ -107,6 +107,7 @@ impl Lane {
         tasks.spawn(async move {
             // The queue outlives the connection where nothing more is sent: its end is what ends this.
             tokio::select! {
+                biased;
                 written = write(&connection, &chain, to, purpose, waiting, &queued) => if let Err(error) = written {
                     tracing::debug!(peer = %to, %error, "a stream ended");
                 },
@@ -132,8 +133,9 @@ async fn write(
     let mut stopped = std::pin::pin!(stream.stopped());
     loop {
         let frame = tokio::select! {
-            frame = frames.recv() => frame,
+            biased;
             _ = &mut stopped => return Ok(()),
+            frame = frames.recv() => frame,
         };
         let Some(frame) = frame else { return Ok(()) };
         let bytes = frame.len();

@@ -22,6 +22,7 @@
 
 mod chain;
 mod dial;
+mod environment;
 mod frame;
 mod greet;
 mod handshake;
@@ -36,6 +37,7 @@ mod registry;
 mod streams;
 
 pub use chain::Traffic;
+pub use environment::Environment;
 pub use frame::{ChainKey, QUESTION_BYTES_MAX, frame_bytes_max};
 pub use identity::{KeyError, NodeKey};
 pub use mailbox::{Inbox, Incoming, Part, Received, Request};

@@ -1,14 +1,21 @@
 //! A node's place in its network: opens the endpoint, takes connections in, joins chains.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, VarInt};
+use rand::{SeedableRng, rngs::StdRng};
 use subnode_scheduler::Bandwidth;
 use subnode_types::NodeId;
 
 use crate::{
     chain::Chain,
     dial::Dialer,
+    environment::Environment,
     frame::ChainKey,
     greet,
     handshake::{NETWORK_BYTES_MAX, Reason},
@@ -88,11 +95,21 @@ pub struct PeerInfo {
 }
 
 impl Network {
-    /// Opens the endpoint.
+    /// Opens the endpoint on a UDP socket.
     ///
     /// # Errors
     /// [`NetworkError`] says what is wrong.
     pub fn open(key: NodeKey, options: NetworkOptions) -> Result<Self, NetworkError> {
+        let environment = Environment::system(options.listen).map_err(|error| NetworkError::Listen(options.listen, error))?;
+        Self::open_in(environment, key, options)
+    }
+
+    /// Opens the endpoint on whatever socket, clock and randomness there are. The socket is bound already, to the address of the options.
+    ///
+    /// # Errors
+    /// [`NetworkError`] says what is wrong.
+    pub fn open_in(environment: Environment, key: NodeKey, options: NetworkOptions) -> Result<Self, NetworkError> {
+        let Environment { socket, runtime, seed } = environment;
         if options.network.len() > NETWORK_BYTES_MAX {
             return Err(NetworkError::Name(options.network));
         }
@@ -105,12 +122,13 @@ impl Network {
             .incoming_buffer_size_total(INCOMING_MAX as u64 * INCOMING_BYTES);
         // A peer may change its address, as laptops and phones do, and hosts whose lease ends.
         server.migration(true);
-        let refused = |error| NetworkError::Listen(options.listen, error);
-        let socket = std::net::UdpSocket::bind(options.listen).map_err(refused)?;
-        let runtime = Arc::new(quinn::TokioRuntime);
-        let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime).map_err(refused)?;
+        let mut config = EndpointConfig::default();
+        config.rng_seed(seed);
+        let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
+            .map_err(|error| NetworkError::Listen(options.listen, error))?;
         let registry = Arc::new(Registry::new(key.id(), options.network, options.strangers_max));
-        let dialer = Arc::new(Dialer { key, endpoint, registry: registry.clone() });
+        let random = Mutex::new(seed.map_or_else(StdRng::from_os_rng, StdRng::from_seed));
+        let dialer = Arc::new(Dialer { key, endpoint, registry: registry.clone(), random });
         let accepting = dialer.clone();
         registry.tasks.spawn(async move {
             let (registry, gate) = (&accepting.registry, Gate::new());

@@ -34,17 +34,26 @@ pub(crate) fn fault(registry: &Registry, peer: &Peer, error: &dyn std::fmt::Disp
 
 /// Takes what the peer sends, until the connection ends.
 pub(crate) async fn serve(registry: &Arc<Registry>, peer: &Arc<Peer>) -> quinn::ConnectionError {
-    loop {
-        tokio::select! {
-            stream = peer.connection.accept_uni() => match stream {
+    let frames = async {
+        loop {
+            match peer.connection.accept_uni().await {
                 Ok(stream) => spawn(registry, peer, take_frames, stream),
                 Err(error) => return error,
-            },
-            stream = peer.connection.accept_bi() => match stream {
+            }
+        }
+    };
+    let requests = async {
+        loop {
+            match peer.connection.accept_bi().await {
                 Ok(stream) => spawn(registry, peer, take_request, stream),
                 Err(error) => return error,
-            },
+            }
         }
+    };
+    tokio::select! {
+        biased;
+        ended = frames => ended,
+        ended = requests => ended,
     }
 }
 
@@ -57,6 +66,7 @@ fn spawn<S: Send + 'static, F: Future<Output = Result<(), FrameError>> + Send + 
     let (peer, registry) = (peer.clone(), registry.clone());
     registry.clone().tasks.spawn(async move {
         let taken = tokio::select! {
+            biased;
             taken = take(peer.clone(), registry.clone(), stream) => taken,
             // A chain that does not read may keep a frame waiting for ever.
             _ = peer.connection.closed() => return,
@@ -90,9 +100,10 @@ async fn take_frames(peer: Arc<Peer>, registry: Arc<Registry>, mut stream: RecvS
     let lane = peer.lane(key, purpose);
     let another = lane.listen();
     tokio::select! {
-        taken = frames(&peer, &chain, &lane, purpose, stream) => taken,
+        biased;
         () = another.cancelled() => Ok(()),
         () = chain.left() => Ok(()),
+        taken = frames(&peer, &chain, &lane, purpose, stream) => taken,
     }
 }
 
@@ -133,9 +144,10 @@ async fn take_request(
     let Some(chain) = chain_for(&registry, &peer, key, purpose) else { return Ok(()) };
     set_priority(&send, purpose);
     tokio::select! {
+        biased;
+        () = chain.left() => Ok(()),
         // Whoever asked has given up by then.
         answered = within(ANSWERED_WITHIN, answer(&peer, &chain, purpose, frame, &mut send)) => answered,
-        () = chain.left() => Ok(()),
     }
 }
 

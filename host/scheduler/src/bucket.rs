@@ -83,6 +83,7 @@ pub enum Payer {
 pub struct Bandwidth {
     buckets: Mutex<Buckets>,
     since: Instant,
+    now: fn() -> Instant,
 }
 
 #[derive(Debug)]
@@ -104,12 +105,18 @@ impl Bandwidth {
     /// At this rate from now on.
     #[must_use]
     pub fn new(per_second: u64) -> Self {
+        Self::timed(per_second, Instant::now)
+    }
+
+    /// The same by a clock of the caller's.
+    #[must_use]
+    pub fn timed(per_second: u64, now: fn() -> Instant) -> Self {
         let [all, members, consensus] = Buckets::rates(per_second).map(|rate| TokenBucket::new(rate, Duration::ZERO));
-        Self { buckets: Mutex::new(Buckets { all, members, consensus }), since: Instant::now() }
+        Self { buckets: Mutex::new(Buckets { all, members, consensus }), since: now(), now }
     }
 
     fn buckets(&self) -> (MutexGuard<'_, Buckets>, Duration) {
-        (self.buckets.lock().unwrap_or_else(PoisonError::into_inner), self.since.elapsed())
+        (self.buckets.lock().unwrap_or_else(PoisonError::into_inner), (self.now)().saturating_duration_since(self.since))
     }
 
     /// Spends bytes.
