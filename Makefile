@@ -28,10 +28,10 @@ test: setup-tests ## every test
 	@$(CARGO) test --release --workspace
 	@$(CARGO) test $(GUESTS) --lib
 
-sim: setup ## simulated committees (SEEDS=0..10000)
-	@SUBNODE_SIM_SEEDS=$(or $(SEEDS),0..1000) $(CARGO) test --release --workspace --test sim
+sim: setup ## simulated committees and networks, as many as are printed (SEEDS=0..10000)
+	@SUBNODE_SIM_SEEDS=$(or $(SEEDS),0..1000) $(CARGO) test --release --workspace --test sim -- --show-output
 
-countermeasures: setup ## that each simulated bad member does harm without what stops it (10 minutes)
+countermeasures: setup ## that each simulated bad member and stranger does harm without what stops it (15 minutes)
 	@$(CARGO) test --release --workspace --test sim -- --ignored --nocapture
 
 bench: setup ## the tables of benches/README.md (ARGS="guest dev" for some; AGAINST=REV in turns with another commit, ROUNDS=5 times)

@@ -7,6 +7,7 @@
 mod absence;
 mod actor;
 mod countermeasures;
+mod network;
 
 use std::{
     ops::Range,

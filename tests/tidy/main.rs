@@ -37,7 +37,7 @@ const ALONE: [(&str, &[&str]); 6] = [
     ("wasmtime-wasi", &["sandbox"]),
     ("rocksdb", &["storage"]),
     ("axum", &["rpc"]),
-    ("quinn", &["benches", "network"]),
+    ("quinn", &["benches", "network", "tests"]),
     ("secp256k1", &["sandbox", "signer"]),
 ];
 
