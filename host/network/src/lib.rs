@@ -6,7 +6,7 @@
 //!
 //! | from outside | bound |
 //! |---|---|
-//! | connections being greeted | 128, of one address 32 and 32 a second; 5 s and 192 KiB each, and a stream |
+//! | connections being greeted | 128, and 64 of members' hosts; of one address 32 and 32 a second; 5 s and 192 KiB each, and a stream |
 //! | streams of a peer | one for each chain in common and purpose, and 64 questions |
 //! | a frame | 256 KiB of consensus, 1 MiB else, 4 KiB of a question; paid and given room before it is read, in 10 s at most |
 //! | frames of a peer that their chain has not dealt with | 512 KiB of consensus for each chain, 4 MiB of all else; then the peer waits |

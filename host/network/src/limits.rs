@@ -5,7 +5,7 @@
 //!
 //! | who | each | all |
 //! |---|---|---|
-//! | being greeted | 192 KiB + 256 KiB of windows | x 128 = 56 MiB |
+//! | being greeted | 192 KiB + 256 KiB of windows | x (128 + 64 of members' hosts) = 84 MiB |
 //! | a stranger | 4 MiB received, 8 MiB sent, 4 MiB of frames, 8 answers of 1 MiB | x 64 (as configured) = 1.5 GiB |
 //! | a peer that is in a committee here | 32 MiB received, 32 MiB sent, 4 MiB of frames, 32 answers of 1 MiB | x members |
 //! | such a peer and a chain | 512 KiB of consensus; 2 MiB sent of consensus, 4 MiB of each other purpose | x chains of the committee |
@@ -122,6 +122,8 @@ pub(crate) fn widen(connection: &Connection, shared_chains: usize, member: bool)
 
 /// Connections that are secured and greeted at once, of all callers: 5 s each at most.
 const GREETED_MAX: usize = 128;
+/// Beside them, those from where members are: a few hosts that keep all other places taken keep no member out.
+const MEMBERS_GREETED_MAX: usize = 64;
 /// The same of one address: a whole committee on one host, or behind one router.
 const GREETED_OF_SOURCE: u32 = 32;
 /// And how many of one address begin each second. A handshake costs about a millisecond.
@@ -132,6 +134,7 @@ const SOURCES_MAX: usize = 4_096;
 /// Holds callers to their number.
 pub(crate) struct Gate {
     places: Arc<Semaphore>,
+    members_places: Arc<Semaphore>,
     sources: Mutex<BTreeMap<IpAddr, Source>>,
     opened: Instant,
 }
@@ -150,15 +153,16 @@ pub(crate) struct Place {
 
 impl Gate {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { places: Arc::new(Semaphore::new(GREETED_MAX)), sources: Mutex::default(), opened: Instant::now() })
+        let [places, members_places] = [GREETED_MAX, MEMBERS_GREETED_MAX].map(|places| Arc::new(Semaphore::new(places)));
+        Arc::new(Self { places, members_places, sources: Mutex::default(), opened: Instant::now() })
     }
 
-    /// A place for a caller whose address is known to be its own; none where there are too many.
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    /// A place for a caller whose address is known to be its own, and perhaps a member's; none where there are too many.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, member: bool) -> Option<Place> {
         let source = source(address);
         let now = self.opened.elapsed();
         let mut sources = lock(&self.sources);
-        if sources.len() >= SOURCES_MAX && !sources.contains_key(&source) {
+        if !member && sources.len() >= SOURCES_MAX && !sources.contains_key(&source) {
             // A second after its last connection an address has all of its pace again.
             sources.retain(|_, known| known.greeted > 0 || !known.pace.is_full(now));
             if sources.len() >= SOURCES_MAX {
@@ -169,7 +173,8 @@ impl Gate {
         if known.greeted >= GREETED_OF_SOURCE || !known.pace.debt(now).is_zero() {
             return None;
         }
-        let place = self.places.clone().try_acquire_owned().ok()?;
+        let of_member = member.then(|| self.members_places.clone().try_acquire_owned().ok()).flatten();
+        let place = of_member.or_else(|| self.places.clone().try_acquire_owned().ok())?;
         known.greeted += 1;
         known.pace.spend(1, now);
         Some(Place { gate: self.clone(), source, _place: place })
@@ -205,16 +210,19 @@ mod tests {
     fn one_address_takes_its_places_and_leaves_the_others_theirs() {
         let gate = Gate::new();
         let host = |low: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, low]);
-        let places: Vec<_> = (0..1_000).map_while(|low| gate.enter(host(low))).collect();
+        let places: Vec<_> = (0..1_000).map_while(|low| gate.enter(host(low), false)).collect();
         assert_eq!(places.len(), GREETED_OF_SOURCE as usize);
-        let elsewhere = gate.enter(IpAddr::from([127, 0, 0, 1]));
+        let elsewhere = gate.enter(IpAddr::from([127, 0, 0, 1]), false);
         assert!(elsewhere.is_some());
-        assert!(gate.enter(IpAddr::from([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1])).is_some(), "the same as IPv4");
+        assert!(gate.enter(IpAddr::from([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1]), false).is_some(), "the same as IPv4");
         drop(places);
-        assert!(gate.enter(host(0)).is_some(), "places are given back");
+        assert!(gate.enter(host(0), false).is_some(), "places are given back");
         let held: Vec<_> =
-            (1..=255).flat_map(|net| (0..20).map(move |_| IpAddr::from([10, 0, 0, net]))).map_while(|one| gate.enter(one)).collect();
+            (1..=255).flat_map(|net| (0..20).map(move |_| IpAddr::from([10, 0, 0, net]))).map_while(|one| gate.enter(one, false)).collect();
         assert!(held.len() < GREETED_MAX, "all places are taken");
-        assert!(gate.enter(IpAddr::from([10, 0, 1, 1])).is_none());
+        assert!(gate.enter(IpAddr::from([10, 0, 1, 1]), false).is_none());
+        let member = IpAddr::from([10, 0, 1, 2]);
+        let members: Vec<_> = (0..1_000).map_while(|_| gate.enter(member, true)).collect();
+        assert_eq!(members.len(), GREETED_OF_SOURCE as usize, "a member's host has places of its own, as many as any");
     }
 }

@@ -59,6 +59,11 @@ pub enum NetworkError {
     Join(&'static str),
 }
 
+fn enter(registry: &Registry, gate: &Arc<Gate>, incoming: &Incoming) -> Option<Place> {
+    let address = incoming.remote_address().ip();
+    gate.enter(address, registry.is_members_host(address))
+}
+
 async fn let_in(registry: Arc<Registry>, incoming: Incoming, place: Place) {
     match tokio::time::timeout(HANDSHAKE_WITHIN, incoming).await {
         Ok(Ok(connection)) => greet::answer(&registry, connection, place).await,
@@ -136,7 +141,7 @@ impl Network {
                 if !incoming.remote_address_validated() {
                     // A client that has not shown that it is where it says it is costs nothing but a reply.
                     drop(incoming.retry());
-                } else if let Some(place) = gate.enter(incoming.remote_address().ip()) {
+                } else if let Some(place) = enter(registry, &gate, &incoming) {
                     registry.tasks.spawn(let_in(registry.clone(), incoming, place));
                 } else {
                     incoming.refuse();

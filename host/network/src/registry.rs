@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -44,6 +44,8 @@ struct State {
     /// Nodes that are called while they are not connected.
     called: BTreeSet<NodeId>,
     shunned: BTreeMap<NodeId, Instant>,
+    /// Where members are.
+    members_hosts: BTreeSet<IpAddr>,
 }
 
 impl State {
@@ -131,6 +133,11 @@ impl Registry {
         self.state().is_member(id)
     }
 
+    /// Whether a member of a chain here has this address.
+    pub(crate) fn is_members_host(&self, address: IpAddr) -> bool {
+        self.state().members_hosts.contains(&address.to_canonical())
+    }
+
     /// Lets a peer do what the chains need that are here and there.
     fn widen(&self, peer: &Peer) {
         widen(&peer.connection, self.shared_chains(peer), self.is_member(peer.id));
@@ -167,6 +174,12 @@ impl Registry {
 
     /// Chains or their members are others.
     pub(crate) fn changed(&self) {
+        {
+            let mut state = self.state();
+            let members = state.chains.values().flat_map(|chain| chain.members().into_values().flatten());
+            let hosts = members.map(|address| address.ip().to_canonical()).collect();
+            state.members_hosts = hosts;
+        }
         // Before they hear of it, and use it.
         self.peers().iter().for_each(|peer| self.widen(peer));
         self.changes.send_modify(|changes| *changes += 1);

@@ -135,10 +135,10 @@ async fn connects(attacker: &mut Attacker) {
 async fn half_open(attacker: &mut Attacker) {
     loop {
         let (port, victim) = (attacker.port(), attacker.victim());
-        port.mute_after(attacker.random.random_range(1..=4));
+        port.mute_after(attacker.random.random_range(2..=4));
         let calling = attacker.call_from(port, victim, false);
-        drop(tokio::time::timeout(std::time::Duration::from_millis(150), calling).await);
-        attacker.pause(5, 50).await;
+        drop(tokio::time::timeout(std::time::Duration::from_millis(90), calling).await);
+        attacker.pause(1, 10).await;
     }
 }
 

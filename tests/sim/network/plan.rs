@@ -108,9 +108,9 @@ impl Plan {
         Self { misdeeds: vec![misdeed], strangers: Vec::new(), ..Self::against(seed, Attack::Frames(Purpose::Blocks), 0) }
     }
 
-    /// The same with a time in which one member is cut off, while all are attacked: longer than a connection lives in silence.
+    /// The same with a time in which one member that is attacked is cut off, for longer than a connection lives in silence.
     pub fn cut(self) -> Self {
-        Self { island: Some((1, Duration::from_secs(14))), victims: self.members, ..self }
+        Self { island: Some((1, Duration::from_secs(14))), ..self }
     }
 
     /// By the name of an attack or a misdeed; `cut` before it, or alone.
@@ -119,6 +119,8 @@ impl Plan {
         let attack = Attack::ALL.into_iter().find(|attack| format!("{attack:?}") == name);
         let misdeed = Misdeed::ALL.into_iter().find(|misdeed| format!("{misdeed:?}") == name);
         let plan = match (attack, misdeed) {
+            // So many hosts that nearly every place that comes free is taken at once.
+            (Some(Attack::HalfOpen), _) => Self::against(seed, Attack::HalfOpen, 48),
             (Some(attack), _) => Self::against(seed, attack, 16),
             (None, Some(misdeed)) => Self::beside(seed, misdeed),
             (None, None) if name.is_empty() => Self::against(seed, Attack::Silent, 0),

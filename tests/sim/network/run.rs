@@ -38,7 +38,7 @@ const MEMBER_BYTES: usize = (32 + 32 + 4 + 32 + 3 * 15) << 20;
 const GREETED_BYTES: usize = 448 << 10;
 /// For so long it may be held, and there are so many at most.
 const GREETED_FOR: Duration = Duration::from_secs(11);
-const GREETED_MAX: usize = 128;
+const GREETED_MAX: usize = 128 + 64;
 /// What a member holds beside that: its endpoint's buffer of 2 MiB, and some for each connection.
 const NODE_BYTES: usize = 4 << 20;
 const CONNECTION_BYTES: usize = 256 << 10;
@@ -68,7 +68,8 @@ pub struct Report {
 struct World {
     plan: Arc<Plan>,
     seed: u64,
-    random: StdRng,
+    /// Members that keep the rules: the first are attacked, and cut off.
+    order: Vec<usize>,
     internet: Internet,
     records: Records,
     committee: Arc<Committee>,
@@ -98,10 +99,11 @@ impl World {
         let (plan, records) = (Arc::new(plan), Records::new());
         let committee = Committee::new(seed, plan.clone());
         let nodes: Vec<_> = (0..plan.honest()).map(|member| Node::open(seed, member, &committee, &internet, &records)).collect();
-        let random = StdRng::seed_from_u64(seed ^ 0x3e1d);
+        let mut order: Vec<_> = (0..plan.honest()).collect();
+        order.shuffle(&mut StdRng::seed_from_u64(seed ^ 0x3e1d));
         let wakes = (Instant::now(), vec![0; nodes.len()]);
         let (attempts, report, connections) = (Attempts::default(), Report::default(), Vec::new());
-        Self { plan, seed, random, internet, records, committee, nodes, attempts, report, wakes, connections }
+        Self { plan, seed, order, internet, records, committee, nodes, attempts, report, wakes, connections }
     }
 
     /// A moment passes.
@@ -155,9 +157,7 @@ impl World {
 
     fn attack(&mut self) -> JoinSet<()> {
         let mut attackers = JoinSet::new();
-        let mut honest: Vec<_> = (0..self.plan.honest()).collect();
-        honest.shuffle(&mut self.random);
-        let victims: Vec<_> = honest.iter().take(self.plan.victims).map(|member| self.committee.victim(*member)).collect();
+        let victims: Vec<_> = self.order.iter().take(self.plan.victims).map(|member| self.committee.victim(*member)).collect();
         let attacker = |seed: u64, host, victims, chains: Vec<usize>| {
             let chains = chains.into_iter().map(chain_key).collect();
             Attacker::new(seed, self.internet.clone(), host, victims, chains, self.attempts.clone())
@@ -183,10 +183,8 @@ impl World {
 
     /// Cuts some members off, and sees that all find each other again.
     async fn cut(&mut self, members: usize, time: Duration) -> Result<(), String> {
-        let mut cut: Vec<_> = (0..self.plan.members).collect();
-        cut.shuffle(&mut self.random);
         self.records.set_cut(true);
-        self.internet.cut(cut[..members].iter().map(|member| address(*member).ip()).collect());
+        self.internet.cut(self.order.iter().take(members).map(|member| address(*member).ip()).collect());
         let began = Instant::now();
         while began.elapsed() < time {
             self.pass().await?;
