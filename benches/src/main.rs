@@ -1,10 +1,12 @@
 //! Measures Subnode against named peers on this machine and prints tables.
 //!
 //! `make bench` runs all measurements. `make bench ARGS="guest dev"` runs some of: guest, dev, devnet, many,
-//! density, isolation, network, consensus, committee, sync, durable. `make bench AGAINST=REV` also runs those of
-//! another commit, alternately with this commit's.
+//! density, isolation, misbehaving, network, consensus, committee, transfers, attacks, port, syncs, sync, durable.
+//! `--short` and `--full` make some of them shorter or longer, and `--beside PATH` names another build of `subnode`.
+//! `make bench AGAINST=REV` also runs those of another commit, alternately with this commit's.
 
 mod against;
+mod attacks;
 mod committee;
 mod comparison;
 mod consensus;
@@ -16,16 +18,23 @@ mod guest;
 mod isolation;
 mod machine;
 mod many;
+mod misbehaving;
 mod network;
+mod options;
 mod peer;
 mod ratio;
+mod report;
 mod sync;
+mod syncs;
 mod tables;
+mod transfers;
 mod workload;
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+
+use crate::options::Options;
 
 /// What can be measured, each under its name in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,25 +45,35 @@ enum Measurement {
     Many,
     Density,
     Isolation,
+    Misbehaving,
     Network,
     Consensus,
     Committee,
+    Transfers,
+    Attacks,
+    Port,
+    Syncs,
     Sync,
     Durable,
 }
 
 impl Measurement {
     /// All of them, in the order in which they run.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 16] = [
         Self::Guest,
         Self::Dev,
         Self::Devnet,
         Self::Many,
         Self::Density,
         Self::Isolation,
+        Self::Misbehaving,
         Self::Network,
         Self::Consensus,
         Self::Committee,
+        Self::Transfers,
+        Self::Attacks,
+        Self::Port,
+        Self::Syncs,
         Self::Sync,
         Self::Durable,
     ];
@@ -79,7 +98,8 @@ impl Measurement {
     }
 
     /// Prints its tables.
-    async fn run(self) -> anyhow::Result<()> {
+    async fn run(self, options: &Options) -> anyhow::Result<()> {
+        let length = options.length;
         match self {
             Self::Guest => Box::pin(guest::run()).await,
             Self::Dev => dev::run(),
@@ -87,6 +107,7 @@ impl Measurement {
             Self::Many => many::run(),
             Self::Density => Box::pin(density::run()).await,
             Self::Isolation => Box::pin(isolation::run()).await,
+            Self::Misbehaving => tokio::task::spawn_blocking(move || misbehaving::run(length)).await?,
             Self::Network => Box::pin(network::run()).await,
             Self::Consensus => {
                 // Its native members are of one thread.
@@ -94,6 +115,16 @@ impl Measurement {
                 tokio::task::spawn_blocking(move || handle.block_on(consensus::run())).await?
             }
             Self::Committee => tokio::task::spawn_blocking(committee::run).await?,
+            Self::Transfers => {
+                let options = options.clone();
+                tokio::task::spawn_blocking(move || transfers::run(&options)).await?
+            }
+            Self::Attacks => {
+                let only = options.only.clone();
+                tokio::task::spawn_blocking(move || attacks::run(length, only.as_deref())).await?
+            }
+            Self::Port => tokio::task::spawn_blocking(move || attacks::run_port(length)).await?,
+            Self::Syncs => tokio::task::spawn_blocking(move || syncs::run(length)).await?,
             Self::Sync => Box::pin(sync::run()).await,
             Self::Durable => Box::pin(durable::run()).await,
         }
@@ -122,8 +153,9 @@ async fn run() -> anyhow::Result<ExitCode> {
     }
     // One that fails does not cost the figures of those behind it.
     let mut failed = Vec::new();
-    for measurement in Measurement::wanted(&arguments)? {
-        if let Err(error) = measurement.run().await {
+    let options = Options::parse(&arguments)?;
+    for measurement in Measurement::wanted(&options.names)? {
+        if let Err(error) = measurement.run(&options).await {
             eprintln!("{}: {error:#}", measurement.name());
             failed.push(measurement.name());
         }

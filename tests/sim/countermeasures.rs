@@ -8,12 +8,12 @@ use std::{
 };
 
 use subnode_simulator::{Bad, LyingSyncPeer, Modules, Plan, Withholder, run_all};
-use subnode_tests::guests;
-
-use crate::{
-    actor::{Actor, Kind},
-    modules, sandbox,
+use subnode_tests::{
+    bad_member::{Actor, Kind},
+    guests,
 };
+
+use crate::{modules, sandbox};
 
 const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Runs of each.

@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod absence;
-mod actor;
 mod countermeasures;
 mod network;
 
@@ -19,8 +18,7 @@ use std::{
 
 use subnode_sandbox::{Module, Sandbox, SandboxOptions};
 use subnode_simulator::{Bad, LyingSyncPeer, Modules, Plan, Report, Withholder, run, run_all};
-
-use crate::actor::{Actor, Kind};
+use subnode_tests::bad_member::{Actor, Kind};
 
 /// Seeds of the default run.
 const SEEDS: Range<u64> = 0..1_000;

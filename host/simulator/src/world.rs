@@ -68,6 +68,8 @@ pub(crate) struct World {
     adopted: u64,
     evidence: u64,
     consensus_max: (u64, u64),
+    /// Writes to the disks of all nodes.
+    writes: Arc<AtomicU64>,
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -87,12 +89,15 @@ impl World {
         let twin = matches!(plan.bad, Some(Bad::Twins));
         let places = (0_u8..).take(plan.powers.len().max(1)).map(|index| (index, false)).chain(twin.then_some((0, true)));
         let mut nodes = Vec::new();
+        let all_writes = Arc::<AtomicU64>::default();
         for (index, twin) in places {
             let mut secret = [0; 32];
             secret[0] = index + 1;
             let node = NodeId(SigningKey::from_bytes(&secret).verifying_key().to_bytes());
             let (writes, disk_us) = (AtomicU64::new(seed.wrapping_mul(31).wrapping_add(index.into())), plan.disk_ms * 1_000);
+            let all_writes = all_writes.clone();
             let latency = move || {
+                all_writes.fetch_add(1, Ordering::Relaxed);
                 let mixed = writes.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
                 Duration::from_micros(mixed % (disk_us + 1))
             };
@@ -124,7 +129,8 @@ impl World {
         let spec = spec.to_string().into_bytes();
         let name = "simulated".parse().map_err(broken)?;
         let (chain, started) = (BTreeMap::new(), Instant::now());
-        Ok(Self { plan, seed, random, links, nodes, name, spec, chain, client, started, adopted: 0, evidence: 0, consensus_max: (0, 0) })
+        let (adopted, evidence, consensus_max, writes) = (0, 0, (0, 0), all_writes);
+        Ok(Self { plan, seed, random, links, nodes, name, spec, chain, client, started, adopted, evidence, consensus_max, writes })
     }
 
     /// Whether a node is one that breaks the rules.
@@ -311,6 +317,7 @@ impl World {
         for index in (0..self.nodes.len()).filter(|index| !self.is_late(*index)).collect::<Vec<_>>() {
             self.start(index).await?;
         }
+        let begun = self.writes.load(Ordering::Relaxed);
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(self.plan.troubled_ms) {
             tokio::time::sleep(Duration::from_millis(self.random.random_range(10..200))).await;
@@ -321,7 +328,8 @@ impl World {
         }
         let height = self.recover().await?;
         let (trace, frames) = (self.links.trace(), self.links.frames());
-        Ok(Report { trace, height, adopted: self.adopted, evidence: self.evidence, frames, consensus_max: self.consensus_max })
+        let writes = self.writes.load(Ordering::Relaxed) - begun;
+        Ok(Report { trace, height, adopted: self.adopted, evidence: self.evidence, frames, writes, consensus_max: self.consensus_max })
     }
 
     /// Once the network is well and all nodes are there, they go on together, to this height.

@@ -2,6 +2,8 @@
 
 /// Genesis files of any size.
 pub mod alloc;
+/// Members that break the rules of `bft`.
+pub mod bad_member;
 /// A contract that counts and says so, compiled by hand.
 pub mod counter;
 /// Everything that decodes bytes from elsewhere.

@@ -5,11 +5,12 @@ use tempfile::TempDir;
 
 use crate::{
     http::Client,
-    process::{binary, free_ports},
+    process::{Run, binary, free_ports},
 };
 
 /// The files of a network on this machine, as `subnode testnet` writes them. No node of it runs yet.
 pub struct Testnet {
+    program: PathBuf,
     dir: TempDir,
     addresses: Vec<SocketAddr>,
 }
@@ -20,17 +21,39 @@ impl Testnet {
     /// # Errors
     /// What `subnode testnet` says.
     pub fn new(nodes: usize, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::by(binary()?, nodes, arguments)
+    }
+
+    /// The same by another build of `subnode`, which runs its nodes as well.
+    ///
+    /// # Errors
+    /// What `subnode testnet` says.
+    pub fn by(program: PathBuf, nodes: usize, arguments: &[&str]) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let first_port = free_ports(u16::try_from(nodes)?);
         let addresses = (first_port..).take(nodes).map(|port| ([127, 0, 0, 1], port).into()).collect();
-        let written = Command::new(binary()?)
+        let written = Command::new(&program)
             .args(["testnet", "--write-only", "--nodes", &nodes.to_string(), "--port", &first_port.to_string()])
             .args(arguments)
             .arg("--dir")
             .arg(dir.path())
             .output()?;
         ensure!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
-        Ok(Self { dir, addresses })
+        Ok(Self { program, dir, addresses })
+    }
+
+    /// Starts a node, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub fn start(&self, node: usize) -> anyhow::Result<Run> {
+        Run::start_with(Command::new(&self.program), &self.config(node))
+    }
+
+    /// A chain's genesis. Chains are counted from 0, and their files' names from 1.
+    #[must_use]
+    pub fn genesis(&self, chain: usize) -> PathBuf {
+        self.dir.path().join(format!("chain{}.json", chain + 1))
     }
 
     /// A node's folder. They are counted from 0, and their folders' names from 1.
@@ -56,7 +79,7 @@ impl Testnet {
     /// # Errors
     /// Where it has no key.
     pub fn key(&self, node: usize) -> anyhow::Result<String> {
-        let shown = Command::new(binary()?).args(["key", "show"]).arg(self.folder(node).join("node.key")).output()?;
+        let shown = Command::new(&self.program).args(["key", "show"]).arg(self.folder(node).join("node.key")).output()?;
         ensure!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
         Ok(String::from_utf8(shown.stdout)?.trim().to_owned())
     }

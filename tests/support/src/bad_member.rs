@@ -22,7 +22,7 @@ use subnode_types::{NodeId, Position, Purpose};
 
 /// How a member is bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Says one thing to some and another to others.
     Equivocator,
     /// Says everything many times, among nonsense, votes of outsiders, and votes for times that never come.
@@ -33,10 +33,12 @@ pub(crate) enum Kind {
     InvalidProposer,
     /// Proposes blocks that nobody has in many rounds that have not begun, and says it is there.
     EarlyProposer,
+    /// Votes, and proposes nothing.
+    NoProposer,
 }
 
 /// A bad member.
-pub(crate) struct Actor {
+pub struct Actor {
     kind: Kind,
     node: NodeId,
     secret: [u8; 32],
@@ -51,7 +53,9 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    pub(crate) fn new(kind: Kind, member: Member) -> Self {
+    /// Of a member, whose secret it signs with.
+    #[must_use]
+    pub fn new(kind: Kind, member: Member) -> Self {
         let Member { node, secret, seed } = member;
         Self {
             kind,
@@ -107,6 +111,24 @@ impl Actor {
         BlockId(id)
     }
 
+    /// So many votes of a height, each for another block: all are genuine, and no two are of one mind.
+    pub fn votes(&mut self, height: u64, count: usize) -> Vec<Bytes> {
+        let vote = |_| {
+            let (block, precommit, round) = (self.id(), self.random.random(), self.random.random_range(0..2_000));
+            self.vote(Vote { precommit, height: Height(height), round, block: NilOrVal::Val(block), voter: Key(self.node.0) })
+        };
+        (0..count).map(vote).collect()
+    }
+
+    /// So many proposals of a height, in any of its rounds, of blocks that there are not.
+    pub fn proposals(&mut self, height: u64, count: usize) -> Vec<Bytes> {
+        let proposal = |_| {
+            let (block, round) = (self.id(), self.random.random_range(0..100));
+            self.proposal(Proposal { height: Height(height), round, block, proven_round: None, proposer: Key(self.node.0) })
+        };
+        (0..count).map(proposal).collect()
+    }
+
     /// What any flooder says, and votes that are no part of the protocol.
     fn flood(&mut self, to: NodeId, purpose: Purpose, frame: &Bytes) -> Vec<(Purpose, Bytes)> {
         let mut frames = self.flooder.say(to, purpose, frame);
@@ -146,6 +168,7 @@ impl Tamper for Actor {
                 proposal.block = self.id();
                 vec![(purpose, self.proposal(proposal))]
             }
+            (Kind::NoProposer, Some(Message::Proposal(..))) => Vec::new(),
             (Kind::Flooder, _) => self.flood(to, purpose, frame),
             (Kind::ForgedCertificates, Some(Message::Vote(vote, signature))) => {
                 let block = self.id();

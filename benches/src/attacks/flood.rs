@@ -1,0 +1,156 @@
+//! Members and strangers that speak the protocol well, and far too much.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
+use subnode_chain_core::wire::{self, Asked, Notice, Question};
+use subnode_network::{ChainKey, Inbox, Membership, Network, NetworkOptions, NodeKey, frame_bytes_max};
+use subnode_scheduler::Bandwidth;
+use subnode_types::{NodeId, Purpose};
+use tokio::task::JoinSet;
+
+use crate::attacks::member::NETWORK;
+
+/// Questions that one asks another at once.
+const QUESTIONS: usize = 64;
+/// Waits of one that has nothing to do, or whose frames are not taken.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What somebody says too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flood {
+    /// The longest frames of nonsense there may be, of every purpose.
+    Frames,
+    /// Transactions that are none.
+    Transactions,
+    /// Questions about blocks and states that there are, and that there are not.
+    Questions,
+    /// All of them.
+    All,
+}
+
+fn nonsense(random: &mut StdRng, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    random.fill_bytes(&mut bytes);
+    bytes
+}
+
+/// A list of transactions that decodes, of some that do not.
+fn transactions(random: &mut StdRng) -> Bytes {
+    let list: Vec<Vec<u8>> = (0..1_000).map(|_| nonsense(random, 200)).collect();
+    wire::encode(&list).into()
+}
+
+fn question(random: &mut StdRng) -> (Purpose, Question) {
+    let height = random.random_range(0..200);
+    match random.random_range(0..6) {
+        0 => (Purpose::Blocks, Question::Block(Asked::Decided(height))),
+        1 => (Purpose::Blocks, Question::Part(Asked::Decided(height), 0)),
+        2 => (Purpose::Blocks, Question::Block(Asked::Candidate(random.random()))),
+        3 => (Purpose::Snapshot, Question::Links(0)),
+        4 => (Purpose::Snapshot, Question::Outline(height)),
+        _ => (Purpose::Snapshot, Question::Piece(height, 0)),
+    }
+}
+
+async fn ask(membership: &Membership, to: NodeId, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    loop {
+        let (purpose, question) = question(&mut random);
+        if membership.request(to, purpose, wire::encode(&question).into()).await.is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Sends these to a node as fast as it takes them.
+async fn say(membership: &Membership, to: NodeId, frames: Vec<(Purpose, Bytes)>) {
+    loop {
+        for (purpose, frame) in &frames {
+            while membership.send(to, *purpose, frame.clone()).is_err() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Says too much to a node, until it is dropped.
+pub(crate) async fn flood(flood: Flood, membership: Arc<Membership>, to: NodeId, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut tasks = JoinSet::new();
+    let mut lanes: Vec<Vec<(Purpose, Bytes)>> = Vec::new();
+    if matches!(flood, Flood::Frames | Flood::All) {
+        for purpose in [Purpose::Consensus, Purpose::Transactions, Purpose::Blocks] {
+            lanes.push(vec![(purpose, nonsense(&mut random, frame_bytes_max(purpose)).into())]);
+        }
+        lanes.push(vec![(Purpose::Blocks, wire::encode(&Notice::Head(u64::MAX)).into())]);
+    }
+    if matches!(flood, Flood::Transactions | Flood::All) {
+        lanes.push((0..4).map(|_| (Purpose::Transactions, transactions(&mut random))).collect());
+    }
+    for frames in lanes {
+        let membership = membership.clone();
+        tasks.spawn(async move { say(&membership, to, frames).await });
+    }
+    if matches!(flood, Flood::Questions | Flood::All) {
+        for question in 0..QUESTIONS as u64 {
+            let membership = membership.clone();
+            tasks.spawn(async move { ask(&membership, to, seed * 1_000 + question).await });
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Says to all others, without end, what `frames` makes for them while it makes any.
+pub(crate) async fn repeat(membership: Arc<Membership>, mut frames: impl FnMut() -> Vec<Bytes>) {
+    loop {
+        for frame in frames() {
+            for to in membership.connected() {
+                // One that takes no more yet gets the next.
+                drop(membership.send(to, Purpose::Consensus, frame.clone()));
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// A node that belongs to no committee.
+pub(crate) struct Stranger {
+    network: Network,
+    membership: Arc<Membership>,
+    _inbox: Inbox,
+}
+
+impl Stranger {
+    /// Calls the members of a chain.
+    pub(crate) fn new(chain: ChainKey, members: &BTreeMap<NodeId, SocketAddr>) -> anyhow::Result<Self> {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let options = NetworkOptions { listen, network: NETWORK.into(), strangers_max: 1 };
+        let network = Network::open(NodeKey::from_secret(NodeKey::new_secret()?)?, options)?;
+        let members = members.iter().map(|(node, address)| (*node, Some(*address))).collect();
+        let (membership, inbox) = network.join(chain, members, Arc::new(Bandwidth::new(u64::MAX)))?;
+        Ok(Self { network, membership: Arc::new(membership), _inbox: inbox })
+    }
+
+    /// Floods all of them, until it is dropped.
+    pub(crate) async fn flood(&self, members: &BTreeMap<NodeId, SocketAddr>, seed: u64) {
+        let mut tasks = JoinSet::new();
+        for (to, seed) in members.keys().zip(seed * 10..) {
+            tasks.spawn(flood(Flood::All, self.membership.clone(), *to, seed));
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Leaves.
+    pub(crate) async fn close(self) {
+        drop(self.membership);
+        self.network.close().await;
+    }
+}
