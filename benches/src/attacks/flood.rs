@@ -114,7 +114,7 @@ pub(crate) async fn repeat(membership: Arc<Membership>, mut frames: impl FnMut()
         for frame in frames() {
             for to in membership.connected() {
                 // One that takes no more yet gets the next.
-                drop(membership.send(to, Purpose::Consensus, frame.clone()));
+                membership.send(to, Purpose::Consensus, frame.clone()).unwrap_or_default();
             }
         }
         tokio::time::sleep(PAUSE).await;

@@ -199,7 +199,7 @@ impl Peers for Speaker {
             let said = self.line.tampered(|tamper| tamper.say(to, purpose, &frame)).unwrap_or_else(|| vec![(purpose, frame.clone())]);
             for (purpose, frame) in said {
                 // What does not fit is lost, as on any network.
-                drop(self.membership.send(to, purpose, frame));
+                self.membership.send(to, purpose, frame).unwrap_or_default();
             }
         }
     }
