@@ -13,117 +13,42 @@ mod message;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use message::{Change, Id, Message, Prepared, Said, Signature, is_genuine, last_prepared, leader, signed};
-use serde::{Deserialize, Serialize};
+use message::{Change, Message, Prepared, Said, is_right, last_prepared};
 use subnode_sdk::{
     codec::{decode, encode},
     committee::{Committee, Key},
-    consensus::{Beginning, Committed, Consensus, Decision, Effect, Evidence, Input, Judged, Validator, Verdict, Wanted, signing},
-    early::Early,
-    pace::{self, Pace},
+    consensus::{Effect, Evidence},
+    member::{Id, Member, Rules, Seat, Signature},
 };
 
-/// Timers: the next height begins, a view ends, everything is said again, building is tried again.
-const START: u64 = 0;
-const VIEW: u64 = 1;
-const REPEAT: u64 = 2;
-const RETRY: u64 = 3;
-const RETRY_MS: u64 = 500;
-/// Views last longer and longer, up to so many times the first.
-const STRETCH_MAX: u64 = 16;
 /// Views before and after its own that a member listens to.
 const VIEWS: u32 = 64;
-
-/// An entry of the log.
-#[derive(Serialize, Deserialize)]
-enum Entry {
-    Said(Message),
-    Prepared(Prepared),
-}
-
-/// What shows that a block was decided: who committed to it in this view.
-#[derive(Serialize, Deserialize)]
-struct Certificate {
-    view: u32,
-    commits: Vec<(Key, Signature)>,
-}
 
 /// What a member said in a view: its first word of each kind.
 #[derive(Default)]
 struct Words {
     change: Option<(Option<Prepared>, Signature)>,
-    proposal: Option<(Id, Vec<Change>, Signature)>,
+    proposal: Option<Id>,
     prepare: Option<(Id, Signature)>,
     commit: Option<(Id, Signature)>,
 }
 
-struct Member {
-    pace: Pace,
-    timeout_ms: u64,
-    key: Option<Key>,
-    height: u64,
-    committee: Committee,
-    view: u32,
+/// What is known of a height.
+struct Pbft {
     heard: BTreeMap<u32, BTreeMap<Key, Words>>,
     prepared: Option<Prepared>,
-    /// Blocks that this host has executed: whether they are valid.
-    judged: BTreeMap<Id, bool>,
-    building: bool,
-    /// Whether any other member has begun this height.
-    others: bool,
     accused: BTreeSet<Key>,
-    /// Of the next height: some members are ahead.
-    early: Early,
-    effects: Vec<Effect>,
 }
 
-impl Member {
-    fn leader(&self) -> Key {
-        leader(&self.committee, self.height, self.view)
-    }
-
-    /// Its own words in this view.
-    fn own(&self) -> Option<&Words> {
-        self.heard.get(&self.view)?.get(&self.key?)
-    }
-
-    /// Says something, unless the host knows that it said otherwise.
-    fn say(&mut self, said: Said) {
-        let (at, text) = signed(self.height, self.view, &said);
-        let (Some(member), Some(signature)) = (self.key, signing::sign(at, &text)) else { return };
-        let message = Message { height: self.height, view: self.view, said, member, signature };
-        self.effects.push(Effect::AppendLog(encode(&Entry::Said(message.clone()))));
-        self.effects.push(Effect::Broadcast(encode(&message)));
-        self.note(message);
-    }
-
-    /// Takes what a member said, which is right.
-    fn note(&mut self, message: Message) {
-        let member = message.member;
-        let words = self.heard.entry(message.view).or_default().entry(member).or_default();
-        let (known, other) = match &message.said {
-            Said::Change(_) => (words.change.is_some(), false),
-            Said::Propose(id, _) => (words.proposal.is_some(), words.proposal.as_ref().is_some_and(|(before, ..)| before != id)),
-            Said::Prepare(id) => (words.prepare.is_some(), words.prepare.as_ref().is_some_and(|(before, _)| before != id)),
-            Said::Commit(id) => (words.commit.is_some(), words.commit.as_ref().is_some_and(|(before, _)| before != id)),
-        };
-        if other && self.accused.insert(member) {
-            self.effects.push(Effect::Evidence(Evidence { member: member.to_vec(), proof: encode(&message) }));
-        }
-        if known {
-            return;
-        }
-        match message.said {
-            Said::Change(prepared) => words.change = Some((prepared, message.signature)),
-            Said::Propose(id, changes) => words.proposal = Some((id, changes, message.signature)),
-            Said::Prepare(id) => words.prepare = Some((id, message.signature)),
-            Said::Commit(id) => words.commit = Some((id, message.signature)),
-        }
+impl Pbft {
+    /// This member's own words in this view.
+    fn own(&self, seat: &Seat<Said>) -> Option<&Words> {
+        self.heard.get(&seat.view)?.get(&seat.key?)
     }
 
     /// The block that the leader of this view proposed.
-    fn proposal(&self) -> Option<Id> {
-        Some(self.heard.get(&self.view)?.get(&self.leader())?.proposal.as_ref()?.0)
+    fn proposal(&self, seat: &Seat<Said>) -> Option<Id> {
+        self.heard.get(&seat.view)?.get(&seat.leader(seat.view))?.proposal
     }
 
     /// Votes of a kind for a block in a view.
@@ -132,79 +57,55 @@ impl Member {
         self.heard.get(&view).into_iter().flatten().filter_map(vote).collect()
     }
 
-    fn is_quorum(&self, votes: &[(Key, Signature)]) -> bool {
-        self.committee.is_quorum(votes.iter().map(|(member, _)| member))
-    }
-
-    /// Whether a block is valid here. It is asked for where that is not known.
-    fn is_valid(&mut self, id: Id, from: Key) -> bool {
-        if !self.judged.contains_key(&id) {
-            self.effects.push(Effect::Obtain(Wanted { id: id.to_vec(), member: from.to_vec() }));
-        }
-        self.judged.get(&id) == Some(&true)
-    }
-
-    /// Does what is next.
-    fn go_on(&mut self) {
-        if !self.pace.idle() {
-            self.lead();
-            self.vote();
-        }
-        self.decide();
+    /// What members said when they came to a view.
+    fn changes(&self, view: u32) -> Vec<Change> {
+        let change = |(member, words): (&Key, &Words)| {
+            let (prepared, signature) = words.change.clone()?;
+            Some(Change { member: *member, prepared, signature })
+        };
+        self.heard.get(&view).into_iter().flatten().filter_map(change).collect()
     }
 
     /// Proposes, where it is its turn.
-    fn lead(&mut self) {
-        if self.key != Some(self.leader()) || self.proposal().is_some() || self.building {
+    fn lead(&mut self, seat: &mut Seat<Said>) {
+        if !seat.leads() || self.proposal(seat).is_some() {
             return;
         }
-        let changes = self.changes();
-        if self.view > 0 && !self.committee.is_quorum(changes.iter().map(|change| &change.member)) {
+        let changes = self.changes(seat.view);
+        if seat.view > 0 && !seat.committee.is_quorum(changes.iter().map(|change| &change.member)) {
             return;
         }
         match last_prepared(&changes).and_then(|last| Some((last.id, last.votes.first()?.0))) {
-            None => {
-                self.building = true;
-                self.effects.push(Effect::Build);
-            }
+            None => seat.build(),
             Some((id, from)) => {
-                if self.is_valid(id, from) {
-                    self.say(Said::Propose(id, changes));
+                if seat.is_valid(id, from) == Some(true) {
+                    self.say(seat, Said::Propose(id, changes));
                 }
             }
         }
     }
 
-    /// What members said when they came to this view.
-    fn changes(&self) -> Vec<Change> {
-        let change = |(member, words): (&Key, &Words)| {
-            let (prepared, signature) = words.change.clone()?;
-            Some(Change { member: *member, prepared, signature })
-        };
-        self.heard.get(&self.view).into_iter().flatten().filter_map(change).collect()
-    }
-
     /// Prepares and commits in this view.
-    fn vote(&mut self) {
-        let Some(id) = self.proposal() else { return };
-        if !self.is_valid(id, self.leader()) {
+    fn vote_for_proposal(&mut self, seat: &mut Seat<Said>) {
+        let Some(id) = self.proposal(seat) else { return };
+        if seat.is_valid(id, seat.leader(seat.view)) != Some(true) {
             return;
         }
-        if self.own().is_none_or(|own| own.prepare.is_none()) {
-            self.say(Said::Prepare(id));
+        if self.own(seat).is_none_or(|own| own.prepare.is_none()) {
+            self.say(seat, Said::Prepare(id));
         }
-        let votes = self.votes(self.view, id, |words| &words.prepare);
-        if self.is_quorum(&votes) && self.own().is_none_or(|own| own.commit.is_none()) {
-            let prepared = Prepared { view: self.view, id, votes };
+        let votes = self.votes(seat.view, id, |words| &words.prepare);
+        if Self::is_enough(&seat.committee, votes.iter().map(|vote| &vote.0)) && self.own(seat).is_none_or(|own| own.commit.is_none()) {
+            let prepared = Prepared { view: seat.view, id, votes };
             // A later view must hear of it, even after a crash.
-            self.effects.push(Effect::AppendLog(encode(&Entry::Prepared(prepared.clone()))));
+            seat.note(encode(&prepared));
             self.prepared = Some(prepared);
-            self.say(Said::Commit(id));
+            self.say(seat, Said::Commit(id));
         }
     }
 
     /// Decides what has enough commits, in whatever view.
-    fn decide(&mut self) {
+    fn decide(&mut self, seat: &mut Seat<Said>) {
         let committed: BTreeSet<(u32, Id)> = self
             .heard
             .iter()
@@ -212,217 +113,100 @@ impl Member {
             .collect();
         for (view, id) in committed {
             let commits = self.votes(view, id, |words| &words.commit);
-            let Some((first, _)) = commits.first().filter(|_| self.is_quorum(&commits)) else { continue };
-            if self.is_valid(id, *first) {
-                let certificate = encode(&Certificate { view, commits });
-                self.effects.push(Effect::Decide(Decision { id: id.to_vec(), certificate }));
+            if !Self::is_enough(&seat.committee, commits.iter().map(|vote| &vote.0)) {
+                continue;
+            }
+            if let Some((first, _)) = commits.first()
+                && seat.is_valid(id, *first) == Some(true)
+            {
+                seat.decide(id, view, commits);
             }
             return;
         }
     }
 
     /// Goes to a later view.
-    fn change_to(&mut self, view: u32) {
-        self.view = view;
-        self.building = false;
+    fn change_to(&mut self, seat: &mut Seat<Said>, view: u32) {
+        seat.move_to(view);
         self.heard.retain(|known, _| known.saturating_add(VIEWS) >= view);
-        self.set_timer();
-        self.say(Said::Change(self.prepared.clone()));
+        self.say(seat, Said::Change(self.prepared.clone()));
     }
 
-    fn set_timer(&mut self) {
-        let stretch = u64::from(self.view).saturating_add(1).min(STRETCH_MAX);
-        self.effects.push(Effect::SetTimer((VIEW, self.timeout_ms.saturating_mul(stretch))));
-    }
-
-    /// Follows members of whom one does not lie, and all of whom are ahead.
-    fn follow(&mut self) {
+    /// Follows a proposal, as what allows it shows that most are in its view; or members of whom one does not lie, and all of whom are ahead.
+    fn follow(&mut self, seat: &mut Seat<Said>) {
         let mut ahead = BTreeSet::new();
-        let later = self.heard.range(self.view + 1..).rev();
+        let later = self.heard.range(seat.view.saturating_add(1)..).rev();
         let view = later.into_iter().find_map(|(view, members)| {
             ahead.extend(members.iter().filter(|(_, words)| words.change.is_some()).map(|(member, _)| *member));
-            self.committee.has_honest(&ahead).then_some(*view)
+            let proposed = members.values().any(|words| words.proposal.is_some());
+            (proposed || seat.committee.has_honest(&ahead)).then_some(*view)
         });
         if let Some(view) = view {
-            self.change_to(view);
-        }
-    }
-
-    fn begin(&mut self, now_ms: u64) {
-        self.pace.begin(now_ms);
-        self.set_timer();
-        self.effects.push(Effect::SetTimer((REPEAT, self.timeout_ms / 3 + 1)));
-        self.go_on();
-    }
-
-    fn begin_if_due(&mut self, now_ms: u64) {
-        if self.pace.may_begin(self.others) {
-            self.begin(now_ms);
-        }
-    }
-
-    fn receive(&mut self, now_ms: u64, bytes: Vec<u8>) {
-        let Some(message) = decode::<Message>(&bytes) else { return };
-        if message.height == self.height + 1 {
-            let Message { height, view, said, member, signature } = &message;
-            if self.committee.has(member) && is_genuine(*height, *view, said, member, signature) {
-                self.early.keep(*member, bytes);
-            }
-            return;
-        }
-        let near = message.view <= self.view.saturating_add(VIEWS) && message.view.saturating_add(VIEWS) >= self.view;
-        if message.height != self.height || !near || !message.is_right(&self.committee) {
-            return;
-        }
-        self.others = true;
-        let (view, proposes) = (message.view, matches!(message.said, Said::Propose(..)));
-        self.note(message);
-        if self.pace.idle() {
-            self.begin_if_due(now_ms);
-        }
-        if !self.pace.idle() {
-            // What allows a proposal shows that most are in its view.
-            if proposes && view > self.view {
-                self.change_to(view);
-            }
-            self.follow();
-        }
-        self.go_on();
-    }
-
-    /// Says again what it said in this view: messages are lost.
-    fn repeat(&mut self) {
-        let mut again: Vec<Message> = Vec::new();
-        if let (Some(own), Some(member)) = (self.own(), self.key) {
-            let change = own.change.clone().map(|(prepared, signature)| (Said::Change(prepared), signature));
-            let proposal = own.proposal.clone().map(|(id, changes, signature)| (Said::Propose(id, changes), signature));
-            let prepare = own.prepare.clone().map(|(id, signature)| (Said::Prepare(id), signature));
-            let commit = own.commit.clone().map(|(id, signature)| (Said::Commit(id), signature));
-            let (height, view) = (self.height, self.view);
-            let words = [change, proposal, prepare, commit].into_iter().flatten();
-            again.extend(words.map(|(said, signature)| Message { height, view, said, member, signature }));
-        }
-        self.effects.extend(again.iter().map(|message| Effect::Broadcast(encode(message))));
-        self.effects.push(Effect::SetTimer((REPEAT, self.timeout_ms / 3 + 1)));
-        self.go_on();
-    }
-
-    fn committed(&mut self, now_ms: u64, committed: Committed) {
-        let Ok(committee) = Committee::new(&committed.committee) else { return };
-        self.effects.extend([VIEW, REPEAT, RETRY].map(Effect::CancelTimer));
-        (self.height, self.committee, self.view) = (committed.block.height + 1, committee, 0);
-        (self.prepared, self.building, self.others) = (None, false, false);
-        self.heard.clear();
-        self.judged.clear();
-        self.accused.clear();
-        match self.pace.end(now_ms, committed.ready) {
-            Some(wait_ms) => self.effects.push(Effect::SetTimer((START, wait_ms))),
-            None => self.begin_if_due(now_ms),
-        }
-        for message in self.early.take() {
-            self.receive(now_ms, message);
+            self.change_to(seat, view);
         }
     }
 }
 
-impl Consensus for Member {
-    fn start(beginning: Beginning) -> Result<(Self, Vec<Effect>), String> {
-        let (sealing, timeout_ms) = pace::parse(&beginning.config)?;
-        let committee = Committee::new(&beginning.committee)?;
-        let judged = |Judged { id, verdict }: &Judged| Some((id.as_slice().try_into().ok()?, matches!(verdict, Verdict::Valid)));
-        let mut member = Self {
-            pace: Pace::new(sealing, beginning.ready),
-            timeout_ms,
-            key: signing::key().and_then(|key| key.try_into().ok()),
-            height: beginning.head.height + 1,
-            committee,
-            view: 0,
-            heard: BTreeMap::new(),
-            prepared: None,
-            judged: beginning.kept.iter().filter_map(judged).collect(),
-            building: false,
-            others: false,
-            accused: BTreeSet::new(),
-            early: Early::default(),
-            effects: vec![Effect::SetTimer((START, 0))],
+impl Rules for Pbft {
+    type Said = Said;
+
+    fn new() -> Self {
+        Self { heard: BTreeMap::new(), prepared: None, accused: BTreeSet::new() }
+    }
+
+    fn vote(id: Id) -> Said {
+        Said::Commit(id)
+    }
+
+    fn is_enough<'a>(committee: &Committee, members: impl Iterator<Item = &'a Key>) -> bool {
+        committee.is_quorum(members)
+    }
+
+    fn listens(&self, seat: &Seat<Said>, message: &Message) -> bool {
+        let near = message.view <= seat.view.saturating_add(VIEWS) && message.view.saturating_add(VIEWS) >= seat.view;
+        near && is_right(seat, message)
+    }
+
+    fn hear(&mut self, seat: &mut Seat<Said>, message: Message) {
+        let member = message.member;
+        let words = self.heard.entry(message.view).or_default().entry(member).or_default();
+        let before = match &message.said {
+            Said::Change(_) => None,
+            Said::Propose(id, _) => words.proposal.map(|before| (before, *id)),
+            Said::Prepare(id) => words.prepare.as_ref().map(|before| (before.0, *id)),
+            Said::Commit(id) => words.commit.as_ref().map(|before| (before.0, *id)),
         };
-        for entry in beginning.log.iter().filter_map(|entry| decode::<Entry>(entry)) {
-            match entry {
-                Entry::Prepared(prepared) => member.prepared = Some(prepared),
-                Entry::Said(message) => {
-                    member.view = member.view.max(message.view);
-                    member.note(message);
-                }
-            }
+        if before.is_some_and(|(before, now)| before != now) && self.accused.insert(member) {
+            seat.effects.push(Effect::Evidence(Evidence { member: member.to_vec(), proof: encode(&message) }));
         }
-        if !member.heard.is_empty() {
-            member.begin(0);
+        match message.said {
+            Said::Change(prepared) => drop(words.change.get_or_insert((prepared, message.signature))),
+            Said::Propose(id, _) => drop(words.proposal.get_or_insert(id)),
+            Said::Prepare(id) => drop(words.prepare.get_or_insert((id, message.signature))),
+            Said::Commit(id) => drop(words.commit.get_or_insert((id, message.signature))),
         }
-        let effects = std::mem::take(&mut member.effects);
-        Ok((member, effects))
     }
 
-    fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Effect> {
-        match input {
-            Input::Ready(count) => {
-                self.pace.set_ready(count);
-                if self.pace.is_instant() {
-                    self.begin_if_due(now_ms);
-                }
-            }
-            Input::Timer(START) => self.begin_if_due(now_ms),
-            // Of a height that is done with.
-            Input::Timer(_) if self.pace.idle() => {}
-            Input::Timer(VIEW) => {
-                self.change_to(self.view.saturating_add(1));
-                self.go_on();
-            }
-            Input::Timer(REPEAT) => self.repeat(),
-            Input::Timer(_) => {
-                self.building = false;
-                self.go_on();
-            }
-            Input::Built(candidate) => {
-                let free = std::mem::take(&mut self.building) && self.key == Some(self.leader()) && self.proposal().is_none();
-                let changes = self.changes();
-                if let (true, None, Ok(id)) = (free, last_prepared(&changes), candidate.id.as_slice().try_into()) {
-                    self.judged.insert(id, true);
-                    self.effects.push(Effect::Share(candidate.id));
-                    self.say(Said::Propose(id, if self.view == 0 { Vec::new() } else { changes }));
-                }
-                self.go_on();
-            }
-            Input::BuildFailed => self.effects.push(Effect::SetTimer((RETRY, RETRY_MS))),
-            Input::Committed(committed) => self.committed(now_ms, committed),
-            Input::Seal => {
-                if self.pace.idle() {
-                    self.begin(now_ms);
-                }
-            }
-            Input::SetSealing(sealing) => {
-                self.pace.set_sealing(sealing);
-                self.begin_if_due(now_ms);
-            }
-            Input::Message(bytes) => self.receive(now_ms, bytes),
-            Input::Judged(Judged { id, verdict }) => {
-                if let Ok(id) = id.as_slice().try_into() {
-                    self.judged.insert(id, matches!(verdict, Verdict::Valid));
-                    self.go_on();
-                }
-            }
-        }
-        std::mem::take(&mut self.effects)
+    fn recall(&mut self, note: &[u8]) {
+        self.prepared = decode(note).or_else(|| self.prepared.take());
     }
 
-    fn check(members: Vec<Validator>, height: u64, id: Vec<u8>, certificate: Vec<u8>) -> Result<(), String> {
-        let committee = Committee::new(&members)?;
-        let id: Id = id.as_slice().try_into().map_err(|_| "a block's id has 32 bytes")?;
-        let Certificate { view, commits } = decode(&certificate).ok_or("it does not decode")?;
-        if commits.iter().any(|(member, signature)| !is_genuine(height, view, &Said::Commit(id), member, signature)) {
-            return Err("a signature is not genuine".into());
-        }
-        if committee.is_quorum(commits.iter().map(|(member, _)| member)) { Ok(()) } else { Err("no two thirds have signed it".into()) }
+    fn propose(&self, seat: &Seat<Said>, id: Id) -> Option<Said> {
+        let changes = self.changes(seat.view);
+        let free = self.proposal(seat).is_none() && last_prepared(&changes).is_none();
+        free.then(|| Said::Propose(id, if seat.view == 0 { Vec::new() } else { changes }))
+    }
+
+    fn go_on(&mut self, seat: &mut Seat<Said>) {
+        self.follow(seat);
+        self.lead(seat);
+        self.vote_for_proposal(seat);
+        self.decide(seat);
+    }
+
+    fn is_late(&mut self, seat: &mut Seat<Said>) {
+        self.change_to(seat, seat.view.saturating_add(1));
     }
 }
 
-subnode_sdk::consensus!(Member);
+subnode_sdk::consensus!(Member<Pbft>);

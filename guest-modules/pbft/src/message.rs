@@ -4,11 +4,8 @@ use serde::{Deserialize, Serialize};
 use subnode_sdk::{
     codec::encode,
     committee::{Committee, Key},
-    consensus::{Position, signing},
+    member::{self, Id, Seat, Signature},
 };
-
-pub type Id = [u8; 32];
-pub type Signature = Vec<u8>;
 
 /// More than two thirds of the power would have a block in a view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,39 +35,34 @@ pub enum Said {
     Commit(Id),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    pub height: u64,
-    pub view: u32,
-    pub said: Said,
-    pub member: Key,
-    pub signature: Signature,
+pub type Message = member::Message<Said>;
+
+impl member::Said for Said {
+    fn step(&self) -> u8 {
+        match self {
+            Self::Change(_) => 0,
+            Self::Propose(..) => 1,
+            Self::Prepare(_) => 2,
+            Self::Commit(_) => 3,
+        }
+    }
+
+    /// What comes along needs no signature of its own: it has others'.
+    fn text(&self) -> Vec<u8> {
+        match self {
+            Self::Change(prepared) => encode(&prepared.as_ref().map(|prepared| (prepared.view, prepared.id))),
+            Self::Propose(id, _) | Self::Prepare(id) | Self::Commit(id) => id.to_vec(),
+        }
+    }
 }
 
-/// Where something is said, and what is signed of it. What comes along needs no signature of its own: it has others'.
-pub fn signed(height: u64, view: u32, said: &Said) -> (Position, Vec<u8>) {
-    let (step, text) = match said {
-        Said::Change(prepared) => (0, encode(&prepared.as_ref().map(|prepared| (prepared.view, prepared.id)))),
-        Said::Propose(id, _) => (1, id.to_vec()),
-        Said::Prepare(id) => (2, id.to_vec()),
-        Said::Commit(id) => (3, id.to_vec()),
-    };
-    (Position { height, round: view, step }, text)
-}
-
-pub fn is_genuine(height: u64, view: u32, said: &Said, member: &Key, signature: &[u8]) -> bool {
-    let (at, text) = signed(height, view, said);
-    signing::verify(member, at, &text, signature)
-}
-
-/// Whose turn it is.
-pub fn leader(committee: &Committee, height: u64, view: u32) -> Key {
-    committee.at_turn(height.wrapping_add(view.into()))
+fn is_genuine(height: u64, view: u32, said: Said, member: Key, signature: &[u8]) -> bool {
+    Message { height, view, said, member, signature: signature.to_vec() }.is_genuine()
 }
 
 impl Prepared {
     fn is_right(&self, committee: &Committee, height: u64) -> bool {
-        let genuine = |(member, signature): &(Key, Signature)| is_genuine(height, self.view, &Said::Prepare(self.id), member, signature);
+        let genuine = |(member, signature): &(Key, Signature)| is_genuine(height, self.view, Said::Prepare(self.id), *member, signature);
         committee.is_quorum(self.votes.iter().map(|(member, _)| member)) && self.votes.iter().all(genuine)
     }
 }
@@ -86,7 +78,7 @@ fn is_allowed(committee: &Committee, height: u64, view: u32, id: &Id, changes: &
         return changes.is_empty();
     }
     let is_right = |Change { member, prepared, signature }: &Change| {
-        let genuine = is_genuine(height, view, &Said::Change(prepared.clone()), member, signature);
+        let genuine = is_genuine(height, view, Said::Change(prepared.clone()), *member, signature);
         genuine && could_be_prepared(committee, height, view, prepared.as_ref())
     };
     committee.is_quorum(changes.iter().map(|change| &change.member))
@@ -94,18 +86,13 @@ fn is_allowed(committee: &Committee, height: u64, view: u32, id: &Id, changes: &
         && last_prepared(changes).is_none_or(|prepared| prepared.id == *id)
 }
 
-impl Message {
-    /// Whether it is what its member may say.
-    pub fn is_right(&self, committee: &Committee) -> bool {
-        let Self { height, view, said, member, signature } = self;
-        let allowed = match said {
-            Said::Change(prepared) => could_be_prepared(committee, *height, *view, prepared.as_ref()),
-            Said::Prepare(_) | Said::Commit(_) => true,
-            Said::Propose(id, changes) => {
-                leader(committee, *height, *view) == *member && is_allowed(committee, *height, *view, id, changes)
-            }
-        };
-        allowed && committee.has(member) && is_genuine(*height, *view, said, member, signature)
+/// Whether a message is what the member may say that has signed it.
+pub fn is_right(seat: &Seat<Said>, message: &Message) -> bool {
+    let (committee, height, view) = (&seat.committee, message.height, message.view);
+    match &message.said {
+        Said::Change(prepared) => could_be_prepared(committee, height, view, prepared.as_ref()),
+        Said::Prepare(_) | Said::Commit(_) => true,
+        Said::Propose(id, changes) => seat.leader(view) == message.member && is_allowed(committee, height, view, id, changes),
     }
 }
 

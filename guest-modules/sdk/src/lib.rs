@@ -3,8 +3,9 @@
 //! A consensus module implements [`consensus::Consensus`] and names it in [`consensus!`]; a runtime implements [`runtime::Runtime`] and names it in
 //! [`runtime!`]. The crate is a `cdylib` built for wasm32-wasip2. The contract itself is in wit/, and `guest-modules/README.md` walks through a module.
 //!
-//! For modules that have a committee there are [`committee`], who decides, [`early`], what waits for the next height, and [`pace`], when the next block begins. [`codec`] turns messages into
-//! bytes and back. [`native`] is the host of a module's own tests.
+//! For modules that have a committee there are [`member`], a member's life beside the rules of its protocol, [`committee`], who decides, [`early`],
+//! what waits for the next height, and [`pace`], when the next block begins. [`codec`] turns messages into bytes and back. [`native`] is the host
+//! of a module's own tests.
 //!
 //! Not here: anything of one protocol.
 
@@ -14,6 +15,7 @@ pub mod consensus;
 #[doc(hidden)]
 pub mod consensus_bindings;
 pub mod early;
+pub mod member;
 #[cfg(not(target_family = "wasm"))]
 pub mod native;
 pub mod pace;
