@@ -1,22 +1,39 @@
-//! Members that are away.
+//! Members that are away, or do not propose.
 
-use subnode_simulator::{Plan, run};
+use subnode_simulator::{Bad, Plan, Withholder, run};
+use subnode_tests::bad_member::{Actor, Kind};
 
 use crate::modules;
 
+/// How long a member is away, or proposes nothing.
+const AWAY_MS: u64 = 30_000;
+/// Runs, of which each has its luck with the network.
+const RUNS: u64 = 3;
+
+/// Blocks of all runs, of which each has seconds to wait for a proposal.
+fn blocks(plan: impl Fn(Plan) -> Plan) -> u64 {
+    let calm = || Plan { troubled_ms: AWAY_MS, config: "interval 200 timeout 3000", ..Plan::calm(4, modules("bft")) };
+    (0..RUNS).map(|seed| run(seed, plan(calm())).unwrap().height).sum()
+}
+
 #[test]
 fn an_absent_proposer_is_waited_for_once() {
-    /// How long the fourth member is away.
-    const AWAY_MS: u64 = 30_000;
-    /// Runs, of which each has its luck with the network.
-    const RUNS: u64 = 3;
-    let mut blocks = 0;
-    for seed in 0..RUNS {
-        let calm = Plan::calm(4, modules("bft"));
-        let plan = Plan { late: true, troubled_ms: AWAY_MS, config: "interval 200 timeout 3000", ..calm };
-        let report = run(seed, plan).unwrap();
-        blocks += report.height;
-    }
+    let blocks = blocks(|calm| Plan { late: true, ..calm });
     // Waited for at each of its turns, four seconds for every fourth block, there would be fewer than 30 in a run.
     assert!(blocks > 70 * RUNS, "{blocks} blocks in {RUNS} runs");
+}
+
+#[test]
+fn a_member_that_votes_and_gives_nobody_a_block_is_waited_for_less_and_less() {
+    let tampers: [(&str, Bad); 3] = [
+        ("nothing", Bad::Tampers(|member| Box::new(Actor::new(Kind::NoProposer, member)))),
+        ("what is no block", Bad::Tampers(|member| Box::new(Actor::new(Kind::InvalidProposer, member)))),
+        ("blocks that it keeps", Bad::Tampers(|_| Box::new(Withholder))),
+    ];
+    for (proposes, bad) in tampers {
+        let blocks = blocks(|calm| Plan { bad: Some(bad), ..calm });
+        println!("{proposes}: {blocks}");
+        // As above. After what is no block, votes alone are waited for, a second each time.
+        assert!(blocks > 80 * RUNS, "a member proposes {proposes}: {blocks} blocks in {RUNS} runs");
+    }
 }

@@ -22,9 +22,9 @@ use crate::{
 /// How far a member takes messages ahead of the last round that some honest member has reached. Each round of each member takes memory, and each
 /// message a row of the log.
 const ROUNDS_AHEAD: u32 = 2;
-/// The part of all timeouts that holds in the round of a member who missed its last turn and was not heard since.
-const ABSENT_PART: u64 = 12;
-/// Members that are known to be absent: no committee has more.
+/// What part of all timeouts holds in a member's round is counted in twelfths. One that missed its turn and was not heard since has one of them.
+const PATIENCE_MAX: u8 = 12;
+/// Members that are known to be absent, or to have missed turns: no committee has more.
 const ABSENT_MAX: usize = 128;
 
 /// What the core asked for while it worked on an input.
@@ -42,6 +42,8 @@ pub struct Desk {
     /// Whose turn it is in this round.
     proposer: Key,
     absent: BTreeSet<Key>,
+    /// Twelfths of the timeouts for members that missed turns.
+    patience: BTreeMap<Key, u8>,
     timers: BTreeSet<u64>,
     committee: Committee,
     /// Set where a message was of too late a round.
@@ -66,6 +68,7 @@ impl Desk {
             round: 0,
             proposer: key,
             absent: BTreeSet::new(),
+            patience: BTreeMap::new(),
             timers: BTreeSet::new(),
             committee: Committee::default(),
             early: false,
@@ -107,8 +110,14 @@ impl Desk {
         self.effects.push(sdk::Effect::Broadcast(encode(message)));
     }
 
+    /// How patient this member is with the proposer of this round.
+    fn patience(&self) -> u8 {
+        let known = self.patience.get(&self.proposer).copied().unwrap_or(PATIENCE_MAX);
+        if self.absent.contains(&self.proposer) { 1 } else { known }
+    }
+
     fn start(&mut self, timeout: Timeout) {
-        let timeout_ms = if self.absent.contains(&self.proposer) { self.timeout_ms / ABSENT_PART } else { self.timeout_ms };
+        let timeout_ms = self.timeout_ms.saturating_mul(self.patience().into()) / u64::from(PATIENCE_MAX);
         let round = u64::from(timeout.round.as_u32().unwrap_or(0));
         // Rounds get longer until they are as long as the network is slow (Tendermint, section III-A).
         let longer = round.saturating_mul(self.timeout_ms / 6);
@@ -154,6 +163,30 @@ impl Desk {
                 self.absent.clear();
             }
             self.absent.insert(self.proposer);
+        }
+    }
+
+    /// A round of this height begins. The one before came to nothing: its proposer is waited for half as long at its next turn, whatever else it says.
+    /// A member that votes and gives nobody a good block cannot have everyone wait for it each time.
+    fn enter_round(&mut self, round: u32, proposer: Key) {
+        if round > self.round && self.proposer != self.key {
+            if self.patience.len() >= ABSENT_MAX {
+                self.patience.clear();
+            }
+            let patience = self.patience.entry(self.proposer).or_insert(PATIENCE_MAX);
+            *patience = (*patience / 2).max(1);
+        }
+        (self.round, self.proposer) = (round, proposer);
+    }
+
+    /// The block of this round's proposer was decided: it is waited for a twelfth longer again. By less than it loses, or one that misses every
+    /// second turn would be waited for in full each time.
+    fn used_its_turn(&mut self) {
+        if let Some(patience) = self.patience.get_mut(&self.proposer) {
+            *patience += 1;
+            if *patience >= PATIENCE_MAX {
+                self.patience.remove(&self.proposer);
+            }
         }
     }
 
@@ -220,8 +253,7 @@ impl Desk {
             // It is known of the height that is worked on alone; messages of others wait for theirs.
             Effect::GetValidatorSet(_, resume) => resume.resume_with(None),
             Effect::StartRound(_, round, proposer, _, resume) => {
-                self.round = round.as_u32().unwrap_or(0);
-                self.proposer = proposer;
+                self.enter_round(round.as_u32().unwrap_or(0), proposer);
                 resume.resume_with(())
             }
             Effect::PublishConsensusMsg(message, resume) => {
@@ -247,6 +279,9 @@ impl Desk {
                 resume.resume_with(())
             }
             Effect::Decide(certificate, _, resume) => {
+                if certificate.round.as_u32() == Some(self.round) {
+                    self.used_its_turn();
+                }
                 let id = certificate.value_id.0.to_vec();
                 let certificate = encode(&Certificate::of(&certificate));
                 self.effects.push(sdk::Effect::Decide(Decision { id, certificate }));

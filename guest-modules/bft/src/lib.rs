@@ -4,8 +4,9 @@
 //! `timeout MILLISECONDS`: how long a proposal is waited for in the first round (3000). Votes are waited for a third of it.
 //!
 //! Whose turn it is depends on committee, height and round alone, as Malachite's core asks: members that disagreed on who is absent would wait for
-//! different proposers, so nobody is passed over. How long a member waits is its own affair. One that missed its turn and was not heard since is
-//! waited for a twelfth as long at its next turns, as are the votes of such a round; its first message ends that.
+//! different proposers, so nobody is passed over. How long a member waits is its own affair. One whose round came to nothing is waited for half as
+//! long at its next turn, as are the votes of that round, and a twelfth longer again after each block of its that is decided. While nothing at all
+//! is heard of a member, it is waited for a twelfth as long.
 //!
 //! The host signs, checks, logs and fetches blocks; the core decides. All that the core logs is gone through again after a restart.
 
