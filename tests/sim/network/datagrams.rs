@@ -88,8 +88,8 @@ struct State {
     weather: Weather,
     ports: BTreeMap<SocketAddr, Arc<Port>>,
     links: BTreeMap<IpAddr, Link>,
-    /// Hosts that reach each other and nobody else, while the network is cut.
-    island: BTreeSet<IpAddr>,
+    /// Hosts of two sides that do not reach each other, while the network is cut. All others reach both.
+    apart: [BTreeSet<IpAddr>; 2],
     flights: BinaryHeap<Reverse<Flight>>,
     sent: u64,
     /// Bytes in the name of addresses that there are not, and bytes that were sent to them.
@@ -110,7 +110,7 @@ impl Internet {
             weather,
             ports: BTreeMap::new(),
             links: BTreeMap::new(),
-            island: BTreeSet::new(),
+            apart: Default::default(),
             flights: BinaryHeap::new(),
             sent: 0,
             forged: BTreeMap::new(),
@@ -135,9 +135,9 @@ impl Internet {
         port
     }
 
-    /// Cuts these hosts off from all others.
-    pub fn cut(&self, island: BTreeSet<IpAddr>) {
-        self.state().island = island;
+    /// Cuts hosts off from others, whom all but these reach.
+    pub fn cut(&self, apart: [BTreeSet<IpAddr>; 2]) {
+        self.state().apart = apart;
     }
 
     /// For each address that there is not: bytes in its name, and bytes sent to it.
@@ -171,7 +171,9 @@ impl Internet {
             forged.1 += length;
         }
         let Weather { latency_ms: (least, most), lost, doubled, bytes_max } = state.weather;
-        let cut = state.island.contains(&host) != state.island.contains(&to.ip());
+        let [one, other] = &state.apart;
+        let to_host = to.ip();
+        let cut = one.contains(&host) && other.contains(&to_host) || other.contains(&host) && one.contains(&to_host);
         if cut || bytes.len() > bytes_max || state.random.random_ratio(lost, 1_000) {
             return;
         }

@@ -1,6 +1,10 @@
 //! One run: members, whoever attacks them, and the properties that must hold throughout.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use tokio::{task::JoinSet, time::Instant};
@@ -184,12 +188,14 @@ impl World {
     /// Cuts some members off, and sees that all find each other again.
     async fn cut(&mut self, members: usize, time: Duration) -> Result<(), String> {
         self.records.set_cut(true);
-        self.internet.cut(self.order.iter().take(members).map(|member| address(*member).ip()).collect());
+        let island: BTreeSet<_> = self.order.iter().take(members).copied().collect();
+        let (island, others): (Vec<_>, Vec<_>) = (0..self.plan.members).partition(|member| island.contains(member));
+        self.internet.cut([island, others].map(|side| side.into_iter().map(|member| address(member).ip()).collect()));
         let began = Instant::now();
         while began.elapsed() < time {
             self.pass().await?;
         }
-        self.internet.cut([].into());
+        self.internet.cut(Default::default());
         self.report.connected.1 = self.connect(HEALED_WITHIN).await?;
         // A connection of which one side knows alone that it ended comes to its end.
         self.settle(CALLED_WITHIN).await?;
