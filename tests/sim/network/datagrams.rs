@@ -333,17 +333,45 @@ impl UdpPoller for Writable {
     }
 }
 
-/// The clock of a run, as `quinn` asks it, and who runs its tasks.
+/// The clock of a run, and what runs the tasks of an endpoint: a task that could go on is at times put behind all others that can, so that tasks come
+/// in orders in which threads would run them.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    pub owner: Owner,
-    /// How often it was asked: each time that a connection or an endpoint does anything.
-    pub asked: Arc<AtomicU64>,
+    owner: Owner,
+    random: Arc<Mutex<StdRng>>,
+    polls: Arc<AtomicU64>,
 }
 
+/// Of so many times that a task could go on, it is put behind others once.
+const PASSED_OVER: u32 = 8;
+
 impl Clock {
-    pub fn of(owner: Owner) -> Self {
-        Self { owner, asked: Arc::default() }
+    pub fn new(owner: Owner, seed: u64) -> Self {
+        Self { owner, random: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), polls: Arc::default() }
+    }
+
+    /// How often any task went on.
+    pub fn polls(&self) -> u64 {
+        self.polls.load(Ordering::Relaxed)
+    }
+}
+
+/// A task of an endpoint.
+struct Task {
+    clock: Clock,
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.clock.polls.fetch_add(1, Ordering::Relaxed);
+        if self.clock.random.lock().unwrap().random_ratio(1, PASSED_OVER) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.future.as_mut().poll(context)
     }
 }
 
@@ -353,7 +381,7 @@ impl Runtime for Clock {
     }
 
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        drop(tokio::spawn(owned(self.owner, future)));
+        drop(tokio::spawn(owned(self.owner, Task { clock: self.clone(), future })));
     }
 
     fn wrap_udp_socket(&self, _: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -361,7 +389,6 @@ impl Runtime for Clock {
     }
 
     fn now(&self) -> std::time::Instant {
-        self.asked.fetch_add(1, Ordering::Relaxed);
         TokioRuntime.now()
     }
 }

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -87,7 +87,7 @@ impl Committee {
 pub struct Node {
     pub member: usize,
     pub network: Network,
-    pub clock: Clock,
+    clock: Clock,
     committee: Arc<Committee>,
     records: Records,
     chains: BTreeMap<usize, Arc<Membership>>,
@@ -103,7 +103,7 @@ impl Node {
         let mut random = StdRng::seed_from_u64(seed.wrapping_mul(1_000).wrapping_add(member as u64));
         let here = address(member);
         internet.connect(here.ip(), plan.member_link);
-        let clock = Clock::of(Owner::Members);
+        let clock = Clock::new(Owner::Members, random.random());
         let port = internet.port(here);
         let theirs = Scope::of(Owner::Members);
         let environment = Environment { socket: port, runtime: Arc::new(clock.clone()), seed: Some(random.random()) };
@@ -186,9 +186,9 @@ impl Node {
         missing
     }
 
-    /// How often its endpoint and its connections did anything.
-    pub fn wakes(&self) -> u64 {
-        self.clock.asked.load(Ordering::Relaxed)
+    /// How often its tasks went on.
+    pub fn polls(&self) -> u64 {
+        self.clock.polls()
     }
 
     async fn take(self: Arc<Self>, chain: usize, mut inbox: Part, work: Duration) {

@@ -97,7 +97,7 @@ fn all(what: &str, plans: Vec<(u64, Plan)>) {
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     let most = |of: fn(&Report) -> Duration| reports.iter().map(of).max().unwrap_or_default();
     println!(
-        "{what}: {} runs in {:.1?}, {} datagrams; {} frames of members, {} of others; consensus took {:?} at most, answers {:?}; connected within {:?}, again within {:?}; held {} MiB at most; awake {} times a second",
+        "{what}: {} runs in {:.1?}, {} datagrams; {} frames of members, {} of others; consensus took {:?} at most, answers {:?}; connected within {:?}, again within {:?}; held {} MiB at most; tasks went on {} times a second at most",
         reports.len(),
         began.elapsed(),
         sum(|report| report.datagrams),
@@ -108,7 +108,7 @@ fn all(what: &str, plans: Vec<(u64, Plan)>) {
         most(|report| report.connected.0),
         most(|report| report.connected.1),
         reports.iter().map(|report| report.held.0).max().unwrap_or(0) >> 20,
-        reports.iter().map(|report| report.wakes).max().unwrap_or(0),
+        reports.iter().map(|report| report.polls).max().unwrap_or(0),
     );
     let failed: Vec<_> =
         failed.iter().map(|(seed, reason)| format!("seed {seed}: {reason}; replay it with SUBNODE_SIM_SEEDS={seed}")).collect();

@@ -49,8 +49,8 @@ const CONNECTION_BYTES: usize = 256 << 10;
 /// What may stay for good after an attack, of a member: queues and maps that grew.
 const LEFT_BYTES: usize = 1 << 20;
 
-/// How often the endpoint and the connections of a member may be busy in a simulated second, at most: each datagram wakes them a few times.
-const WAKES_PER_SECOND_MAX: u64 = 60_000;
+/// How often the endpoint and the connections of a member may be busy in a simulated second, at most: each datagram polls them a few times.
+const POLLS_PER_SECOND_MAX: u64 = 60_000;
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,8 +63,8 @@ pub struct Report {
     pub held: (usize, usize),
     /// The longest way of a frame of consensus, and the longest that an answer took.
     pub slowest: (Duration, Duration),
-    /// Most that a member was awake in a simulated second.
-    pub wakes: u64,
+    /// How often the tasks of a member went on in a simulated second, at most.
+    pub polls: u64,
     /// How long members took to connect, and to do so again once the network was whole.
     pub connected: (Duration, Duration),
 }
@@ -80,8 +80,8 @@ struct World {
     nodes: Vec<Arc<Node>>,
     attempts: Attempts,
     report: Report,
-    /// How often each member was awake, when that was looked at last.
-    wakes: (Instant, Vec<u64>),
+    /// How often the tasks of each member went on, when that was looked at last.
+    polls: (Instant, Vec<u64>),
     /// Connections of honest members that must stay.
     connections: Vec<BTreeMap<usize, Instant>>,
 }
@@ -105,9 +105,9 @@ impl World {
         let nodes: Vec<_> = (0..plan.honest()).map(|member| Node::open(seed, member, &committee, &internet, &records)).collect();
         let mut order: Vec<_> = (0..plan.honest()).collect();
         order.shuffle(&mut StdRng::seed_from_u64(seed ^ 0x3e1d));
-        let wakes = (Instant::now(), vec![0; nodes.len()]);
+        let polls = (Instant::now(), vec![0; nodes.len()]);
         let (attempts, report, connections) = (Attempts::default(), Report::default(), Vec::new());
-        Self { plan, seed, order, internet, records, committee, nodes, attempts, report, wakes, connections }
+        Self { plan, seed, order, internet, records, committee, nodes, attempts, report, polls, connections }
     }
 
     /// A moment passes.
@@ -121,14 +121,14 @@ impl World {
         if held > allowed {
             return Err(format!("members hold {} MiB, at most {}", held >> 20, allowed >> 20));
         }
-        if self.wakes.0.elapsed() >= Duration::from_secs(1) {
-            let seconds = self.wakes.0.elapsed().as_secs().max(1);
-            let now: Vec<_> = self.nodes.iter().map(|node| node.wakes()).collect();
-            let most = now.iter().zip(&self.wakes.1).map(|(now, before)| (now - before) / seconds).max().unwrap_or(0);
-            self.report.wakes = self.report.wakes.max(most);
-            self.wakes = (Instant::now(), now);
-            if most > WAKES_PER_SECOND_MAX {
-                return Err(format!("a member is awake {most} times in a second, at most {WAKES_PER_SECOND_MAX}"));
+        if self.polls.0.elapsed() >= Duration::from_secs(1) {
+            let seconds = self.polls.0.elapsed().as_secs().max(1);
+            let now: Vec<_> = self.nodes.iter().map(|node| node.polls()).collect();
+            let most = now.iter().zip(&self.polls.1).map(|(now, before)| (now - before) / seconds).max().unwrap_or(0);
+            self.report.polls = self.report.polls.max(most);
+            self.polls = (Instant::now(), now);
+            if most > POLLS_PER_SECOND_MAX {
+                return Err(format!("a member's tasks go on {most} times in a second, at most {POLLS_PER_SECOND_MAX}"));
             }
         }
         Ok(())

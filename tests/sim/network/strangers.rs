@@ -187,7 +187,7 @@ impl Attacker {
         let mut seed = [0; 32];
         self.random.fill_bytes(&mut seed);
         config.rng_seed(Some(seed)).max_udp_payload_size(1_472).unwrap();
-        Endpoint::new_with_abstract_socket(config, server, port, Arc::new(Clock::of(Owner::Strangers))).unwrap()
+        Endpoint::new_with_abstract_socket(config, server, port, Arc::new(Clock::new(Owner::Strangers, self.random.random()))).unwrap()
     }
 
     /// Calls a victim from a port.
