@@ -34,7 +34,7 @@ const WITHOUT: [Without; 6] = [
                 "let streams = Purpose::ALL.len().saturating_mul(shared_chains);",
                 "let streams = shared_chains.min(1) << 14;",
             ),
-            ("network/src/streams.rs", "() = another.cancelled() => Ok(()),", "() = std::future::pending() => drop(another),"),
+            ("network/src/streams.rs", "() = another.cancelled() => Ok(()),", "() = std::future::pending() => Ok(()),"),
             ("network/src/streams.rs", "room.extend(lane.room(price(length)).await);", ""),
             ("network/src/streams.rs", "room.extend(peer.room(price(length)).await);", ""),
         ],

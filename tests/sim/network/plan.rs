@@ -88,13 +88,14 @@ impl Plan {
         Self { strangers: Vec::new(), misdeeds: Vec::new(), island: None, ..Self::of(seed) }
     }
 
-    /// Few members in good weather, and strangers that all do the same.
+    /// Few members of chains with small slices in good weather, and strangers that all do the same.
     pub fn against(seed: u64, attack: Attack, strangers: usize) -> Self {
         let weather = Weather { latency_ms: (2, 40), lost: 0, doubled: 0, bytes_max: 1_452 };
         Self {
             members: 4,
             chains: vec![(0..4).collect(), (0..2).collect(), (2..4).collect()],
             weather,
+            slice: 100_000,
             strangers: vec![attack; strangers],
             victims: 2,
             misdeeds: Vec::new(),
@@ -105,7 +106,7 @@ impl Plan {
 
     /// Few members in good weather, of which one does this.
     pub fn beside(seed: u64, misdeed: Misdeed) -> Self {
-        Self { misdeeds: vec![misdeed], strangers: Vec::new(), ..Self::against(seed, Attack::Frames(Purpose::Blocks), 0) }
+        Self { misdeeds: vec![misdeed], strangers: Vec::new(), slice: 400_000, ..Self::against(seed, Attack::Frames(Purpose::Blocks), 0) }
     }
 
     /// The same with a time in which one member that is attacked is cut off, for longer than a connection lives in silence.
