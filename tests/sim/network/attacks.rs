@@ -127,7 +127,7 @@ async fn connects(attacker: &mut Attacker) {
     loop {
         let victim = attacker.victim();
         drop(attacker.call(victim).await);
-        attacker.pause(5, 100).await;
+        attacker.pause(20, 150).await;
     }
 }
 
@@ -150,7 +150,7 @@ async fn silent(attacker: &mut Attacker) {
         if held.len() > 32 {
             held.pop_front();
         }
-        attacker.pause(5, 100).await;
+        attacker.pause(20, 150).await;
     }
 }
 
@@ -333,7 +333,7 @@ async fn storm(attacker: &mut Attacker) {
         if held.len() > attacker.random.random_range(0..4) {
             held.pop_front();
         }
-        attacker.pause(1, 60).await;
+        attacker.pause(10, 100).await;
     }
 }
 

@@ -26,7 +26,7 @@ const WITHOUT: [Without; 6] = [
         gone: &[("network/src/dial.rs", "peer.unlisted.cancelled().await;", "drop(peer.connection.closed().await);")],
     },
     Without {
-        name: "the frames of a peer have room, and a stream for each chain and purpose",
+        name: "a frame is paid and has room before it is read, on one stream for each chain and purpose",
         plan: "HalfFrames",
         gone: &[
             (
@@ -35,6 +35,7 @@ const WITHOUT: [Without; 6] = [
                 "let streams = shared_chains.min(1) << 14;",
             ),
             ("network/src/streams.rs", "() = another.cancelled() => Ok(()),", "() = std::future::pending() => Ok(()),"),
+            ("network/src/streams.rs", "chain.pass(chain.payer(purpose, peer.id), price(length)).await;", ""),
             ("network/src/streams.rs", "room.extend(lane.room(price(length)).await);", ""),
             ("network/src/streams.rs", "room.extend(peer.room(price(length)).await);", ""),
         ],

@@ -42,10 +42,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a seed. One of eight is of the greatest size.
+    /// The plan of a seed. One of sixteen is of the greatest size.
     pub fn of(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed ^ 0x9e70);
-        let large = seed.is_multiple_of(8);
+        let large = seed.is_multiple_of(16);
         let members = if large { MEMBERS_MAX } else { random.random_range(4..=7) };
         let strangers = if large { STRANGERS_MAX } else { random.random_range(4..=16) };
         // All do the same, or each something else.
@@ -79,7 +79,7 @@ impl Plan {
             victims: if large { 4 } else { 2 },
             misdeeds,
             island,
-            attacked: Duration::from_secs(6),
+            attacked: Duration::from_secs(5),
         }
     }
 

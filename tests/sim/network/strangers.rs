@@ -80,6 +80,8 @@ pub struct Greeted {
 fn transport(deaf: bool) -> Arc<TransportConfig> {
     let mut transport = TransportConfig::default();
     transport.max_idle_timeout(IdleTimeout::try_from(Duration::from_secs(10)).ok()).keep_alive_interval(Some(Duration::from_secs(3)));
+    // What is not sent yet is made up for nothing.
+    transport.send_window(128 << 10);
     if deaf {
         // Whatever is sent waits with its sender.
         transport.stream_receive_window(VarInt::from_u32(1 << 10)).receive_window(VarInt::from_u32(4 << 10));
