@@ -1,5 +1,5 @@
-//! What an endpoint runs in. `subnode` gives it a UDP socket, tokio's clock and the system's randomness. A simulation gives it datagrams, a clock
-//! that it moves, and a seed; all other code of this crate is the same.
+//! What an endpoint runs in. `subnode` gives it a UDP socket, tokio's clock and the system's randomness. A simulation
+//! gives it datagrams, a clock that it moves, and a seed; all other code of this crate is the same.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -10,10 +10,11 @@ use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 pub struct Environment {
     /// Sends and receives datagrams.
     pub socket: Arc<dyn AsyncUdpSocket>,
-    /// Has timers, the time, and runs the tasks of connections. It must have the same time as tokio, whose timers this crate uses beside it.
+    /// Has timers, the time, and runs the tasks of connections. It must have the same time as tokio, whose timers this
+    /// crate uses beside it.
     pub runtime: Arc<dyn Runtime>,
-    /// What random numbers follow from: those of packets, and the waits between calls. None takes the system's. Keys that secure a connection are
-    /// always the system's, and connection ids are.
+    /// What random numbers follow from: those of packets, and the waits between calls. None takes the system's. Keys
+    /// that secure a connection are always the system's, and connection ids are.
     pub seed: Option<[u8; 32]>,
 }
 

@@ -1,5 +1,5 @@
-//! Takes out of the network what stops an attacker, one thing after another: against that attacker the runs must then fail. What is taken out is
-//! taken out of a copy of the sources, so that no build of `subnode` can be without it.
+//! Takes out of the network what stops an attacker, one thing after another: against that attacker the runs must then
+//! fail. What is taken out is taken out of a copy of the sources, so that no build of `subnode` can be without it.
 
 use std::{fs, path::Path, process::Command};
 
@@ -74,7 +74,8 @@ const WITHOUT: [Without; 6] = [
     },
 ];
 
-/// The program that runs plans against the sources beside it: the plan's name, seeds, and seconds after which a run is stuck.
+/// The program that runs plans against the sources beside it: the plan's name, seeds, and seconds after which a run is
+/// stuck.
 const PROGRAM: &str = r#"
 #![allow(dead_code, missing_docs)]
 mod network;

@@ -1,5 +1,6 @@
-//! Datagrams between simulated hosts, which `quinn` takes for UDP: they are late, lost, doubled, overtake each other, or are cut off. Each host has
-//! a link of bounded bandwidth with a bounded queue in front of it. Time passes in milliseconds.
+//! Datagrams between simulated hosts, which `quinn` takes for UDP: they are late, lost, doubled, overtake each other,
+//! or are cut off. Each host has a link of bounded bandwidth with a bounded queue in front of it. Time passes in
+//! milliseconds.
 
 use std::{
     cmp::Reverse,
@@ -333,8 +334,8 @@ impl UdpPoller for Writable {
     }
 }
 
-/// The clock of a run, and what runs the tasks of an endpoint: a task that could go on is at times put behind all others that can, so that tasks come
-/// in orders in which threads would run them.
+/// The clock of a run, and what runs the tasks of an endpoint: a task that could go on is at times put behind all
+/// others that can, so that tasks come in orders in which threads would run them.
 #[derive(Clone, Debug)]
 pub struct Clock {
     owner: Owner,

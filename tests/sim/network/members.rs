@@ -1,5 +1,5 @@
-//! Members that keep the rules: real endpoints, and what a chain does with them. Each sends consensus to all, blocks and questions to some, and takes
-//! its time over what it is sent.
+//! Members that keep the rules: real endpoints, and what a chain does with them. Each sends consensus to all, blocks
+//! and questions to some, and takes its time over what it is sent.
 
 use std::{
     collections::BTreeMap,

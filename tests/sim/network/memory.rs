@@ -1,5 +1,5 @@
-//! Counts what the code of a run holds in memory, by whom it was allocated. A run is one thread, so the counts are those of its thread. The
-//! default owner of a run is the code that is tested; all else says so.
+//! Counts what the code of a run holds in memory, by whom it was allocated. A run is one thread, so the counts are
+//! those of its thread. The default owner of a run is the code that is tested; all else says so.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -122,8 +122,9 @@ impl Counting {
 }
 
 #[expect(unsafe_code, reason = "an allocator is unsafe to implement")]
-// SAFETY: each allocation is the system's, of `head` bytes more than asked, and aligned to at least what is asked; `head` is a multiple of the
-// alignment, and follows from the layout alone, so that what is freed is what was allocated.
+// SAFETY: each allocation is the system's, of `head` bytes more than asked, and aligned to at least what is asked;
+// `head` is a multiple of the alignment, and follows from the layout alone, so that what is freed is what was
+// allocated.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some((head, all)) = whole(layout) else { return std::ptr::null_mut() };

@@ -1,15 +1,16 @@
 //! The real network (`subnode-network`) over simulated datagrams: members of several chains, and whoever attacks them.
 //!
-//! Everything above the socket is what `subnode` runs: quinn, TLS, and all of host/network. The clock is tokio's, which stands still while anything
-//! runs. A seed decides who does what, and when; what datagrams meet; keys; and quinn's random numbers. A seed does not decide the secrets that
-//! connections are secured with, the ids of connections, a parameter of each handshake that quinn draws to be ignored, and which branch of a
-//! `select!` that is not `biased` is looked at first. Packets are as long and go the same ways, but for some bytes of a handshake. So a seed that
-//! fails nearly always fails again, and at nearly the same time.
+//! Everything above the socket is what `subnode` runs: quinn, TLS, and all of host/network. The clock is tokio's, which
+//! stands still while anything runs. A seed decides who does what, and when; what datagrams meet; keys; and quinn's
+//! random numbers. A seed does not decide the secrets that connections are secured with, the ids of connections, a
+//! parameter of each handshake that quinn draws to be ignored, and which branch of a `select!` that is not `biased` is
+//! looked at first. Packets are as long and go the same ways, but for some bytes of a handshake. So a seed that fails
+//! nearly always fails again, and at nearly the same time.
 //!
-//! After every run: members of a chain were connected, and were so again soon after the network was whole; what a member sent to a member by a
-//! connection that is there arrived, once; no frame of consensus and no answer to a member came late; members held no more than what
-//! host/network/src/limits.rs lets strangers take, and gave it back; nobody was busy over nothing; no host was sent more than three times what came
-//! in its name.
+//! After every run: members of a chain were connected, and were so again soon after the network was whole; what a
+//! member sent to a member by a connection that is there arrived, once; no frame of consensus and no answer to a member
+//! came late; members held no more than what host/network/src/limits.rs lets strangers take, and gave it back; nobody
+//! was busy over nothing; no host was sent more than three times what came in its name.
 
 mod attacks;
 #[cfg(test)]
@@ -36,8 +37,8 @@ pub use attacks::{Attack, Misdeed};
 pub use plan::Plan;
 pub use run::{Report, run};
 
-/// No run takes that long on a machine that does anything else beside. The clock of a run stands still while a task goes round without waiting, so
-/// that such a task is found by a clock outside.
+/// No run takes that long on a machine that does anything else beside. The clock of a run stands still while a task
+/// goes round without waiting, so that such a task is found by a clock outside.
 const STUCK: Duration = Duration::from_secs(60);
 /// Failures after which no further ones are looked for.
 const FAILURES: usize = 3;

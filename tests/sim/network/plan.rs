@@ -109,7 +109,8 @@ impl Plan {
         Self { misdeeds: vec![misdeed], strangers: Vec::new(), slice: 400_000, ..Self::against(seed, Attack::Frames(Purpose::Blocks), 0) }
     }
 
-    /// The same with a time in which one member that is attacked is cut off, for longer than a connection lives in silence.
+    /// The same with a time in which one member that is attacked is cut off, for longer than a connection lives in
+    /// silence.
     pub fn cut(self) -> Self {
         Self { island: Some((1, Duration::from_secs(14))), ..self }
     }

@@ -18,7 +18,8 @@ use super::{
     strangers::{Attacker, Attempts},
 };
 
-/// From the start until all members are connected; and again after the network was cut, where a call that was begun before may have to end first.
+/// From the start until all members are connected; and again after the network was cut, where a call that was begun
+/// before may have to end first.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(8);
 const HEALED_WITHIN: Duration = Duration::from_secs(20);
 /// A call has succeeded or failed by then: 5 s to connect, 5 s to greet.
@@ -27,16 +28,18 @@ const CALLED_WITHIN: Duration = Duration::from_secs(11);
 const FORGOTTEN_WITHIN: Duration = Duration::from_secs(45);
 /// How soon a member that leaves has left.
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
-/// What a frame of consensus takes at most, beside its way: its turn among the frames of all others; and what loss makes of it.
+/// What a frame of consensus takes at most, beside its way: its turn among the frames of all others; and what loss
+/// makes of it.
 const DELAYED_MAX: Duration = Duration::from_millis(250);
 const DELAYED_BY_LOSS_MAX: Duration = Duration::from_secs(3);
 /// An answer to a member: the half of the time after which it is given up.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Bytes that a stranger may have a member hold, as host/network/src/limits.rs has them: windows of 4 and 8 MiB, frames of 4 MiB, 8 answers of 1 MiB.
+/// Bytes that a stranger may have a member hold, as host/network/src/limits.rs has them: windows of 4 and 8 MiB, frames
+/// of 4 MiB, 8 answers of 1 MiB.
 const STRANGER_BYTES: usize = 24 << 20;
-/// The same of a member that breaks the rules: windows of 32 and 32 MiB, frames of 4 MiB, 32 answers; and for each of 3 chains 0.5 MiB of consensus, and
-/// queues of 2 and 3 times 4 MiB.
+/// The same of a member that breaks the rules: windows of 32 and 32 MiB, frames of 4 MiB, 32 answers; and for each of 3
+/// chains 0.5 MiB of consensus, and queues of 2 and 3 times 4 MiB.
 const MEMBER_BYTES: usize = (32 + 32 + 4 + 32 + 3 * 15) << 20;
 /// A connection that is being greeted.
 const GREETED_BYTES: usize = 448 << 10;
@@ -49,7 +52,8 @@ const CONNECTION_BYTES: usize = 256 << 10;
 /// What may stay for good after an attack, of a member: queues and maps that grew.
 const LEFT_BYTES: usize = 1 << 20;
 
-/// How often the endpoint and the connections of a member may be busy in a simulated second, at most: each datagram polls them a few times.
+/// How often the endpoint and the connections of a member may be busy in a simulated second, at most: each datagram
+/// polls them a few times.
 const POLLS_PER_SECOND_MAX: u64 = 60_000;
 
 /// What a run came to.

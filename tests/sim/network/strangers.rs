@@ -1,5 +1,5 @@
-//! What an attacker needs: ports of its own host, raw connections, and the bytes of the protocol, written here once more and not taken from the
-//! crate that they attack.
+//! What an attacker needs: ports of its own host, raw connections, and the bytes of the protocol, written here once
+//! more and not taken from the crate that they attack.
 
 use std::{
     collections::VecDeque,
@@ -58,7 +58,8 @@ pub struct Attacker {
     pub chains: Vec<ChainKey>,
     pub attempts: Attempts,
     ports: u16,
-    /// The key of a member that breaks the rules, or of a stranger that keeps one; others make up keys as they need them.
+    /// The key of a member that breaks the rules, or of a stranger that keeps one; others make up keys as they need
+    /// them.
     kept_key: Option<[u8; 32]>,
 }
 
