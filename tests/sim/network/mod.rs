@@ -1,11 +1,11 @@
 //! The real network (`subnode-network`) over simulated datagrams: members of several chains, and whoever attacks them.
 //!
 //! Everything above the socket is what `subnode` runs: quinn, TLS, and all of host/network. The clock is tokio's, which
-//! stands still while anything runs. A seed decides who does what, and when; what datagrams meet; keys; and quinn's
-//! random numbers. A seed does not decide the secrets that connections are secured with, the ids of connections, a
-//! parameter of each handshake that quinn draws to be ignored, and which branch of a `select!` that is not `biased` is
-//! looked at first. Packets are as long and go the same ways, but for some bytes of a handshake. So a seed that fails
-//! nearly always fails again, and at nearly the same time.
+//! stands still while anything runs. A seed decides who does what, and when; what datagrams meet; the order of tasks that
+//! could go on at once; keys; and quinn's random numbers. A seed does not decide the secrets that connections are secured
+//! with, the ids of connections, and a parameter of each handshake that quinn draws to be ignored. Packets are as long and
+//! go the same ways, but for some bytes of a handshake and what an attacker made of a packet. Two runs of a seed come to
+//! the same for members in most figures and differ by a hundredth in others: a seed that fails nearly always fails again.
 //!
 //! After every run: members of a chain were connected, and were so again soon after the network was whole; what a
 //! member sent to a member by a connection that is there arrived, once; no frame of consensus and no answer to a member
