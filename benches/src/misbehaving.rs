@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use subnode_tests::{
     guests,
@@ -63,17 +64,15 @@ fn watch(node: &mut Node, time: Duration, late: &mut Vec<f64>) -> anyhow::Result
 }
 
 /// How late blocks were in quiet, and beside a neighbour.
-fn beside(module: &Path, way: &str, length: Length) -> anyhow::Result<[Vec<f64>; 2]> {
+fn beside(component: &str, way: &str, length: Length) -> anyhow::Result<[Vec<f64>; 2]> {
     let (rounds, time) = (length.of(1, 8, 20), Duration::from_secs(length.of(2, 4, 5)));
-    let chain = |name: &str, more: &str| format!("[[chain]]\nname = \"{name}\"\nslice = {PARTS}\n{more}\n");
-    let victim = chain("victim", &format!("genesis = \"genesis.json\"\nsealing = \"{SEALING}\""));
-    let neighbour = chain(
-        "neighbour",
-        &format!("runtime = \"kv\"\nconsensus = \"{}\"\nconsensus-config = \"{way}\"\ngenesis = \"empty.json\"", module.display()),
-    );
-    let home = Home::new(&(victim + &neighbour))?;
-    std::fs::write(home.path("empty.json"), "{}")?;
-    let mut node = home.start()?;
+    let victim = format!("[[chain]]\nname = \"victim\"\nslice = {PARTS}\ngenesis = \"genesis.json\"\nsealing = \"{SEALING}\"\n");
+    let mut node = Home::new(&victim).and_then(|home| Ok((home.start()?, home)))?;
+    let (node, _home) = (&mut node.0, &node.1);
+    let module = node.operator.call("module_add", json!({ "component": component }))?["name"].clone();
+    let neighbour =
+        json!({ "runtime": "kv", "consensus": module, "consensusConfig": way, "genesis": "{}", "slice": PARTS, "stopped": true });
+    node.operator.create("neighbour", neighbour)?;
     let mut seen: [Vec<f64>; 2] = Default::default();
     for _ in 0..rounds {
         for (order, late) in ["chain_stop", "chain_start"].into_iter().zip(&mut seen) {
@@ -82,7 +81,7 @@ fn beside(module: &Path, way: &str, length: Length) -> anyhow::Result<[Vec<f64>;
                 eprintln!("{way}: {order}: {error}");
             }
             std::thread::sleep(SETTLES);
-            watch(&mut node, time, late)?;
+            watch(node, time, late)?;
         }
     }
     Ok(seen)
@@ -92,12 +91,12 @@ fn beside(module: &Path, way: &str, length: Length) -> anyhow::Result<[Vec<f64>;
 pub(crate) fn run(length: Length) -> anyhow::Result<()> {
     let target = std::env::current_exe()?.parent().context("a binary is in a folder")?.join("misbehaving");
     let built = guests::build(Path::new(MODULES), &["subnode-misbehaving"], &target)?;
-    let module = built.join("subnode_misbehaving.wasm");
+    let component = BASE64_STANDARD.encode(std::fs::read(built.join("subnode_misbehaving.wasm"))?);
     let columns =
         &["neighbour", "late p50, quiet", "beside it", "p99, quiet", "p99, beside it", "ratio", "blocks, quiet", "blocks, beside it"];
     let mut report = Report::new("A chain that seals every 200 ms beside a consensus that misbehaves", columns);
     for way in WAYS {
-        let [quiet, loud] = beside(&module, way, length)?;
+        let [quiet, loud] = beside(&component, way, length)?;
         let p99 = |late: &[f64]| quantile(late, 0.99);
         report.row(&[
             way.into(),

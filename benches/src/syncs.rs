@@ -25,7 +25,7 @@ pub(crate) fn run(length: Length) -> anyhow::Result<()> {
             let time_ms = if members == 100 { length.of(500, TIME_MS, TIME_MS) } else { TIME_MS };
             let plan = Plan { disk_ms: 1, troubled_ms: time_ms, ..Plan::calm(members, modules.clone()) };
             let ran = subnode_simulator::run(0, plan).map_err(anyhow::Error::msg)?;
-            let writes = ran.writes as f64 / ran.height as f64 / members as f64;
+            let writes = ran.writes.0 as f64 / ran.writes.1 as f64;
             report.row(&[
                 name.into(),
                 members.to_string().as_str().into(),

@@ -46,8 +46,9 @@ pub struct Report {
     pub evidence: u64,
     /// Consensus frames that were carried, and their bytes.
     pub frames: (u64, u64),
-    /// Writes to the disks of all nodes since they were started, each of which a node on a real disk would wait for to be synced.
-    pub writes: u64,
+    /// Writes to the disks of all nodes since they were started, each of which a node on a real disk would wait for to be synced; and the blocks
+    /// that all of them had in the end.
+    pub writes: (u64, u64),
     /// Most fuel that a call of the consensus module burnt, and most memory that it had.
     pub consensus_max: (u64, u64),
 }

@@ -328,7 +328,8 @@ impl World {
         }
         let height = self.recover().await?;
         let (trace, frames) = (self.links.trace(), self.links.frames());
-        let writes = self.writes.load(Ordering::Relaxed) - begun;
+        let blocks = self.nodes.iter().filter_map(|node| node.chain.as_ref()).map(|chain| chain.head().height).sum();
+        let writes = (self.writes.load(Ordering::Relaxed) - begun, blocks);
         Ok(Report { trace, height, adopted: self.adopted, evidence: self.evidence, frames, writes, consensus_max: self.consensus_max })
     }
 
