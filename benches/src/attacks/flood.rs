@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -35,16 +35,30 @@ pub(crate) enum Flood {
     All,
 }
 
-fn nonsense(random: &mut StdRng, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    random.fill_bytes(&mut bytes);
-    bytes
+fn bytes(random: &mut StdRng, length: usize) -> Vec<u8> {
+    let mut filled = vec![0; length];
+    random.fill_bytes(&mut filled);
+    filled
 }
 
-/// A list of transactions that decodes, of some that do not.
-fn transactions(random: &mut StdRng) -> Bytes {
-    let list: Vec<Vec<u8>> = (0..1_000).map(|_| nonsense(random, 200)).collect();
-    wire::encode(&list).into()
+/// What is sent too much of, made once: all senders share the bytes.
+struct Frames {
+    /// As long as may be, of each purpose that has frames.
+    nonsense: Vec<(Purpose, Bytes)>,
+    /// Lists that decode, of transactions that do not.
+    transactions: Vec<(Purpose, Bytes)>,
+}
+
+fn frames() -> &'static Frames {
+    static FRAMES: OnceLock<Frames> = OnceLock::new();
+    FRAMES.get_or_init(|| {
+        let mut random = StdRng::seed_from_u64(1);
+        let purposes = [Purpose::Consensus, Purpose::Transactions, Purpose::Blocks];
+        let nonsense = purposes.map(|purpose| (purpose, bytes(&mut random, frame_bytes_max(purpose)).into())).into();
+        let mut list = || (0..1_000).map(|_| bytes(&mut random, 200)).collect::<Vec<_>>();
+        let transactions = (0..4).map(|_| (Purpose::Transactions, wire::encode(&list()).into())).collect();
+        Frames { nonsense, transactions }
+    })
 }
 
 fn question(random: &mut StdRng) -> (Purpose, Question) {
@@ -83,17 +97,14 @@ async fn say(membership: &Membership, to: NodeId, frames: Vec<(Purpose, Bytes)>)
 
 /// Says too much to a node, until it is dropped.
 pub(crate) async fn flood(flood: Flood, membership: Arc<Membership>, to: NodeId, seed: u64) {
-    let mut random = StdRng::seed_from_u64(seed);
     let mut tasks = JoinSet::new();
     let mut lanes: Vec<Vec<(Purpose, Bytes)>> = Vec::new();
     if matches!(flood, Flood::Frames | Flood::All) {
-        for purpose in [Purpose::Consensus, Purpose::Transactions, Purpose::Blocks] {
-            lanes.push(vec![(purpose, nonsense(&mut random, frame_bytes_max(purpose)).into())]);
-        }
+        lanes.extend(frames().nonsense.iter().map(|frame| vec![frame.clone()]));
         lanes.push(vec![(Purpose::Blocks, wire::encode(&Notice::Head(u64::MAX)).into())]);
     }
     if matches!(flood, Flood::Transactions | Flood::All) {
-        lanes.push((0..4).map(|_| (Purpose::Transactions, transactions(&mut random))).collect());
+        lanes.push(frames().transactions.clone());
     }
     for frames in lanes {
         let membership = membership.clone();

@@ -1,8 +1,9 @@
 //! A committee of four whose fourth member, or sixty-four strangers, do what they should not: how many blocks the others make, and how much
 //! memory they take, against the same in quiet, in turns.
 //!
-//! Three members are processes of their own. The fourth is in this process, honest in quiet turns; all that attacks has the lowest priority of
-//! the scheduler, so that what is measured is what the attack costs its victims and not what it costs whoever makes it on the same cores.
+//! Three members are processes of their own. The fourth is in this process, honest in quiet turns. What it floods the others with is made at the
+//! lowest priority of the scheduler, so that what is measured is what the attack costs its victims and not what it costs whoever makes it on the
+//! same cores.
 
 mod flood;
 mod member;
@@ -23,7 +24,10 @@ use subnode_sandbox::{Module, Sandbox, SandboxOptions};
 use subnode_simulator::{LyingSyncPeer, Tamper, Withholder};
 use subnode_tests::bad_member::{Actor, Kind};
 use subnode_types::Sealing;
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::{
+    runtime::{Handle, Runtime},
+    task::JoinSet,
+};
 
 use self::{
     flood::{Flood, Stranger, flood, repeat},
@@ -171,12 +175,14 @@ struct Attacker {
     member: Option<BadMember>,
     strangers: Vec<Arc<Stranger>>,
     doing: JoinSet<()>,
+    /// Where what attacks runs; the member itself is as quick as the others, or it would miss its turns for lack of a core.
+    lowest: Handle,
 }
 
 impl Attacker {
-    async fn open(attack: Attack, identity: Identity) -> anyhow::Result<Self> {
+    async fn open(attack: Attack, identity: Identity, lowest: Handle) -> anyhow::Result<Self> {
         let member = Some(BadMember::open(&identity, attack.tamper(&identity)?).await?);
-        Ok(Self { attack, identity, member, strangers: Vec::new(), doing: JoinSet::new() })
+        Ok(Self { attack, identity, member, strangers: Vec::new(), doing: JoinSet::new(), lowest })
     }
 
     /// Whether it is an honest member that all others hear.
@@ -197,35 +203,41 @@ impl Attacker {
                 let (mut actor, attack) = (Actor::new(Kind::Flooder, self.identity.as_member()?), self.attack);
                 actor.joined(chain.0);
                 let height = member.heights();
-                self.doing.spawn(repeat(membership, move || {
+                let votes = repeat(membership, move || {
                     let next = height() + 1;
                     if matches!(attack, Attack::Votes) { actor.votes(next, FRAMES) } else { actor.proposals(next, FRAMES) }
-                }));
+                });
+                self.doing.spawn_on(votes, &self.lowest);
             }
             Attack::Flood(what) => {
                 for (to, seed) in others.into_keys().zip(1..) {
-                    self.doing.spawn(flood(what, membership.clone(), to, seed));
+                    self.doing.spawn_on(flood(what, membership.clone(), to, seed), &self.lowest);
                 }
             }
             Attack::Raw(raw) => {
                 drop(membership);
                 self.member.take().context("it is honest in between")?.close().await;
                 for (to, address) in others {
-                    self.doing.spawn(raw::attack(raw, self.identity.key()?, chain, to, address));
+                    self.doing.spawn_on(raw::attack(raw, self.identity.key()?, chain, to, address), &self.lowest);
                 }
             }
             Attack::Strangers => {
                 for seed in 0..STRANGERS {
-                    let (stranger, others) = (Arc::new(Stranger::new(chain, &others)?), others.clone());
+                    let opened = {
+                        // An endpoint's own tasks are where it is opened.
+                        let _lowest = self.lowest.enter();
+                        Stranger::new(chain, &others)?
+                    };
+                    let (stranger, others) = (Arc::new(opened), others.clone());
                     self.strangers.push(stranger.clone());
-                    self.doing.spawn(async move { stranger.flood(&others, seed).await });
+                    self.doing.spawn_on(async move { stranger.flood(&others, seed).await }, &self.lowest);
                 }
             }
             Attack::SilentStrangers => {
                 for _ in 0..STRANGERS {
                     let key = NodeKey::from_secret(NodeKey::new_secret()?)?;
                     for (to, address) in &others {
-                        self.doing.spawn(raw::attack(Raw::NeverReads, key.clone(), chain, *to, *address));
+                        self.doing.spawn_on(raw::attack(Raw::NeverReads, key.clone(), chain, *to, *address), &self.lowest);
                     }
                 }
             }
@@ -285,11 +297,10 @@ impl Seen {
 
 fn beside(attack: Attack, sealing: Sealing, modules: &[Module; 2], length: Length) -> anyhow::Result<Seen> {
     let (rounds, time) = (length.of(1, 3, 5), Duration::from_secs(length.of(5, 10, 20)));
-    let runtime = runtime()?;
+    let (own, lowest) = (Handle::current(), runtime()?);
     let mut net = Net::start(BAD, sealing)?;
     let identity = Identity::of(&net.files, BAD, NODES, sealing, modules)?;
-    // On one of the runtime's threads, so that the guests' threads are of its priority, too.
-    let mut attacker = runtime.block_on(runtime.spawn(Attacker::open(attack, identity)))??;
+    let mut attacker = own.block_on(Attacker::open(attack, identity, lowest.handle().clone()))?;
     net.begin()?;
     let mut seen = Seen::default();
     for _ in 0..rounds {
@@ -300,13 +311,13 @@ fn beside(attack: Attack, sealing: Sealing, modules: &[Module; 2], length: Lengt
         }
         std::thread::sleep(SETTLES);
         let quiet = net.watch(time, || true)?;
-        runtime.block_on(attacker.begin())?;
+        own.block_on(attacker.begin())?;
         std::thread::sleep(SETTLES);
         let loud = net.watch(time, || true)?;
-        runtime.block_on(attacker.end())?;
+        own.block_on(attacker.end())?;
         seen.push(quiet, loud);
     }
-    runtime.block_on(async move {
+    own.block_on(async move {
         if let Some(member) = attacker.member.take() {
             member.close().await;
         }
