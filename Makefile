@@ -8,7 +8,7 @@ SUBNODE = $(TARGET)/release/subnode
 # Run natively: their own build is for wasm32-wasip2.
 GUESTS = --manifest-path guest-modules/Cargo.toml --target $(HOST)
 
-.PHONY: help run build test sim countermeasures bench lint setup setup-tests
+.PHONY: help run build test fuzz sim countermeasures bench lint setup setup-tests
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /	/' | expand -t 12
@@ -27,6 +27,10 @@ build: setup ## build what runs: one program, its debug information in a file be
 test: setup-tests ## every test
 	@$(CARGO) test --release --workspace
 	@$(CARGO) test $(GUESTS) --lib
+
+# The filter is in the name of every target, and of nothing else.
+fuzz: setup ## what takes bytes from outside, on bytes that nobody thought of (SECONDS=60 each, SEED=1)
+	@SUBNODE_FUZZ_SECONDS=$(or $(SECONDS),60) SUBNODE_FUZZ_SEED=$(or $(SEED),1) $(CARGO) test --release --workspace --lib --bins --test fuzz fuzzed_ -- --nocapture
 
 sim: setup ## simulated committees and networks, as many as are printed (SEEDS=0..10000)
 	@SUBNODE_SIM_SEEDS=$(or $(SEEDS),0..1000) $(CARGO) test --release --workspace --test sim -- --show-output

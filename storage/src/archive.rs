@@ -185,8 +185,12 @@ impl<R: Read> ArchiveReader<R> {
         if len > FRAME_BYTES_MAX {
             return Err(damaged("a frame that is too long"));
         }
-        let mut payload = vec![0; len];
-        fill(&mut self.reader, &mut payload, frame)?;
+        // As it comes: an archive that ends here takes no memory for what it lacks.
+        let mut payload = Vec::new();
+        let read = self.reader.by_ref().take(len as u64).read_to_end(&mut payload).map_err(ArchiveError::Io)?;
+        if read < len {
+            return Err(ArchiveError::Truncated { frame });
+        }
         let read = Frame { kind: kind.ok_or_else(|| damaged("a frame of no kind"))?, payload };
         if read.checksum() != u32::from_be_bytes([c0, c1, c2, c3]) {
             return Err(damaged("its checksum does not match"));

@@ -27,6 +27,8 @@
 //! A slice is `large`, `medium`, `small`, `test` or a number of parts, and brings memory, storage and bandwidth along unless they are
 //! given. Errors have code -32000, and their text says what to do.
 
+mod line;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -50,6 +52,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::line::{error_line, finish_line};
 use crate::{ServeError, connection::DRAINS_WITHIN, describe};
 
 /// Longest request: the largest frame of an archive, in base64.
@@ -175,16 +178,6 @@ async fn answer(admin: &Admin, line: &[u8]) -> Vec<u8> {
         Ok(result) => finish_line(json!({ "jsonrpc": "2.0", "id": request.id, "result": result })),
         Err(Failure { code, message }) => error_line(&request.id, code, &message),
     }
-}
-
-fn finish_line(value: Value) -> Vec<u8> {
-    let mut line = value.to_string().into_bytes();
-    line.push(b'\n');
-    line
-}
-
-fn error_line(id: &Value, code: i32, message: &str) -> Vec<u8> {
-    finish_line(json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } }))
 }
 
 struct Failure {

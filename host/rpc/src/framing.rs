@@ -1,11 +1,14 @@
 //! Requests in, responses out: single calls and batches.
 
-use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use subnode_chain::{Begun, Chain, Reply, RpcError, Session};
 use subnode_types::Hex;
 
-use crate::{RpcLimits, held::Held};
+use crate::{
+    RpcLimits,
+    held::Held,
+    request::{Batch, NoRequest, Request},
+};
 
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
@@ -13,24 +16,6 @@ const INVALID_REQUEST: i32 = -32600;
 const RESPONSE_TOO_LARGE: i32 = -32003;
 /// EIP-1474: a limit is exceeded.
 const LIMIT_EXCEEDED: i32 = -32005;
-
-#[derive(Deserialize)]
-#[serde(expecting = "a request object")]
-struct Request<'a> {
-    /// None where it is missing, which makes a notification of the request. A null is an id.
-    #[serde(borrow, default, deserialize_with = "present")]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    jsonrpc: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    method: Option<std::borrow::Cow<'a, str>>,
-    #[serde(borrow, default)]
-    params: Option<&'a RawValue>,
-}
-
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
 
 /// Answers one request body, a call or a batch. None where there is nothing to say: notifications only.
 pub async fn answer(chain: &Chain, body: &[u8], session: Option<&Session>, limits: &RpcLimits) -> Option<Vec<u8>> {
@@ -50,31 +35,32 @@ pub(crate) async fn answer_held(
     let Ok(text) = std::str::from_utf8(body) else { return Some(failure(None, PARSE_ERROR, "the request is not UTF-8")) };
     let text = text.trim_start();
     if !text.starts_with('[') {
-        let begun = match serde_json::from_str(text) {
+        let begun = match Request::read(text) {
             Ok(request) => begin(chain, request, session).await,
-            Err(error) if error.is_data() => return Some(failure(None, INVALID_REQUEST, &format!("invalid request: {error}"))),
-            Err(error) => return Some(failure(None, PARSE_ERROR, &parse_message(text, &error))),
+            Err(NoRequest::Shape(wrong)) => return Some(failure(None, INVALID_REQUEST, &format!("invalid request: {wrong}"))),
+            Err(NoRequest::Syntax(error)) => return Some(failure(None, PARSE_ERROR, &parse_message(text, &error))),
         };
         return Some(finish(kept(begun?, limits.response_bytes, held), limits.response_bytes).await);
     }
-    let calls: Vec<&RawValue> = match serde_json::from_str(text) {
-        Ok(calls) => calls,
+    let Batch { calls, count } = match Batch::read(text, limits.batch_calls) {
+        Ok(batch) => batch,
         Err(error) => return Some(failure(None, PARSE_ERROR, &parse_message(text, &error))),
     };
-    if calls.is_empty() {
+    if count == 0 {
         return Some(failure(None, INVALID_REQUEST, "empty batch"));
     }
-    if calls.len() > limits.batch_calls {
-        let message = format!("batch too large: {} calls, at most {}", calls.len(), limits.batch_calls);
+    if count > limits.batch_calls {
+        let message = format!("batch too large: {count} calls, at most {}", limits.batch_calls);
         return Some(failure(None, INVALID_REQUEST, &message));
     }
     // Calls begin in their order; transactions among them are admitted together. Answers wait for those before them.
     let mut begun = Vec::with_capacity(calls.len());
     let mut bytes = 0;
     for call in calls {
-        let call = match serde_json::from_str(call.get()) {
+        let call = match Request::read(call.get()) {
             Ok(request) => begin(chain, request, session).await,
-            Err(error) => Some(Call::refused(None, INVALID_REQUEST, &format!("invalid request: {error}"))),
+            Err(NoRequest::Shape(wrong)) => Some(Call::refused(None, INVALID_REQUEST, &format!("invalid request: {wrong}"))),
+            Err(NoRequest::Syntax(error)) => Some(Call::refused(None, INVALID_REQUEST, &format!("invalid request: {error}"))),
         };
         let Some(call) = call else { continue };
         begun.push(kept(call, limits.response_bytes.saturating_sub(bytes), held));
@@ -110,13 +96,24 @@ impl Call {
         Self { id, begun: Err(RpcError { code, message: message.to_owned(), data: None }) }
     }
 
-    /// Bytes of the answer that is there already.
+    /// Bytes of the answer that is there already, as it is framed.
     fn bytes(&self) -> usize {
-        match &self.begun {
+        let answer = match &self.begun {
             Ok(begun) => begun.bytes(),
-            Err(error) => error.message.len() + error.data.as_ref().map_or(0, Vec::len),
-        }
+            Err(error) => written_bytes(&error.message) + error.data.as_ref().map_or(0, Vec::len),
+        };
+        answer + self.id.as_ref().map_or(0, String::len)
     }
+}
+
+/// Bytes of a text as JSON has it, without its quotes: a control character takes six.
+fn written_bytes(text: &str) -> usize {
+    let written = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(written).sum()
 }
 
 /// A call whose answer is counted, or an error in its place.
@@ -197,7 +194,8 @@ pub(crate) fn error_response(id: Option<&str>, error: &RpcError) -> Vec<u8> {
     out.extend_from_slice(br#","error":{"code":"#);
     out.extend_from_slice(error.code.to_string().as_bytes());
     out.extend_from_slice(br#","message":"#);
-    out.extend_from_slice(serde_json::Value::from(error.message.as_str()).to_string().as_bytes());
+    // Writing a text to memory does not fail.
+    drop(serde_json::to_writer(&mut out, &error.message));
     if let Some(data) = &error.data {
         out.extend_from_slice(br#","data":"#);
         out.extend_from_slice(data);
@@ -221,4 +219,20 @@ pub(crate) fn notification(notification: &subnode_chain::Notification) -> Vec<u8
     out.extend_from_slice(&notification.json);
     out.extend_from_slice(b"}}");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_counted_as_long_as_it_is_framed() {
+        let every: String = (0..0x100_u32).filter_map(char::from_u32).collect();
+        for message in ["", "plain", &every, &"\u{1}".repeat(1_000)] {
+            let error = RpcError { code: -1, message: message.to_owned(), data: Some(b"[1]".to_vec()) };
+            let framed = error_response(Some("12345"), &error).len();
+            let counted = Call { id: Some("12345".into()), begun: Err(error) }.bytes();
+            assert_eq!(framed - counted, r#"{"jsonrpc":"2.0","id":,"error":{"code":-1,"message":"","data":}}"#.len(), "{message:?}");
+        }
+    }
 }

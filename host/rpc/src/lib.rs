@@ -15,6 +15,7 @@ mod framing;
 mod held;
 mod limits;
 mod metrics;
+mod request;
 mod server;
 mod websocket;
 

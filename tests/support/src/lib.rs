@@ -6,8 +6,6 @@ pub mod alloc;
 pub mod bad_member;
 /// A contract that counts and says so, compiled by hand.
 pub mod counter;
-/// Everything that decodes bytes from elsewhere.
-pub mod decoders;
 /// Guest modules built from changed or new sources.
 pub mod guests;
 /// A client for load and for what no client library would send.

@@ -1,22 +1,23 @@
-//! Everything that decodes bytes from elsewhere, behind one signature: what `tests/fuzz` runs under libFuzzer, and the test below for a moment.
+//! Everything that decodes bytes of other nodes, of files and of modules, behind one signature.
 //!
 //! A decoder may refuse, and must neither panic nor take memory that its input does not account for. What it takes must be what it writes.
 
 use subnode_bft::message::{Certificate, Message};
 use subnode_chain_core::{
-    Committees, Link, Manifest,
+    Committees, Link, Manifest, Summary, Turn,
     checkpoint::Outline,
-    wire::{self, Notice, Question, Whole},
+    wire::{self, Asked, Notice, Question, Whole},
 };
+use subnode_fuzzer::{Fuzz, kind, peak_of};
 use subnode_sandbox::Description;
 use subnode_signer::Guard;
 use subnode_storage::{ArchiveReader, Frame, MemoryStore, Retention, Store};
 
 /// Something that decodes, by its name.
-pub type Decoder = (&'static str, fn(&[u8]));
+type Decoder = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Decoder; 12] = [
+const ALL: [Decoder; 13] = [
     ("archive", archive),
     ("certificate", certificate),
     ("committees", committees),
@@ -28,6 +29,7 @@ pub const ALL: [Decoder; 12] = [
     ("outline", outline),
     ("question", question),
     ("state", state),
+    ("transactions", transactions),
     ("whole", whole),
 ];
 
@@ -120,74 +122,61 @@ fn whole(bytes: &[u8]) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+/// Transactions that another node sends on: as many as are in the bytes, however many the bytes say there are.
+fn transactions(bytes: &[u8]) {
+    let read: usize = wire::transactions(bytes).flatten().map(|transaction| transaction.len() + 1).sum();
+    assert!(read <= bytes.len());
+}
 
-    use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
-    use subnode_chain_core::{Summary, Turn, wire::Asked};
+/// Memory that decoding takes for each byte, and besides: a list that says that it is long gets a MiB before its elements come (serde's bound), and
+/// so may a list in it.
+const MEMORY_PER_BYTE: usize = 64;
+const MEMORY_BESIDE: usize = 4 << 20;
 
-    use super::*;
+/// Bytes that some decoder takes.
+fn samples() -> Vec<Vec<u8>> {
+    let summary = Summary {
+        height: 7,
+        id: vec![5; 32],
+        timestamp_ms: 1,
+        transactions: 3,
+        changes: [4; 32],
+        committee: Some(Turn { from: 9, members: vec![([1; 32], 2), ([2; 32], 1)] }),
+        checkpoint: Some([6; 32]),
+    };
+    let manifest = Manifest::of(&[1; 100], summary.digest()).unwrap();
+    let mut committees = Committees::default();
+    committees.change(0, 1, summary.committee.as_ref().unwrap().validators()).unwrap();
+    let mut guard = Guard::default();
+    guard.sign(subnode_types::Position { height: 1, round: 2, step: 3 }, b"text").unwrap();
+    let row = [&3_u32.to_be_bytes()[..], &4_u32.to_be_bytes(), b"key", b"text"].concat();
+    vec![
+        wire::encode(&Notice::Head(7)),
+        wire::encode(&Question::Part(Asked::Decided(7), 3)),
+        wire::encode(&Question::Piece(7, 3)),
+        wire::encode(&Whole { manifest: manifest.clone(), certificate: vec![3; 9], first: vec![1; 100] }),
+        wire::encode(&vec![Link { manifest, summary, certificate: vec![1; 9] }]),
+        wire::encode(&Outline::of(700_000, &[[1; 32], [2; 32]])),
+        committees.encode(),
+        guard.encode(),
+        Frame::header(b"about".to_vec()).encode(),
+        subnode_sdk::codec::encode(&Certificate { round: 1, signatures: Vec::new() }),
+        subnode_modules::by_name("solo").unwrap()[..4_000].to_vec(),
+        wire::encode(&vec![vec![1_u8; 3], vec![2; 9]]),
+        row,
+    ]
+}
 
-    /// Inputs for each decoder: enough to try each bit of short ones.
-    const INPUTS: u64 = 20_000;
-
-    /// Bytes that some decoder takes.
-    fn samples() -> Vec<Vec<u8>> {
-        let summary = Summary {
-            height: 7,
-            id: vec![5; 32],
-            timestamp_ms: 1,
-            transactions: 3,
-            changes: [4; 32],
-            committee: Some(Turn { from: 9, members: vec![([1; 32], 2), ([2; 32], 1)] }),
-            checkpoint: Some([6; 32]),
-        };
-        let manifest = Manifest::of(&[1; 100], summary.digest()).unwrap();
-        let mut committees = Committees::default();
-        committees.change(0, 1, summary.committee.as_ref().unwrap().validators()).unwrap();
-        let mut guard = Guard::default();
-        guard.sign(subnode_types::Position { height: 1, round: 2, step: 3 }, b"text").unwrap();
-        let row = [&3_u32.to_be_bytes()[..], &4_u32.to_be_bytes(), b"key", b"text"].concat();
-        vec![
-            wire::encode(&Notice::Head(7)),
-            wire::encode(&Question::Part(Asked::Decided(7), 3)),
-            wire::encode(&Question::Piece(7, 3)),
-            wire::encode(&Whole { manifest: manifest.clone(), certificate: vec![3; 9], first: vec![1; 100] }),
-            wire::encode(&vec![Link { manifest, summary, certificate: vec![1; 9] }]),
-            wire::encode(&Outline::of(700_000, &[[1; 32], [2; 32]])),
-            committees.encode(),
-            guard.encode(),
-            Frame::header(b"about".to_vec()).encode(),
-            subnode_sdk::codec::encode(&Certificate { round: 1, signatures: Vec::new() }),
-            subnode_modules::by_name("solo").unwrap()[..4_000].to_vec(),
-            row,
-        ]
-    }
-
-    #[test]
-    fn no_decoder_panics_on_anything() {
-        let samples = samples();
-        let mut random = StdRng::seed_from_u64(1);
-        for (name, decode) in ALL {
-            for input in 0..INPUTS {
-                let mut bytes = samples[random.random_range(0..samples.len())].clone();
-                for _ in 0..random.random_range(0..4) {
-                    if bytes.is_empty() {
-                        break;
-                    }
-                    let at = random.random_range(0..bytes.len());
-                    match random.random_range(0..5) {
-                        0 => bytes[at] ^= 1 << random.random_range(0..8),
-                        1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][random.random_range(0..5)],
-                        2 => bytes.truncate(at),
-                        3 => random.fill_bytes(&mut bytes[at..]),
-                        _ => bytes.insert(at, 0xff),
-                    }
-                }
-                let ended = std::panic::catch_unwind(|| decode(&bytes));
-                assert!(ended.is_ok(), "{name} on input {input}: {bytes:02x?}");
-            }
-        }
-    }
+#[test]
+fn fuzzed_bytes_are_decoded_or_refused() {
+    let samples = samples();
+    let choices = u8::try_from(ALL.len()).unwrap();
+    let inputs = samples.iter().flat_map(|bytes| (0..choices).map(move |choice| [&[choice], &bytes[..]].concat()));
+    Fuzz::new("decoders", 16 << 10).samples(inputs).run(|input| {
+        let Some((choice, bytes)) = input.split_first() else { return 0 };
+        let (name, decode) = ALL[usize::from(choice % choices)];
+        let ((), peak) = peak_of(|| decode(bytes));
+        assert!(peak <= MEMORY_PER_BYTE * bytes.len() + MEMORY_BESIDE, "{name}: {peak} bytes of memory for {}", bytes.len());
+        kind((name, peak.checked_ilog2()))
+    });
 }

@@ -1,0 +1,93 @@
+//! What a thread has allocated. The allocator of every program that links this crate.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+struct Meter;
+
+#[global_allocator]
+static METER: Meter = Meter;
+
+thread_local! {
+    /// Bytes that this thread has allocated and not freed; negative where it freed what others had allocated.
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    /// The most of these since a measurement began.
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+/// No allocation is longer than `isize::MAX`.
+fn note(more: usize, less: usize) {
+    // A thread that ends has nothing to measure any more.
+    let held = HELD.try_with(|held| {
+        held.set(held.get().wrapping_add_unsigned(more).wrapping_sub_unsigned(less));
+        held.get()
+    });
+    if let (Ok(held), Ok(peak)) = (held, PEAK.try_with(Cell::get)) {
+        PEAK.set(peak.max(held));
+    }
+}
+
+// SAFETY: it hands all calls on as they are, and counts without allocating.
+#[expect(unsafe_code, reason = "an allocator is unsafe to write")]
+unsafe impl GlobalAlloc for Meter {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(layout.size(), 0);
+        // SAFETY: the caller's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note(layout.size(), 0);
+        // SAFETY: the caller's.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        note(0, layout.size());
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        note(bytes, layout.size());
+        // SAFETY: the caller's.
+        unsafe { System.realloc(pointer, layout, bytes) }
+    }
+}
+
+/// What work comes to, and the most bytes that this thread had allocated for it at once, on top of what it had before.
+pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = HELD.get();
+    let outer = PEAK.replace(before);
+    let done = work();
+    let peak = PEAK.get();
+    PEAK.set(outer.max(peak));
+    (done, usize::try_from(peak - before).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_that_was_held_at_once_is_told() {
+        let ((), peak) = peak_of(|| {
+            for _ in 0..3 {
+                drop(std::hint::black_box(vec![0_u8; 100_000]));
+            }
+            let ((), inner) = peak_of(|| drop(std::hint::black_box(vec![0_u8; 50_000])));
+            assert!((50_000..60_000).contains(&inner), "{inner}");
+        });
+        assert!((100_000..110_000).contains(&peak), "{peak}");
+        let ((), peak) = peak_of(|| {
+            let mut grown = Vec::new();
+            for byte in 0..200_000_u32 {
+                grown.push(byte);
+            }
+            drop(std::hint::black_box(grown));
+        });
+        assert!(peak >= 800_000, "{peak}");
+    }
+}
