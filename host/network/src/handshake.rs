@@ -65,11 +65,12 @@ impl HandshakeError {
 /// What a node says of itself.
 pub(crate) struct Hello {
     pub(crate) network: String,
+    /// Bound: [`CHAINS_MAX`] keys of 32 bytes, 128 KiB as they are sent.
     pub(crate) chains: BTreeSet<ChainKey>,
 }
 
 impl Hello {
-    fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         let mut bytes = VERSION.to_be_bytes().to_vec();
         bytes.push(u8::try_from(self.network.len()).unwrap_or_default());
         bytes.extend_from_slice(self.network.as_bytes());
@@ -77,7 +78,7 @@ impl Hello {
         bytes.into()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, HandshakeError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, HandshakeError> {
         let (version, rest) = bytes.split_first_chunk::<2>().ok_or(HandshakeError::Malformed)?;
         let version = u16::from_be_bytes(*version);
         if version != VERSION {

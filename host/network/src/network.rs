@@ -220,4 +220,6 @@ impl Network {
 }
 
 #[cfg(test)]
+mod fuzzed;
+#[cfg(test)]
 mod tests;
