@@ -4,7 +4,7 @@
 mod answers;
 mod turns;
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use alloy::{
     network::TransactionBuilder,
@@ -12,7 +12,7 @@ use alloy::{
     providers::Provider,
     rpc::types::TransactionRequest,
 };
-use subnode_chain::{Chain, ChainOptions, OpenError, Reply, TimeSource};
+use subnode_chain::{Chain, ChainOptions, Ended, OpenError, Reply, TimeSource};
 use subnode_devnet::{Devnet, Signers, default_options};
 use subnode_node::{ChainSetup, NodeError};
 use subnode_sandbox::{CallError, GuestFault, HostFault, ModuleError, Sandbox, SandboxOptions, World};
@@ -234,6 +234,23 @@ async fn a_hostile_consensus_stops_its_own_chain_only() {
         let (opened, _) = host.beside_a_neighbour(host.net.node().open(host.setup(&runtime, &consensus))).await;
         guest_fault(opened);
     }
+}
+
+/// A consensus that asks for 256 blocks when it starts, and for as many again whenever it is told of one or of none.
+fn greedy_consensus() -> Vec<u8> {
+    // Each effect has 24 bytes and begins with its case: build is the third.
+    let effects = format!("(data (i32.const 4096) \"{}\")", format!("\\02{}", "\\00".repeat(23)).repeat(256));
+    let list = |at: usize| format!("(i32.store (i32.const {at}) (i32.const 4096)) (i32.store (i32.const {}) (i32.const 256))", at + 4);
+    module("consensus", &[("start", &list(1028)), ("handle", &list(1024))], &effects).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consensus_that_asks_for_more_than_is_done_ends_its_chain() {
+    let host = Host::new().await;
+    let runtime = module("runtime", &[("", "")], "").unwrap();
+    let chain = host.net.node().open(host.setup(&runtime, &greedy_consensus())).await.unwrap();
+    let (ended, _) = host.beside_a_neighbour(tokio::time::timeout(Duration::from_secs(20), chain.ended())).await;
+    assert!(matches!(ended.expect("it ends"), Ended::Failed(reason) if reason.contains("more than is done")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

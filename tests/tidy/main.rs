@@ -1,6 +1,7 @@
 //! What a reviewer would otherwise check by hand: which crate may know which, and where the few special things are named.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod bounds;
 mod circles;
 
 use std::{

@@ -295,7 +295,10 @@ impl Pool {
             self.progress.clear();
         }
         for (name, next) in progress {
-            self.progress.insert(name.to_vec(), next);
+            // What one block says is not more than this is for either.
+            if self.progress.len() <= PROGRESS_MAX || self.progress.contains_key(name) {
+                self.progress.insert(name.to_vec(), next);
+            }
             self.set_next(name, next);
         }
     }

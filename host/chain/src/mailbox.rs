@@ -89,6 +89,7 @@ pub(crate) struct ActorHandle(mpsc::Sender<Message>);
 impl ActorHandle {
     /// The handle, and where the actor takes the requests.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Message>) {
+        // Bound: `MAILBOX` requests of some 200 bytes; the memory slice is charged for the bytes of amendments and blocks that wait.
         let (sender, messages) = mpsc::channel(MAILBOX);
         (Self(sender), messages)
     }

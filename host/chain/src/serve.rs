@@ -30,6 +30,7 @@ type Answer = Box<dyn FnOnce(Bytes) + Send>;
 
 /// Questions that wait for their answers.
 pub(crate) struct Questions {
+    /// Bound: [`WAITING_PER_NODE`] questions of [`QUESTION_BYTES`] bytes for each node, 8 KiB.
     waiting: Mutex<Waiting<(Question, Answer)>>,
     more: Notify,
 }

@@ -4,7 +4,9 @@ use subnode_types::NodeId;
 /// What other nodes sent and is not dealt with yet. Each node has bytes of its own here; nodes are served in turn, and members of the committee get
 /// every second turn at least, as there may be more strangers than members.
 pub(crate) struct Waiting<T> {
+    /// Bound: so many bytes for each member.
     members: RoundRobin<NodeId, T>,
+    /// Bound: so many bytes for each node that is in no committee; who puts them here bounds them together.
     strangers: RoundRobin<NodeId, T>,
     member_was_last: bool,
 }

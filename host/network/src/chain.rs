@@ -37,6 +37,7 @@ pub struct Traffic {
 
 pub(crate) struct Chain {
     pub(crate) key: ChainKey,
+    /// Bound: the members that the chain names, 64 committees of 128 at most, of 64 bytes each: 512 KiB.
     members: Mutex<BTreeMap<NodeId, Option<SocketAddr>>>,
     /// What each member may still send of consensus. A member has one pace, however often it connects.
     paces: Mutex<BTreeMap<NodeId, TokenBucket>>,

@@ -22,6 +22,7 @@ struct Control {
     tell: SendStream,
     hear: RecvStream,
     changes: watch::Receiver<u64>,
+    /// Bound: [`CHAINS_MAX`](crate::handshake::CHAINS_MAX) keys of 32 bytes, 128 KiB.
     told: BTreeSet<ChainKey>,
 }
 

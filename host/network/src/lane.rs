@@ -101,6 +101,7 @@ impl Lane {
 
     fn start(&self, tasks: &TaskTracker, connection: &Connection, chain: &Arc<Chain>, to: NodeId) -> Queue {
         let (frames_max, bytes_max) = queue_max(self.purpose);
+        // Bound: `frames_max` frames of `bytes_max` bytes together; bytes are taken before a frame is queued.
         let (frames, waiting) = mpsc::channel(frames_max);
         let bytes = Arc::new(Quota::new(bytes_max));
         let (connection, chain, purpose, queued) = (connection.clone(), chain.clone(), self.purpose, bytes.clone());

@@ -135,6 +135,7 @@ const SOURCES_MAX: usize = 4_096;
 pub(crate) struct Gate {
     places: Arc<Semaphore>,
     members_places: Arc<Semaphore>,
+    /// Bound: [`SOURCES_MAX`] addresses of some 100 bytes, 400 KiB.
     sources: Mutex<BTreeMap<IpAddr, Source>>,
     opened: Instant,
 }

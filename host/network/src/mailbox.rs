@@ -73,6 +73,7 @@ pub(crate) struct Mailbox {
 }
 
 struct Queue {
+    /// Bound: so many bytes for each peer as the chain gives it, 512 KiB of consensus and some 6 MiB of all else.
     waiting: RoundRobin<NodeId, Incoming>,
     closed: bool,
 }

@@ -66,9 +66,11 @@ pub(crate) struct Peer {
     /// Whether the node with the lesser id called: of two connections between two nodes, that one stays.
     pub(crate) preferred: bool,
     pub(crate) since: Instant,
+    /// Bound: [`CHAINS_MAX`](crate::handshake::CHAINS_MAX) keys of 32 bytes, 128 KiB as they were sent.
     chains: Mutex<BTreeSet<ChainKey>>,
     /// Notified once the peer has other chains.
     pub(crate) told: Notify,
+    /// Bound: four lanes of some 600 bytes for each chain that is here; what goes through a lane has bounds of its own.
     lanes: Mutex<BTreeMap<(ChainKey, Purpose), Arc<Lane>>>,
     room: Arc<Semaphore>,
     answers: [Arc<Semaphore>; 2],

@@ -39,10 +39,14 @@ pub(crate) struct Registry {
 
 #[derive(Default)]
 struct State {
+    /// Bound: [`CHAINS_MAX`] chains, which operators make, of some KiB each and their mailboxes' bytes.
     chains: BTreeMap<ChainKey, Arc<Chain>>,
+    /// Bound: the members of the chains that are here, and as many strangers as are configured; `limits` has the bytes of each.
     peers: BTreeMap<NodeId, Arc<Peer>>,
     /// Nodes that are called while they are not connected.
+    /// Bound: 32 bytes for each member of the chains that are here.
     called: BTreeSet<NodeId>,
+    /// Bound: [`SHUNNED_MAX`] nodes of 48 bytes, 48 KiB.
     shunned: BTreeMap<NodeId, Instant>,
     /// Where members are.
     members_hosts: BTreeSet<IpAddr>,

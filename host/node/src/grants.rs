@@ -18,6 +18,7 @@ pub(crate) struct Grants {
 struct Inner {
     ledger: Ledger,
     /// Imports that hold a slice, by name, and the number of whichever holds it.
+    /// Bound: 8 imports, as `transfers` has it, of some 100 bytes each.
     held: BTreeMap<ChainName, u64>,
     next: u64,
 }

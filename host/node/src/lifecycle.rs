@@ -71,6 +71,7 @@ const BACKOFF: Duration = Duration::from_millis(500);
 /// Failures of a chain.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
+    /// Bound: [`FAILURES_MAX`] times of 16 bytes: a chain that failed so often is not opened again until an operator forgives it.
     recent: VecDeque<Instant>,
     total: u64,
 }

@@ -38,6 +38,7 @@ pub struct LogBook {
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// Bound: [`CHAINS_MAX`] chains of [`BYTES_MAX`] bytes, 1 GiB.
     chains: BTreeMap<String, Lines>,
     /// Lines that were added.
     added: u64,
@@ -49,6 +50,7 @@ struct Lines {
     bytes: usize,
     /// How many lines had been added to the book when this chain's last one was.
     last_added: u64,
+    /// Bound: [`LINES_MAX`] lines of [`BYTES_MAX`] bytes together.
     last: VecDeque<LogLine>,
 }
 

@@ -20,6 +20,7 @@ pub struct Peering {
 /// One QUIC endpoint for all chains, and where other nodes are.
 pub struct Overlay {
     network: subnode_network::Network,
+    /// Bound: 64 bytes for each node that the configuration names.
     addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
 }
 
@@ -58,6 +59,7 @@ impl Network for Overlay {
 
 struct Neighbours {
     membership: Membership,
+    /// Bound: the same map of 64 bytes for each node that the configuration names.
     addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
 }
 

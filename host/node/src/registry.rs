@@ -25,6 +25,7 @@ pub(crate) struct Registry {
     slots: RwLock<Slots>,
 }
 
+/// Bound: some KiB for each chain that operators made, of which the store has a row.
 type Slots = BTreeMap<ChainName, Arc<Slot>>;
 
 /// What came of taking a name.

@@ -30,6 +30,7 @@ struct Inner {
 }
 
 /// Transfers by number, and when each was used last.
+/// Bound: [`TRANSFERS_MAX`] of 80 MiB each, of both kinds together.
 type Kept<T> = BTreeMap<u64, (Instant, Arc<tokio::sync::Mutex<T>>)>;
 
 pub(crate) struct Exporting {

@@ -215,6 +215,7 @@ struct Name {
 }
 
 /// Parameters that a method does not have. Where others are flattened, serde leaves it to us to refuse them.
+/// Bound: what [`LINE_BYTES_MAX`] bytes of a line hold; operators alone send lines.
 type Unknown = BTreeMap<String, Value>;
 
 fn refuse(unknown: &Unknown) -> Result<(), Failure> {

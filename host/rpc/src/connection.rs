@@ -121,6 +121,7 @@ pub(crate) struct BoundedListener {
     taken_within: Duration,
 }
 
+/// Bound: some 200 bytes for each open connection, of which there are so many as are configured.
 type Addresses = Arc<Mutex<HashMap<IpAddr, Weak<OfAddress>>>>;
 
 /// What one address has of the port. The map forgets it with its last connection.

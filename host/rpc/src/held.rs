@@ -39,6 +39,7 @@ impl Count {
 /// What all clients of a port may hold.
 pub(crate) struct Budget {
     all: Arc<Count>,
+    /// Bound: some 150 bytes for each chain that operators made since the start.
     of_chains: Mutex<HashMap<ChainName, Arc<Count>>>,
     of_one_max: usize,
 }

@@ -47,6 +47,7 @@ pub(crate) async fn run(socket: WebSocket, chain: Chain, port: Port) {
     let limits = &port.limits;
     let (session, mut notifications) = Session::new(limits.notifications_per_socket, limits.notification_bytes_per_socket);
     let (sink, mut received) = socket.split();
+    // Bound: one message, whose bytes are held of the port.
     let (next, taken) = mpsc::channel(1);
     let mut sending = pin!(send(sink, taken));
     let mut outgoing: VecDeque<Outgoing> = VecDeque::new();

@@ -16,8 +16,10 @@ const MODULES_MAX: usize = 32;
 
 pub(crate) struct Cache {
     dir: Option<PathBuf>,
+    /// Bound: [`MODULES_MAX`] modules of some 5 MiB, 160 MiB.
     modules: Mutex<HashMap<ModuleHash, Module>>,
     /// Modules that are being compiled, each held by whoever does.
+    /// Bound: some 100 bytes for each module that operators have compiled at this moment.
     compiling: Mutex<HashMap<ModuleHash, Arc<Mutex<()>>>>,
 }
 

@@ -193,3 +193,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_remembered_of_senders_is_bounded_whatever_one_block_says() {
+    let mut pool = Pool::new(PoolLimits { bytes: 1 << 20, per_sender: 16 });
+    for block in 1..3 {
+        let names: Vec<_> = (0..3 * PROGRESS_MAX as u64).map(u64::to_be_bytes).collect();
+        pool.advance(names.iter().map(|name| (name.as_slice(), block)));
+        assert!(pool.progress.len() <= PROGRESS_MAX + 1, "{}", pool.progress.len());
+    }
+}

@@ -15,6 +15,23 @@ use crate::ledger::{GUARD_KEY, block_id, log_write};
 /// What a module sends to its committee at once.
 const BROADCAST_BYTES_MAX: usize = 256 << 10;
 
+/// Effects that wait to be performed, and their bytes. One call asks for 256, which may be 64 MiB to broadcast; but what is built or committed is told to
+/// the module while others wait, and each time it may ask for as much again.
+const WAITING_MAX: usize = 1_024;
+const WAITING_BYTES_MAX: usize = 128 << 20;
+
+/// What an effect takes.
+fn effect_bytes(effect: &Effect) -> usize {
+    let bytes = match effect {
+        Effect::Broadcast(bytes) | Effect::Share(bytes) | Effect::AppendLog(bytes) => bytes.len(),
+        Effect::Decide(decision) => decision.id.len() + decision.certificate.len(),
+        Effect::Obtain(wanted) => wanted.id.len() + wanted.member.len(),
+        Effect::Evidence(evidence) => evidence.member.len() + evidence.proof.len(),
+        Effect::SetTimer(_) | Effect::CancelTimer(_) | Effect::Build => 0,
+    };
+    size_of::<Effect>() + bytes
+}
+
 impl Actor {
     /// Gives the consensus module an input, and does what it asks for, up to the next block.
     pub(super) async fn input(&mut self, input: Input) {
@@ -43,7 +60,16 @@ impl Actor {
     /// Takes what a call asks for, once what it signed and logged is durable.
     pub(super) async fn take(&mut self, effects: Vec<Effect>) {
         match self.remember(effects).await {
-            Ok(effects) => self.effects.extend(effects),
+            Ok(effects) => {
+                let (waiting, bytes) =
+                    (self.effects.len() + effects.len(), self.effects.iter().chain(&effects).map(effect_bytes).sum::<usize>());
+                if waiting > WAITING_MAX || bytes > WAITING_BYTES_MAX {
+                    return self.fail(format!(
+                        "the consensus module asks for more than is done: {waiting} effects of {bytes} bytes wait, at most {WAITING_MAX} of {WAITING_BYTES_MAX}"
+                    ));
+                }
+                self.effects.extend(effects);
+            }
             Err(trouble) => self.stop_for(trouble.of("what the consensus module signed and logged could not be written")),
         }
     }

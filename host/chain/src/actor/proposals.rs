@@ -17,9 +17,13 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Proposals {
     candidates: Candidates,
+    /// Bound: [`CANDIDATES_MAX`](subnode_chain_core::CANDIDATES_MAX) with those that are wanted, of 64 MiB at most; the memory slice is charged
+    /// for their bytes.
     here: BTreeMap<BlockId, Candidate>,
+    /// Bound: one for each that is wanted, and those that were given up since the actor last looked: 256 of some KiB. The memory slice is
+    /// charged for the bytes that they fetch.
     fetches: JoinSet<Fetched>,
-    /// Those of the fetches that were not given up.
+    /// Those of the fetches that were not given up. Bound: one of some 100 bytes for each block that is wanted.
     fetching: BTreeMap<BlockId, AbortHandle>,
 }
 

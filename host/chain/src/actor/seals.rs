@@ -12,6 +12,7 @@ const SEALS_MAX: usize = 1024;
 
 /// What is left of each call. They take turns block by block, so that one that wants many keeps no other waiting.
 #[derive(Default)]
+/// Bound: [`SEALS_MAX`] calls of some 100 bytes, 100 KiB.
 pub(crate) struct Seals(VecDeque<Seal>);
 
 /// A call.

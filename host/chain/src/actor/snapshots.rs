@@ -16,6 +16,8 @@ const HELD_PAST_FACTOR: u64 = 4;
 /// Moments to return to. The store holds the past from the oldest on.
 #[derive(Default)]
 pub(crate) struct Snapshots {
+    /// Bound: [`SNAPSHOTS_MAX`] of some 100 bytes, and [`POOLED_BYTES_MAX`] bytes of pooled transactions, which the memory slice is charged
+    /// for.
     kept: VecDeque<Snapshot>,
     next: u64,
 }

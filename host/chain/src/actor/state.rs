@@ -30,6 +30,7 @@ pub(crate) struct Actor {
     /// Calls of modules end with it: one may take as long as it has fuel.
     pub(super) shutdown: CancellationToken,
     /// What the module asked for and was not done yet.
+    /// Bound: 1,024 effects of 128 MiB together; a module that asks for more ends its chain.
     pub(super) effects: VecDeque<Effect>,
     pub(super) timers: Timers,
     started: Instant,

@@ -46,10 +46,13 @@ pub(crate) fn agreed(heads: &BTreeMap<NodeId, u64>, committee: &[Validator]) -> 
 pub(crate) struct Ahead {
     peers: Arc<dyn Peers>,
     tenant: Tenant,
+    /// Bound: [`BLOCKS`] blocks of 64 MiB at most; the memory slice is charged for their bytes.
     fetching: JoinSet<(u64, Option<Fetched>)>,
     /// Heights that are being fetched.
+    /// Bound: [`BLOCKS`] heights of 8 bytes.
     asked: BTreeSet<u64>,
     /// What came of the others.
+    /// Bound: [`BLOCKS`] blocks of 64 MiB at most; the memory slice is charged for their bytes.
     here: BTreeMap<u64, Option<Fetched>>,
     /// The first height that was not asked for.
     next: u64,

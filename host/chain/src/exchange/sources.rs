@@ -17,6 +17,7 @@ pub(crate) struct Sources {
     peers: Arc<dyn Peers>,
     purpose: Purpose,
     nodes: Vec<NodeId>,
+    /// Bound: 32 bytes for each node that is asked.
     bad: Arc<Mutex<BTreeSet<NodeId>>>,
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Cursors {
 struct Inner {
     /// How many were opened.
     opened: u64,
+    /// Bound: [`CURSORS_MAX`] of [`CURSOR_BYTES_MAX`] bytes, or of [`TOLD_BYTES_MAX`] after a revert; the memory slice is charged for their
+    /// bytes.
     kept: BTreeMap<u64, Cursor>,
     /// How often blocks were undone.
     reverts: u64,

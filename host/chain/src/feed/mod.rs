@@ -41,6 +41,7 @@ pub(crate) struct Feed {
 impl Feed {
     /// The feed, and where events come out to be told.
     pub(crate) fn new(tenant: Tenant) -> (Self, mpsc::Receiver<Event>) {
+        // Bound: `EVENTS` events, of which an id has 64 bytes at most: 512 KiB.
         let (events, told) = mpsc::channel(EVENTS);
         let (subscriptions, cursors) = (Subscriptions::new(tenant.clone()), Arc::new(Cursors::new(tenant.clone())));
         (Self { tenant, subscriptions, cursors, events, next_subscription: AtomicU64::new(1) }, told)

@@ -55,6 +55,7 @@ impl Drop for Waiting {
 impl Sink {
     /// A sink that lets so many notifications wait, which take so many bytes at most.
     pub(crate) fn new(capacity: usize, bytes_max: usize) -> (Self, mpsc::Receiver<Notification>) {
+        // Bound: `capacity` notifications of `bytes_max` bytes together, which are taken before one is queued.
         let (queue, receiver) = mpsc::channel(capacity);
         (Self { queue, waiting: Arc::default(), bytes_max }, receiver)
     }
@@ -105,6 +106,8 @@ pub(crate) enum NotSubscribed {
 /// All of a chain. What they take is charged to its memory.
 pub(crate) struct Subscriptions {
     tenant: Tenant,
+    /// Bound: [`SUBSCRIPTIONS_MAX`] of [`FILTER_BYTES_MAX`] bytes, [`SUBSCRIPTIONS_PER_SESSION_MAX`] of one client; the memory slice is
+    /// charged for their bytes.
     all: Mutex<BTreeMap<u64, Subscriber>>,
     /// How many there are, to be read without the lock on every commit.
     count: AtomicUsize,

@@ -24,6 +24,7 @@ pub(crate) struct Guests {
     block: Limits,
     /// An instance with more memory is not kept.
     idle_memory_bytes: usize,
+    /// Bound: [`IDLE_MAX`] instances of `idle_memory_bytes` bytes; the memory slice is charged for their memory.
     idle: Mutex<Vec<RuntimeGuest>>,
     used: AtomicBool,
 }

@@ -30,8 +30,10 @@ const ENTRIES_MAX: usize = LOG_BYTES_MAX / ENTRY_BYTES;
 pub(crate) struct ConsensusLog {
     entries: u64,
     bytes: usize,
+    /// Bound: 32 bytes for each candidate that was here since the last block and that the module shared.
     kept: BTreeSet<BlockId>,
     /// Candidates to write before anything about them leaves.
+    /// Bound: 256 ids of 32 bytes, which one call of the module shares at most.
     unwritten: BTreeSet<BlockId>,
     /// Entries to write before anything leaves that may follow from them, and their bytes.
     pending: Vec<Write>,

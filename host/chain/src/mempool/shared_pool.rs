@@ -98,12 +98,21 @@ pub(crate) struct Drawings {
 
 pub(crate) type Drawn = Arc<Mutex<Drawings>>;
 
+/// Costs that one admission notes: the contract hands a runtime so many transactions at most.
+const NOTES_MAX: usize = 1_024;
+
 /// What the transactions that are being admitted may cost, by sender.
 #[derive(Debug, Default)]
-pub(crate) struct Reservations(BTreeMap<Vec<u8>, Reservation>);
+pub(crate) struct Reservations {
+    /// Bound: [`NOTES_MAX`] senders of 64 bytes and their costs, 300 KiB.
+    senders: BTreeMap<Vec<u8>, Reservation>,
+    /// Costs that were noted, over all senders.
+    notes: usize,
+}
 
 #[derive(Debug, Default)]
 struct Reservation {
+    /// Bound: 40 bytes for each transaction of the admission, of which there are [`NOTES_MAX`] at most.
     costs: BTreeMap<u64, Amount>,
     /// The sum of `costs`.
     added: Amount,
@@ -132,7 +141,14 @@ impl Reservations {
     /// Notes a cost; what the sender's other transactions may cost, where all together is more than `funds`. Those that cost more by themselves
     /// are then dropped from the pool: the sender had more when they were admitted.
     fn reserve(&mut self, pool: &mut Pool, sender: &[u8], sequence: u64, cost: Amount, funds: Amount) -> Option<Amount> {
-        let noted = self.0.entry(sender.to_vec()).or_default();
+        let is_new = self.senders.get(sender).is_none_or(|noted| !noted.costs.contains_key(&sequence));
+        if is_new && self.notes >= NOTES_MAX {
+            // No transaction that is being admitted is this one.
+            return Some(Amount::MAX);
+        }
+        let noted = self.senders.entry(sender.to_vec()).or_default();
+        // Counted for a sender without a cost too.
+        self.notes += usize::from(is_new);
         if noted.others(pool, sender, sequence).saturating_add(cost) > funds {
             pool.drop_unpayable(sender, funds);
             let others = noted.others(pool, sender, sequence);
@@ -153,7 +169,7 @@ impl Reservations {
 
     /// What was noted of a transaction.
     pub(crate) fn cost(&self, sender: &[u8], sequence: u64) -> Amount {
-        self.0.get(sender).and_then(|noted| noted.costs.get(&sequence).copied()).unwrap_or_default()
+        self.senders.get(sender).and_then(|noted| noted.costs.get(&sequence).copied()).unwrap_or_default()
     }
 }
 
@@ -292,5 +308,26 @@ impl PoolReader for LentPool {
 
     fn since(&self, mark: u64, limit: usize) -> (Vec<Vec<u8>>, u64) {
         self.pool.lock().since(mark, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use subnode_chain_core::PoolLimits;
+
+    use super::*;
+
+    #[test]
+    fn an_admission_notes_no_more_costs_than_it_has_transactions() {
+        let mut pool = Pool::new(PoolLimits { bytes: 1 << 20, per_sender: 16 });
+        let mut reservations = Reservations::default();
+        let (cost, funds) = (Amount::default(), Amount::MAX);
+        let noted = (0..100_000_u64).filter(|i| {
+            let (sender, sequence) = (i / 3, i % 3);
+            reservations.reserve(&mut pool, &sender.to_be_bytes(), sequence, cost, funds).is_none()
+        });
+        assert_eq!(noted.count(), NOTES_MAX);
+        assert!(reservations.senders.len() <= NOTES_MAX);
+        assert_eq!(reservations.reserve(&mut pool, &0_u64.to_be_bytes(), 0, cost, funds), None, "one that is noted may be noted anew");
     }
 }

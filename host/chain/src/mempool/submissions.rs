@@ -71,6 +71,7 @@ pub(crate) struct Submissions {
 }
 
 struct OfNodes {
+    /// Bound: [`NODE_BYTES`] bytes for each node, and [`STRANGERS_BYTES`] for all that are in no committee; the memory slice is charged for both.
     waiting: Mutex<Waiting<Submission>>,
     strangers: Arc<AtomicUsize>,
     more: Notify,
@@ -90,6 +91,7 @@ pub(crate) struct Submitted {
 
 /// An empty queue of a chain.
 pub(super) fn queue(tenant: Tenant) -> (Submissions, Submitted) {
+    // Bound: `CLIENTS_MAX` transactions of `CLIENTS_BYTES` together; their bytes are taken before they are queued.
     let (sender, clients) = mpsc::channel(CLIENTS_MAX);
     let strangers = Arc::default();
     let nodes = Arc::new(OfNodes { waiting: Mutex::new(Waiting::new(NODE_BYTES)), strangers, more: Notify::new() });

@@ -33,6 +33,7 @@ struct Follower {
     parts: Arc<Parts>,
     peers: Arc<dyn Peers>,
     checker: Checker,
+    /// Bound: [`NODES_MAX`] heights of 40 bytes, 20 KiB.
     heads: BTreeMap<NodeId, u64>,
     /// When a state may be tried next.
     state_at: Instant,

@@ -15,6 +15,7 @@ const NODES_MAX: usize = 512;
 /// What nodes said last, until it is looked at: a node that says much waits in place of what it said before, and in nobody else's.
 #[derive(Default)]
 pub(crate) struct Notices {
+    /// Bound: [`NODES_MAX`] notices of 48 bytes, 24 KiB.
     last: Mutex<BTreeMap<NodeId, Notice>>,
     more: Notify,
 }
