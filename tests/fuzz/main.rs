@@ -5,9 +5,12 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod admin;
+mod answers;
 mod decoders;
 mod framing;
+mod modules;
 mod port;
+mod values;
 
 /// A runtime whose tasks all run on the thread of the test, which alone is measured.
 fn on_this_thread() -> tokio::runtime::Runtime {

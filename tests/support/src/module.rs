@@ -7,7 +7,8 @@ use wit_parser::{
     abi::{AbiVariant, WasmType},
 };
 
-const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit");
+/// The folder of the contract.
+pub const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit");
 
 /// A component of `world` whose exports all return zeros, which decodes as "fine, nothing to say" (and for `genesis` as an empty
 /// block with an id), except that those of `misbehaving` run a body first. `items` are further items of the module.
@@ -15,6 +16,14 @@ const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit");
 /// # Errors
 /// Where a body does not assemble.
 pub fn module(world: &str, misbehaving: &[(&str, &str)], items: &str) -> anyhow::Result<Vec<u8>> {
+    importing_module(world, "", misbehaving, items)
+}
+
+/// The same with imports, whose types are those of the canonical ABI.
+///
+/// # Errors
+/// Where a body or an import does not assemble.
+pub fn importing_module(world: &str, imports: &str, misbehaving: &[(&str, &str)], items: &str) -> anyhow::Result<Vec<u8>> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path(WIT)?;
     let id = resolve.select_world(&[package], Some(world))?;
@@ -34,6 +43,7 @@ pub fn module(world: &str, misbehaving: &[(&str, &str)], items: &str) -> anyhow:
     }
     let text = format!(
         r#"(module
+            {imports}
             (memory (export "memory") 64)
             (global $next (mut i32) (i32.const 65536))
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subnode_chain_core::{BlockTooLong, CommitteeError, Committees, Manifest, Summary, Turn};
-use subnode_sandbox::{CallError, GuestFault, Lease, Outcome, Tenant, convert};
+use subnode_sandbox::{CallError, Change, GuestFault, Lease, Outcome, Tenant, convert};
+use subnode_storage::KEY_BYTES_MAX;
 use subnode_types::BlockRef;
 
 /// Ids that runtimes give to blocks: the contract's bounds.
 const ID_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
+/// Bytes of a sender's name, as in an admission: the pool remembers those whose sequence a block moved on.
+const SENDER_BYTES_MAX: usize = 64;
 /// What a block's id stands for: 32 bytes.
 pub(crate) type BlockId = [u8; 32];
 
@@ -47,6 +50,10 @@ pub(crate) enum NoBlock {
     Height(u64, u64),
     #[error("block id of {0} bytes")]
     Id(usize),
+    #[error("a key of {0} bytes: it needs 1 to {KEY_BYTES_MAX}")]
+    Key(usize),
+    #[error("a sender's name of {0} bytes, at most {SENDER_BYTES_MAX}")]
+    Sender(usize),
     #[error(transparent)]
     TooLong(#[from] BlockTooLong),
     #[error(transparent)]
@@ -64,6 +71,11 @@ impl From<NoBlock> for CallError {
             other => GuestFault::Bound(other.to_string()).into(),
         }
     }
+}
+
+/// The length of a key that the store does not take, if there is one.
+pub(crate) fn unfit_key(changes: &[Change]) -> Option<usize> {
+    changes.iter().map(|change| change.key.len()).find(|bytes| !(1..=KEY_BYTES_MAX).contains(bytes))
 }
 
 impl Candidate {
@@ -88,6 +100,12 @@ impl Candidate {
         }
         if !ID_BYTES.contains(&outcome.block.id.len()) {
             return Err(NoBlock::Id(outcome.block.id.len()));
+        }
+        if let Some(bytes) = unfit_key(&outcome.state).or_else(|| unfit_key(&outcome.index)) {
+            return Err(NoBlock::Key(bytes));
+        }
+        if let Some(bytes) = outcome.progress.iter().map(|progress| progress.sender.len()).find(|bytes| *bytes > SENDER_BYTES_MAX) {
+            return Err(NoBlock::Sender(bytes));
         }
         let (committees, turn) = match &outcome.committee {
             None => (None, None),

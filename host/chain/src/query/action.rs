@@ -6,7 +6,7 @@ use subnode_sandbox::{Action, Change, convert};
 use tokio::sync::oneshot;
 
 use super::{ask::Basis, reply::Reply, session::Session};
-use crate::{error::RpcError, feed::NotKept, mailbox::Amendment, parts::Parts};
+use crate::{error::RpcError, feed::NotKept, ledger::unfit_key, mailbox::Amendment, parts::Parts};
 
 /// What a change takes besides its bytes: itself, and the two allocations that hold them.
 const CHANGE_BYTES: usize = size_of::<Change>() + 64;
@@ -113,6 +113,9 @@ pub(super) async fn amend(
     version: u64,
     still: Option<oneshot::Sender<Amendment>>,
 ) -> Result<bool, RpcError> {
+    if let Some(bytes) = unfit_key(&changes) {
+        return Err(RpcError::rejected(format!("the runtime changes a key of {bytes} bytes, which no table takes")));
+    }
     // Until it is done: requests to the actor wait for each other.
     let bytes: usize = changes.iter().map(|change| change.key.len() + change.value.as_ref().map_or(0, Vec::len) + CHANGE_BYTES).sum();
     let _memory = parts.tenant.lease(bytes as u64).map_err(|fault| RpcError::from_call(&fault.into()))?;
