@@ -332,6 +332,10 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
 fn parse(text: &str) -> anyhow::Result<Config> {
     let config: Config = toml::from_str(text).map_err(|error| {
         let hint = nearest(error.message()).map(|near| format!("did you mean `{near}`?\n")).unwrap_or_default();
+        // The parser does not say where it meets its bound on tables and lists in each other.
+        if error.span().is_none() && error.message().contains("recursion limit") {
+            return anyhow::anyhow!("{} at line {}, or around it: too many tables or lists in each other", error.message(), deepest(text));
+        }
         anyhow::anyhow!("{error}{hint}")
     })?;
     for (position, chain) in config.chains.iter().enumerate() {
@@ -354,6 +358,12 @@ fn parse(text: &str) -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// The line that opens the most tables and lists, from 1.
+fn deepest(text: &str) -> usize {
+    let opened = |line: &str| line.bytes().filter(|byte| b"[{.".contains(byte)).count();
+    text.lines().enumerate().max_by_key(|(number, line)| (opened(line), std::cmp::Reverse(*number))).map_or(1, |(number, _)| number + 1)
+}
+
 /// The right key that is nearest to the unknown one that serde complains of.
 fn nearest(message: &str) -> Option<String> {
     let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
@@ -367,6 +377,9 @@ pub fn meant(path: &str, words: &[&str]) -> String {
     let near = words.iter().find(|word| strsim::damerau_levenshtein(last, word) <= 1);
     near.map(|word| format!("; did you mean {word:?}?")).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod fuzzed;
 
 #[cfg(test)]
 mod tests {
@@ -395,6 +408,12 @@ mod tests {
     fn an_unknown_key_names_its_line_and_the_nearest_right_one() {
         let error = parse("data-dir = \"d\"\n[rpc]\nlitsen = \"127.0.0.1:1\"\n").expect_err("unknown").to_string();
         assert!(error.contains("line 3") && error.contains("did you mean `listen`?"), "{error}");
+    }
+
+    #[test]
+    fn tables_that_are_too_deep_name_their_line() {
+        let error = parse(&format!("data-dir = \"d\"\n[{}]\nx = 1\n", ["a"; 1_000].join("."))).expect_err("too deep").to_string();
+        assert!(error.contains("recursion limit at line 2"), "{error}");
     }
 
     #[test]
