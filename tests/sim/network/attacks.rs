@@ -10,7 +10,7 @@ use super::strangers::{Attacker, Greeted, framed, greet, greeting, header};
 
 /// What a stranger does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attack {
+pub(crate) enum Attack {
     /// Opens connections and closes them at once.
     Connects,
     /// Begins handshakes, and says nothing more.
@@ -42,7 +42,7 @@ pub enum Attack {
 }
 
 impl Attack {
-    pub const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Connects,
         Self::HalfOpen,
         Self::Silent,
@@ -62,7 +62,7 @@ impl Attack {
         Self::Spoofed,
     ];
 
-    pub async fn run(self, mut attacker: Attacker) {
+    pub(crate) async fn run(self, mut attacker: Attacker) {
         let attacker = &mut attacker;
         attacker.pause(0, 500).await;
         match self {
@@ -86,7 +86,7 @@ impl Attack {
 
 /// How a member breaks the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misdeed {
+pub(crate) enum Misdeed {
     /// Sends frames of a purpose as fast as it can, most of them empty.
     Floods(Purpose),
     /// Takes part, and reads nothing.
@@ -98,7 +98,7 @@ pub enum Misdeed {
 }
 
 impl Misdeed {
-    pub const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Floods(Purpose::Consensus),
         Self::Floods(Purpose::Transactions),
         Self::Floods(Purpose::Blocks),
@@ -108,7 +108,7 @@ impl Misdeed {
         Self::Churns,
     ];
 
-    pub async fn run(self, mut attacker: Attacker, address: SocketAddr) {
+    pub(crate) async fn run(self, mut attacker: Attacker, address: SocketAddr) {
         let listening = attacker.listen(address);
         let attacker = &mut attacker;
         let attack = async {

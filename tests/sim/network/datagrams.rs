@@ -34,7 +34,7 @@ const UNREAD_MAX: usize = 2_048;
 
 /// How bad the network is.
 #[derive(Clone, Copy, Debug)]
-pub struct Weather {
+pub(crate) struct Weather {
     /// Between two hosts, at least and at most: datagrams overtake each other.
     pub latency_ms: (u64, u64),
     /// Of a thousand datagrams, so many are lost.
@@ -99,13 +99,13 @@ struct State {
 
 /// All links.
 #[derive(Clone)]
-pub struct Internet {
+pub(crate) struct Internet {
     state: Arc<Mutex<State>>,
     sooner: Arc<Notify>,
 }
 
 impl Internet {
-    pub fn new(seed: u64, weather: Weather) -> Self {
+    pub(crate) fn new(seed: u64, weather: Weather) -> Self {
         let state = State {
             random: StdRng::seed_from_u64(seed ^ 0xda7a),
             weather,
@@ -124,12 +124,12 @@ impl Internet {
     }
 
     /// A host's link.
-    pub fn connect(&self, host: IpAddr, bytes_per_second: u64) {
+    pub(crate) fn connect(&self, host: IpAddr, bytes_per_second: u64) {
         self.state().links.insert(host, Link { bytes_per_second, free_at: Instant::now() });
     }
 
     /// A port of a host that has a link.
-    pub fn port(&self, address: SocketAddr) -> Arc<Port> {
+    pub(crate) fn port(&self, address: SocketAddr) -> Arc<Port> {
         let _scope = Scope::of(Owner::Simulation);
         let port = Arc::new(Port { internet: self.clone(), address, inner: Mutex::default() });
         self.state().ports.insert(address, port.clone());
@@ -137,22 +137,22 @@ impl Internet {
     }
 
     /// Cuts hosts off from others, whom all but these reach.
-    pub fn cut(&self, apart: [BTreeSet<IpAddr>; 2]) {
+    pub(crate) fn cut(&self, apart: [BTreeSet<IpAddr>; 2]) {
         self.state().apart = apart;
     }
 
     /// For each address that there is not: bytes in its name, and bytes sent to it.
-    pub fn forged(&self) -> Vec<(u64, u64)> {
+    pub(crate) fn forged(&self) -> Vec<(u64, u64)> {
         self.state().forged.values().copied().collect()
     }
 
     /// Datagrams sent so far.
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.state().sent
     }
 
     /// Sends a datagram over the link of `host`, in the name of `from`.
-    pub fn send(&self, host: IpAddr, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+    pub(crate) fn send(&self, host: IpAddr, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         let _scope = Scope::of(Owner::Simulation);
         let (mut state, now) = (self.state(), Instant::now());
         let state = &mut *state;
@@ -191,7 +191,7 @@ impl Internet {
     }
 
     /// Carries datagrams for as long as it is polled.
-    pub async fn carry(self) {
+    pub(crate) async fn carry(self) {
         loop {
             let next = self.state().flights.peek().map(|flight| flight.0.arrives);
             match next {
@@ -230,7 +230,7 @@ struct Inner {
 }
 
 /// A simulated socket.
-pub struct Port {
+pub(crate) struct Port {
     internet: Internet,
     address: SocketAddr,
     inner: Mutex<Inner>,
@@ -241,22 +241,22 @@ impl Port {
         self.inner.lock().unwrap()
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Has it say nothing more after so many datagrams.
-    pub fn mute_after(&self, datagrams: u64) {
+    pub(crate) fn mute_after(&self, datagrams: u64) {
         self.inner().mute_after = Some(datagrams);
     }
 
     /// Keeps what it sends from now on, instead of sending it.
-    pub fn keep(&self) {
+    pub(crate) fn keep(&self) {
         self.inner().kept = Some(Vec::new());
     }
 
     /// What it kept.
-    pub fn kept(&self) -> Vec<Box<[u8]>> {
+    pub(crate) fn kept(&self) -> Vec<Box<[u8]>> {
         self.inner().kept.iter().flatten().map(|(_, bytes)| bytes.clone()).collect()
     }
 
@@ -337,7 +337,7 @@ impl UdpPoller for Writable {
 /// The clock of a run, and what runs the tasks of an endpoint: a task that could go on is at times put behind all
 /// others that can, so that tasks come in orders in which threads would run them.
 #[derive(Clone, Debug)]
-pub struct Clock {
+pub(super) struct Clock {
     owner: Owner,
     random: Arc<Mutex<StdRng>>,
     polls: Arc<AtomicU64>,
@@ -347,12 +347,12 @@ pub struct Clock {
 const PASSED_OVER: u32 = 8;
 
 impl Clock {
-    pub fn new(owner: Owner, seed: u64) -> Self {
+    pub(super) fn new(owner: Owner, seed: u64) -> Self {
         Self { owner, random: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))), polls: Arc::default() }
     }
 
     /// How often any task went on.
-    pub fn polls(&self) -> u64 {
+    pub(super) fn polls(&self) -> u64 {
         self.polls.load(Ordering::Relaxed)
     }
 }

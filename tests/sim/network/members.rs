@@ -27,7 +27,7 @@ use super::{
 };
 
 /// Strangers that a member serves at once.
-pub const SERVED_MAX: usize = 8;
+pub(super) const SERVED_MAX: usize = 8;
 /// What a chain takes over a frame of consensus, and over anything else.
 const CONSENSUS_WORK: Duration = Duration::from_millis(1);
 const WORK: Duration = Duration::from_millis(2);
@@ -38,35 +38,35 @@ const ANSWER_BYTES: usize = 6_000;
 const SPEAKS_MS: std::ops::Range<u64> = 350..650;
 
 /// Where members are, by their number.
-pub fn address(member: usize) -> SocketAddr {
+pub(super) fn address(member: usize) -> SocketAddr {
     ([10, 0, 0, u8::try_from(member + 1).unwrap()], 4_000).into()
 }
 
 /// The secret of a member's key.
-pub fn secret(seed: u64, member: usize) -> [u8; 32] {
+pub(super) fn secret(seed: u64, member: usize) -> [u8; 32] {
     let mut secret = [0; 32];
     secret[..8].copy_from_slice(&seed.to_be_bytes());
     secret[8] = u8::try_from(member + 1).unwrap();
     secret
 }
 
-pub fn chain_key(chain: usize) -> ChainKey {
+pub(super) fn chain_key(chain: usize) -> ChainKey {
     ChainKey([u8::try_from(chain + 1).unwrap(); 32])
 }
 
 /// All members of a run, those that break the rules too.
-pub struct Committee {
+pub(super) struct Committee {
     ids: Vec<NodeId>,
     plan: Arc<Plan>,
 }
 
 impl Committee {
-    pub fn new(seed: u64, plan: Arc<Plan>) -> Arc<Self> {
+    pub(super) fn new(seed: u64, plan: Arc<Plan>) -> Arc<Self> {
         let ids = (0..plan.members).map(|member| NodeKey::from_secret(secret(seed, member)).unwrap().id()).collect();
         Arc::new(Self { ids, plan })
     }
 
-    pub fn victim(&self, member: usize) -> Victim {
+    pub(super) fn victim(&self, member: usize) -> Victim {
         Victim { id: self.ids[member], address: address(member) }
     }
 
@@ -84,7 +84,7 @@ impl Committee {
 }
 
 /// A member.
-pub struct Node {
+pub(super) struct Node {
     pub member: usize,
     pub network: Network,
     clock: Clock,
@@ -98,7 +98,7 @@ pub struct Node {
 
 impl Node {
     /// Opens the endpoint, joins its chains, and begins.
-    pub fn open(seed: u64, member: usize, committee: &Arc<Committee>, internet: &Internet, records: &Records) -> Arc<Self> {
+    pub(super) fn open(seed: u64, member: usize, committee: &Arc<Committee>, internet: &Internet, records: &Records) -> Arc<Self> {
         let plan = &committee.plan;
         let mut random = StdRng::seed_from_u64(seed.wrapping_mul(1_000).wrapping_add(member as u64));
         let here = address(member);
@@ -149,35 +149,35 @@ impl Node {
     }
 
     /// Says nothing from now on.
-    pub fn fall_silent(&self) {
+    pub(super) fn fall_silent(&self) {
         self.silent.cancel();
     }
 
     /// Leaves the network.
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         self.tasks.lock().unwrap().abort_all();
         self.network.close().await;
     }
 
     /// When the connection to another member began.
-    pub fn since(&self, other: usize) -> Option<Instant> {
+    pub(super) fn since(&self, other: usize) -> Option<Instant> {
         let id = self.committee.ids[other];
         self.network.peers().into_iter().find(|peer| peer.id == id).map(|peer| Instant::now() - peer.connected)
     }
 
     /// Connections to members that keep the rules, and when they began.
-    pub fn connections(&self) -> BTreeMap<usize, Instant> {
+    pub(super) fn connections(&self) -> BTreeMap<usize, Instant> {
         let peers = self.network.peers().into_iter();
         peers.filter_map(|peer| Some((self.committee.honest(peer.id)?, Instant::now() - peer.connected))).collect()
     }
 
     /// How many peers are no members.
-    pub fn strangers(&self) -> usize {
+    pub(super) fn strangers(&self) -> usize {
         self.network.peers().iter().filter(|peer| !self.committee.ids.contains(&peer.id)).count()
     }
 
     /// Other members of its chains that keep the rules and that it has no connection to.
-    pub fn missing(&self) -> Vec<usize> {
+    pub(super) fn missing(&self) -> Vec<usize> {
         let connected: BTreeMap<_, _> = self.chains.iter().map(|(chain, membership)| (*chain, membership.connected())).collect();
         let wanted = self.chains.keys().flat_map(|chain| self.committee.others(*chain, self.member).map(move |other| (*chain, other)));
         let mut missing: Vec<_> =
@@ -187,7 +187,7 @@ impl Node {
     }
 
     /// How often its tasks went on.
-    pub fn polls(&self) -> u64 {
+    pub(super) fn polls(&self) -> u64 {
         self.clock.polls()
     }
 

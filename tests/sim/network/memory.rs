@@ -10,7 +10,7 @@ use std::{
 
 /// Who allocates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub(super) enum Owner {
     /// Whatever runs in no simulation.
     Nobody,
     /// The network's own code, on the members.
@@ -27,14 +27,13 @@ const OWNERS: usize = 4;
 thread_local! {
     static OWNER: Cell<u8> = const { Cell::new(Owner::Nobody as u8) };
     static HELD: [Cell<isize>; OWNERS] = const { [const { Cell::new(0) }; OWNERS] };
-    static ALLOCATIONS: [Cell<u64>; OWNERS] = const { [const { Cell::new(0) }; OWNERS] };
 }
 
 /// Says who allocates on this thread until it is dropped.
-pub struct Scope(u8);
+pub(super) struct Scope(u8);
 
 impl Scope {
-    pub fn of(owner: Owner) -> Self {
+    pub(super) fn of(owner: Owner) -> Self {
         Self(OWNER.replace(owner as u8))
     }
 }
@@ -46,28 +45,22 @@ impl Drop for Scope {
 }
 
 /// Forgets what was counted on this thread.
-pub fn reset() {
+pub(super) fn reset() {
     HELD.with(|held| held.iter().for_each(|held| held.set(0)));
-    ALLOCATIONS.with(|counts| counts.iter().for_each(|count| count.set(0)));
 }
 
 /// Bytes that an owner holds.
-pub fn held(owner: Owner) -> isize {
+pub(super) fn held(owner: Owner) -> isize {
     HELD.with(|held| held[owner as usize].get())
 }
 
-/// How often an owner allocated.
-pub fn allocations(owner: Owner) -> u64 {
-    ALLOCATIONS.with(|counts| counts[owner as usize].get())
-}
-
 /// A future of an owner's.
-pub struct Owned<F> {
+pub(super) struct Owned<F> {
     owner: Owner,
     future: Pin<Box<F>>,
 }
 
-pub fn owned<F: Future>(owner: Owner, future: F) -> Owned<F> {
+pub(super) fn owned<F: Future>(owner: Owner, future: F) -> Owned<F> {
     Owned { owner, future: Box::pin(future) }
 }
 
@@ -95,9 +88,7 @@ fn whole(layout: Layout) -> Option<(usize, Layout)> {
 fn count(owner: u8, bytes: isize) {
     let owner = usize::from(owner) % OWNERS;
     HELD.with(|held| held[owner].set(held[owner].get().wrapping_add(bytes)));
-    if bytes > 0 {
-        ALLOCATIONS.with(|counts| counts[owner].set(counts[owner].get() + 1));
-    }
+    if bytes > 0 {}
 }
 
 fn signed(bytes: usize) -> isize {

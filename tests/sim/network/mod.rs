@@ -33,9 +33,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use attacks::{Attack, Misdeed};
-pub use plan::Plan;
-pub use run::{Report, run};
+pub(crate) use attacks::{Attack, Misdeed};
+pub(crate) use plan::Plan;
+pub(crate) use run::{Report, run};
 
 /// No run takes that long on a machine that does anything else beside. The clock of a run stands still while a task
 /// goes round without waiting, so that such a task is found by a clock outside.
@@ -44,7 +44,7 @@ const STUCK: Duration = Duration::from_secs(60);
 const FAILURES: usize = 3;
 
 /// Runs a plan on a thread of its own, which is left behind where it does not end.
-pub fn run_watched(seed: u64, plan: Plan, stuck: Duration) -> Result<Report, String> {
+pub(crate) fn run_watched(seed: u64, plan: Plan, stuck: Duration) -> Result<Report, String> {
     let (ended, end) = mpsc::channel();
     std::thread::spawn(move || {
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(seed, plan)));
@@ -58,7 +58,7 @@ pub fn run_watched(seed: u64, plan: Plan, stuck: Duration) -> Result<Report, Str
 }
 
 /// Runs plans on all cores: the reports of those that went well, and what each of the others came to.
-pub fn run_all(plans: Vec<(u64, Plan)>) -> (Vec<Report>, Vec<(u64, String)>) {
+pub(crate) fn run_all(plans: Vec<(u64, Plan)>) -> (Vec<Report>, Vec<(u64, String)>) {
     let next = AtomicUsize::new(0);
     let ended = Mutex::new((Vec::new(), Vec::new()));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);

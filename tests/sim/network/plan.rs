@@ -15,12 +15,12 @@ use super::{
 };
 
 /// Members of a large run, and strangers.
-pub const MEMBERS_MAX: usize = 16;
-pub const STRANGERS_MAX: usize = 64;
+pub(super) const MEMBERS_MAX: usize = 16;
+pub(super) const STRANGERS_MAX: usize = 64;
 
 /// What a run is like.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     pub members: usize,
     /// The members of each chain.
     pub chains: Vec<Vec<usize>>,
@@ -43,7 +43,7 @@ pub struct Plan {
 
 impl Plan {
     /// The plan of a seed. One of sixteen is of the greatest size.
-    pub fn of(seed: u64) -> Self {
+    pub(crate) fn of(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed ^ 0x9e70);
         let large = seed.is_multiple_of(16);
         let members = if large { MEMBERS_MAX } else { random.random_range(4..=7) };
@@ -84,12 +84,12 @@ impl Plan {
     }
 
     /// The same without anybody who attacks.
-    pub fn calm(seed: u64) -> Self {
+    pub(crate) fn calm(seed: u64) -> Self {
         Self { strangers: Vec::new(), misdeeds: Vec::new(), island: None, ..Self::of(seed) }
     }
 
     /// Few members of chains with small slices in good weather, and strangers that all do the same.
-    pub fn against(seed: u64, attack: Attack, strangers: usize) -> Self {
+    pub(crate) fn against(seed: u64, attack: Attack, strangers: usize) -> Self {
         let weather = Weather { latency_ms: (2, 40), lost: 0, doubled: 0, bytes_max: 1_452 };
         Self {
             members: 4,
@@ -105,18 +105,20 @@ impl Plan {
     }
 
     /// Few members in good weather, of which one does this.
-    pub fn beside(seed: u64, misdeed: Misdeed) -> Self {
+    pub(crate) fn beside(seed: u64, misdeed: Misdeed) -> Self {
         Self { misdeeds: vec![misdeed], strangers: Vec::new(), slice: 400_000, ..Self::against(seed, Attack::Frames(Purpose::Blocks), 0) }
     }
 
     /// The same with a time in which one member that is attacked is cut off, for longer than a connection lives in
     /// silence.
-    pub fn cut(self) -> Self {
+    #[allow(dead_code, reason = "the program of the countermeasures runs it")]
+    pub(crate) fn cut(self) -> Self {
         Self { island: Some((1, Duration::from_secs(14))), ..self }
     }
 
     /// By the name of an attack or a misdeed; `cut` before it, or alone.
-    pub fn named(name: &str, seed: u64) -> Option<Self> {
+    #[allow(dead_code, reason = "the program of the countermeasures runs it")]
+    pub(crate) fn named(name: &str, seed: u64) -> Option<Self> {
         let (cut, name) = name.strip_prefix("cut").map_or((false, name), |rest| (true, rest.trim()));
         let attack = Attack::ALL.into_iter().find(|attack| format!("{attack:?}") == name);
         let misdeed = Misdeed::ALL.into_iter().find(|misdeed| format!("{misdeed:?}") == name);
@@ -131,7 +133,7 @@ impl Plan {
         Some(if cut { plan.cut() } else { plan })
     }
 
-    pub fn honest(&self) -> usize {
+    pub(crate) fn honest(&self) -> usize {
         self.members - self.misdeeds.len()
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// From a member to a member, on a chain, for a purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Way {
+pub(super) struct Way {
     pub from: usize,
     pub to: usize,
     pub chain: usize,
@@ -43,16 +43,16 @@ struct State {
 
 /// All that is noted in a run.
 #[derive(Clone)]
-pub struct Records {
+pub(super) struct Records {
     state: Arc<Mutex<State>>,
     began: Instant,
 }
 
 /// What a frame begins with: its number, and when it was sent.
-pub const HEAD: usize = 16;
+pub(super) const HEAD: usize = 16;
 
 impl Records {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { state: Arc::default(), began: Instant::now() }
     }
 
@@ -60,12 +60,12 @@ impl Records {
         self.state.lock().unwrap()
     }
 
-    pub fn set_cut(&self, cut: bool) {
+    pub(super) fn set_cut(&self, cut: bool) {
         self.state().cut = cut;
     }
 
     /// Something that must not be.
-    pub fn fault(&self, what: String) {
+    pub(super) fn fault(&self, what: String) {
         let mut state = self.state();
         if state.faults.len() < 5 {
             state.faults.push(what);
@@ -73,7 +73,7 @@ impl Records {
     }
 
     /// The next frame of a way, of so many bytes.
-    pub fn frame(&self, way: Way, bytes: usize) -> Vec<u8> {
+    pub(super) fn frame(&self, way: Way, bytes: usize) -> Vec<u8> {
         let number = self.state().sent.entry(way).or_default().len() as u64;
         let now = u64::try_from(self.began.elapsed().as_micros()).unwrap();
         let mut frame = [number.to_be_bytes(), now.to_be_bytes()].concat();
@@ -82,12 +82,12 @@ impl Records {
     }
 
     /// The network took the frame.
-    pub fn sent(&self, way: Way, since: Instant) {
+    pub(super) fn sent(&self, way: Way, since: Instant) {
         self.state().sent.entry(way).or_default().push(Sent { at: Instant::now(), since });
     }
 
     /// A frame arrived.
-    pub fn arrived(&self, way: Way, frame: &[u8]) {
+    pub(super) fn arrived(&self, way: Way, frame: &[u8]) {
         let Some((head, _)) = frame.split_at_checked(HEAD) else { return self.fault(format!("{way:?}: half a frame arrived")) };
         let (number, at) = head.split_at(8);
         let [number, at] = [number, at].map(|bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
@@ -103,12 +103,12 @@ impl Records {
     }
 
     /// A frame of nobody honest's arrived.
-    pub fn arrived_from_stranger(&self) {
+    pub(super) fn arrived_from_stranger(&self) {
         self.state().stranger_frames += 1;
     }
 
     /// A question was answered, or not.
-    pub fn answered(&self, took: Duration, answered: Result<(), String>) {
+    pub(super) fn answered(&self, took: Duration, answered: Result<(), String>) {
         let mut state = self.state();
         if state.cut {
             return;
@@ -122,23 +122,23 @@ impl Records {
     }
 
     /// Frames that arrived.
-    pub fn frames(&self) -> u64 {
+    pub(super) fn frames(&self) -> u64 {
         self.state().arrived.values().map(|numbers| numbers.len() as u64).sum()
     }
 
     /// Frames of strangers and of members that break the rules, as honest members took them.
-    pub fn stranger_frames(&self) -> u64 {
+    pub(super) fn stranger_frames(&self) -> u64 {
         self.state().stranger_frames
     }
 
     /// The longest way of a frame of consensus, and the longest that an answer took.
-    pub fn slowest(&self) -> (Duration, Duration) {
+    pub(super) fn slowest(&self) -> (Duration, Duration) {
         let state = self.state();
         (state.slowest.0, state.asked)
     }
 
     /// What did not hold: of frames that went by the connection that there is now, all must have arrived.
-    pub fn check(&self, now_since: impl Fn(usize, usize) -> Option<Instant>, delayed_max: Duration) -> Result<(), String> {
+    pub(super) fn check(&self, now_since: impl Fn(usize, usize) -> Option<Instant>, delayed_max: Duration) -> Result<(), String> {
         let state = self.state();
         if !state.faults.is_empty() {
             return Err(state.faults.join("; "));

@@ -58,7 +58,7 @@ const POLLS_PER_SECOND_MAX: u64 = 60_000;
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// Frames of honest members that arrived, and of all others.
     pub frames: (u64, u64),
     /// Datagrams that were sent.
@@ -91,7 +91,7 @@ struct World {
 }
 
 /// Runs a plan; the error is what did not hold.
-pub fn run(seed: u64, plan: Plan) -> Result<Report, String> {
+pub(crate) fn run(seed: u64, plan: Plan) -> Result<Report, String> {
     memory::reset();
     let _scope = memory::Scope::of(Owner::Members);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

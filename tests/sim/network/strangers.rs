@@ -21,18 +21,18 @@ use super::{
 };
 
 /// The network that all members are of.
-pub const NETWORK: &str = "simulated";
+pub(super) const NETWORK: &str = "simulated";
 
 /// A member, as an attacker knows it.
 #[derive(Clone, Copy, Debug)]
-pub struct Victim {
+pub(crate) struct Victim {
     pub id: NodeId,
     pub address: SocketAddr,
 }
 
 /// When connections were begun, of all attackers: a victim holds each for some seconds, whatever becomes of it.
 #[derive(Clone, Default)]
-pub struct Attempts(Arc<Mutex<VecDeque<Instant>>>);
+pub(crate) struct Attempts(Arc<Mutex<VecDeque<Instant>>>);
 
 impl Attempts {
     fn begin(&self) {
@@ -40,7 +40,7 @@ impl Attempts {
     }
 
     /// How many were begun within this time.
-    pub fn within(&self, time: Duration) -> usize {
+    pub(crate) fn within(&self, time: Duration) -> usize {
         let (mut begun, now) = (self.0.lock().unwrap(), Instant::now());
         while begun.front().is_some_and(|at| now.duration_since(*at) > time) {
             begun.pop_front();
@@ -50,7 +50,7 @@ impl Attempts {
 }
 
 /// A host that attacks.
-pub struct Attacker {
+pub(crate) struct Attacker {
     pub internet: Internet,
     pub host: IpAddr,
     pub random: StdRng,
@@ -64,14 +64,14 @@ pub struct Attacker {
 }
 
 /// A connection of an attacker's. Its endpoint lives as long.
-pub struct Call {
+pub(crate) struct Call {
     pub connection: Connection,
     pub port: Arc<Port>,
     _endpoint: Endpoint,
 }
 
 /// A connection that was greeted, and the greeting's stream.
-pub struct Greeted {
+pub(crate) struct Greeted {
     pub call: Call,
     pub tell: SendStream,
     /// Kept, as one that is dropped is stopped.
@@ -91,7 +91,7 @@ fn transport(deaf: bool) -> Arc<TransportConfig> {
 }
 
 /// A greeting: the version, the network's name, keys of chains.
-pub fn greeting(chains: &[ChainKey]) -> Vec<u8> {
+pub(super) fn greeting(chains: &[ChainKey]) -> Vec<u8> {
     let mut hello = vec![0, 1, u8::try_from(NETWORK.len()).unwrap()];
     hello.extend_from_slice(NETWORK.as_bytes());
     chains.iter().for_each(|chain| hello.extend_from_slice(&chain.0));
@@ -99,18 +99,18 @@ pub fn greeting(chains: &[ChainKey]) -> Vec<u8> {
 }
 
 /// A frame: its length, and what it is.
-pub fn framed(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn framed(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap();
     [&length.to_be_bytes()[..], bytes].concat()
 }
 
 /// What a stream begins with.
-pub fn header(chain: ChainKey, purpose: Purpose) -> Vec<u8> {
+pub(super) fn header(chain: ChainKey, purpose: Purpose) -> Vec<u8> {
     [&chain.0[..], &[purpose as u8]].concat()
 }
 
 /// Greets.
-pub async fn greet(call: Call, chains: &[ChainKey]) -> Option<Greeted> {
+pub(super) async fn greet(call: Call, chains: &[ChainKey]) -> Option<Greeted> {
     let (mut tell, mut hear) = call.connection.open_bi().await.ok()?;
     tell.write_all(&framed(&greeting(chains))).await.ok()?;
     let mut length = [0; 4];
@@ -137,35 +137,42 @@ async fn take_calls(endpoint: Endpoint, chains: Vec<ChainKey>) {
 }
 
 impl Attacker {
-    pub fn new(seed: u64, internet: Internet, host: IpAddr, victims: Vec<Victim>, chains: Vec<ChainKey>, attempts: Attempts) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        internet: Internet,
+        host: IpAddr,
+        victims: Vec<Victim>,
+        chains: Vec<ChainKey>,
+        attempts: Attempts,
+    ) -> Self {
         let random = StdRng::seed_from_u64(seed);
         Self { internet, host, random, victims, chains, attempts, ports: 0, kept_key: None }
     }
 
     /// With the key of a member.
-    pub fn as_member(self, secret: [u8; 32]) -> Self {
+    pub(crate) fn as_member(self, secret: [u8; 32]) -> Self {
         Self { kept_key: Some(secret), ..self }
     }
 
     /// Uses one key from now on.
-    pub fn keep_key(&mut self, secret: [u8; 32]) {
+    pub(crate) fn keep_key(&mut self, secret: [u8; 32]) {
         self.kept_key = Some(secret);
     }
 
-    pub async fn pause(&mut self, least_ms: u64, most_ms: u64) {
+    pub(crate) async fn pause(&mut self, least_ms: u64, most_ms: u64) {
         let wait = self.random.random_range(least_ms..=most_ms);
         tokio::time::sleep(Duration::from_millis(wait)).await;
     }
 
-    pub fn victim(&mut self) -> Victim {
+    pub(crate) fn victim(&mut self) -> Victim {
         self.victims[self.random.random_range(0..self.victims.len())]
     }
 
-    pub fn chain(&mut self) -> ChainKey {
+    pub(crate) fn chain(&mut self) -> ChainKey {
         self.chains[self.random.random_range(0..self.chains.len())]
     }
 
-    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.random.fill_bytes(&mut bytes);
         bytes
@@ -180,7 +187,7 @@ impl Attacker {
     }
 
     /// A port of this host that was not used before.
-    pub fn port(&mut self) -> Arc<Port> {
+    pub(crate) fn port(&mut self) -> Arc<Port> {
         self.ports += 1;
         self.internet.port((self.host, 10_000 + self.ports).into())
     }
@@ -194,7 +201,7 @@ impl Attacker {
     }
 
     /// Calls a victim from a port.
-    pub async fn call_from(&mut self, port: Arc<Port>, victim: Victim, deaf: bool) -> Option<Call> {
+    pub(crate) async fn call_from(&mut self, port: Arc<Port>, victim: Victim, deaf: bool) -> Option<Call> {
         // Time passes, whatever fails.
         self.pause(1, 5).await;
         let key = self.key();
@@ -207,27 +214,27 @@ impl Attacker {
         Some(Call { connection, port, _endpoint: endpoint })
     }
 
-    pub async fn call(&mut self, victim: Victim) -> Option<Call> {
+    pub(crate) async fn call(&mut self, victim: Victim) -> Option<Call> {
         let port = self.port();
         self.call_from(port, victim, false).await
     }
 
     /// Calls any victim and greets it.
-    pub async fn peer(&mut self) -> Option<Greeted> {
+    pub(crate) async fn peer(&mut self) -> Option<Greeted> {
         let victim = self.victim();
         let call = self.call(victim).await?;
         tokio::time::timeout(Duration::from_secs(5), greet(call, &self.chains)).await.ok()?
     }
 
     /// The same, as one that reads nothing.
-    pub async fn deaf_peer(&mut self, victim: Victim) -> Option<Greeted> {
+    pub(crate) async fn deaf_peer(&mut self, victim: Victim) -> Option<Greeted> {
         let port = self.port();
         let call = self.call_from(port, victim, true).await?;
         tokio::time::timeout(Duration::from_secs(5), greet(call, &self.chains)).await.ok()?
     }
 
     /// Takes the calls of other members at this address, for as long as this is polled, and reads nothing of theirs.
-    pub fn listen(&mut self, address: SocketAddr) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn listen(&mut self, address: SocketAddr) -> impl Future<Output = ()> + use<> {
         let key = self.key();
         let mut server = ServerConfig::with_crypto(Arc::new(key.server().unwrap()));
         server.transport_config(transport(true));
