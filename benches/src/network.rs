@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context;
 use bytes::Bytes;
 use quinn::{ClientConfig, Endpoint, ServerConfig};
-use subnode_network::{ChainKey, Inbox, Incoming, Membership, Network, NetworkOptions, NodeKey, Purpose};
+use subnode_network::{ChainKey, Inboxes, Incoming, Membership, Network, NetworkOptions, NodeKey, Purpose};
 use subnode_scheduler::Bandwidth;
 use subnode_types::NodeId;
 use tokio::task::JoinSet;
@@ -43,7 +43,7 @@ struct Pair {
     nodes: [Network; 2],
     asking: Vec<Membership>,
     answering: Vec<Membership>,
-    inboxes: Vec<Inbox>,
+    inboxes: Vec<Inboxes>,
 }
 
 impl Pair {

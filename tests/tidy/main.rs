@@ -14,20 +14,21 @@ use std::{
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Who names whom, as drawn in ARCHITECTURE.md. Everyone may name `types`; `tests` and `benches` may name anyone, and nobody them.
-const ARROWS: [(&str, &[&str]); 15] = [
-    ("chain", &["chain-core", "sandbox", "scheduler", "signer", "storage"]),
+const ARROWS: [(&str, &[&str]); 16] = [
+    ("chain", &["chain-core", "peers", "sandbox", "scheduler", "signer", "storage"]),
     ("chain-core", &[]),
     ("cli", &["chain", "devnet", "modules", "network", "node", "rpc", "sandbox", "scheduler", "simulator", "storage"]),
     ("devnet", &["chain", "modules", "node", "rpc", "sandbox", "signer", "storage"]),
     ("keccak", &[]),
     ("modules", &[]),
-    ("network", &["scheduler"]),
+    ("network", &["peers", "scheduler"]),
     ("node", &["chain", "network", "sandbox", "scheduler", "storage"]),
+    ("peers", &["scheduler"]),
     ("rpc", &["chain", "node", "storage"]),
     ("sandbox", &["keccak", "scheduler"]),
     ("scheduler", &[]),
     ("signer", &["sandbox"]),
-    ("simulator", &["chain", "chain-core", "devnet", "sandbox", "scheduler", "storage"]),
+    ("simulator", &["chain", "chain-core", "devnet", "peers", "sandbox", "scheduler", "storage"]),
     ("storage", &[]),
     ("types", &[]),
 ];

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
 use subnode_chain_core::wire::{self, Asked, Notice, Question};
-use subnode_network::{ChainKey, Inbox, Membership, Network, NetworkOptions, NodeKey, frame_bytes_max};
+use subnode_network::{ChainKey, Inboxes, Membership, Network, NetworkOptions, NodeKey, frame_bytes_max};
 use subnode_scheduler::Bandwidth;
 use subnode_types::{NodeId, Purpose};
 use tokio::task::JoinSet;
@@ -136,7 +136,7 @@ pub(crate) async fn repeat(membership: Arc<Membership>, mut frames: impl FnMut()
 pub(crate) struct Stranger {
     network: Network,
     membership: Arc<Membership>,
-    _inbox: Inbox,
+    _inbox: Inboxes,
 }
 
 impl Stranger {

@@ -12,9 +12,10 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
-use subnode_chain::{Boxed, Chain, ChainOptions, ChainParts, Inbox, Joined, PeerEvent, PeerTraffic, Peers, TimeSource};
+use subnode_chain::{Chain, ChainOptions, ChainParts, TimeSource};
 use subnode_devnet::{Signers, default_options};
 use subnode_network::{ChainKey, Incoming, Membership, Network, NetworkOptions, NodeKey, Part};
+use subnode_peers::{Boxed, Inbox, Joined, Peers, Traffic};
 use subnode_sandbox::{Module, Tenant};
 use subnode_scheduler::Bandwidth;
 use subnode_simulator::{Member, Tamper};
@@ -164,7 +165,7 @@ impl Line {
 
 struct Port(Arc<Line>);
 
-impl subnode_chain::Network for Port {
+impl subnode_peers::Network for Port {
     fn join(&self, chain: [u8; 32], members: &[NodeId], bandwidth: Arc<Bandwidth>) -> Result<Joined, String> {
         let line = self.0.clone();
         let (key, members) = (ChainKey(chain), line.located(members));
@@ -204,8 +205,8 @@ impl Peers for Speaker {
         }
     }
 
-    fn traffic(&self) -> PeerTraffic {
-        PeerTraffic::default()
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
     }
 
     fn fault(&self, _node: NodeId, _what: &str) {}
@@ -225,22 +226,17 @@ struct Mailbox {
 }
 
 impl Inbox for Mailbox {
-    fn next(&mut self) -> Boxed<'_, Option<PeerEvent>> {
+    fn next(&mut self) -> Boxed<'_, Option<Incoming>> {
         Box::pin(async move {
             loop {
-                let mut request = match self.part.next().await? {
-                    Incoming::Frame(received) => {
-                        return Some(PeerEvent::Frame { from: received.from, purpose: received.purpose, frame: received.frame });
-                    }
+                let request = match self.part.next().await? {
+                    frame @ Incoming::Frame(_) => return Some(frame),
                     Incoming::Request(request) => request,
                 };
                 match self.line.tampered(|tamper| tamper.answer(&request.frame)).flatten() {
                     Some(Some(answer)) => request.answer(answer),
                     Some(None) => drop(request),
-                    None => {
-                        let (from, frame) = (request.from, std::mem::take(&mut request.frame));
-                        return Some(PeerEvent::Question { from, frame, answer: Box::new(|answer| request.answer(answer)) });
-                    }
+                    None => return Some(Incoming::Request(request)),
                 }
             }
         })

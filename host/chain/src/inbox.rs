@@ -3,14 +3,10 @@
 use std::sync::Arc;
 
 use subnode_chain_core::wire;
+use subnode_peers::{Inbox, Incoming, Peers, Received};
 use subnode_types::Purpose;
 
-use crate::{
-    parts::Parts,
-    peers::{Inbox, PeerEvent, Peers},
-    serve::Questions,
-    sync::Notices,
-};
+use crate::{parts::Parts, serve::Questions, sync::Notices};
 
 /// Takes what other nodes send, but for consensus, until the chain has left the network. It never waits for whoever deals with it: each of them has
 /// room for each node, and what does not fit is dropped.
@@ -23,7 +19,7 @@ pub(crate) async fn run(
 ) {
     while let Some(event) = inbox.next().await {
         match event {
-            PeerEvent::Frame { from, purpose: Purpose::Transactions, frame } => {
+            Incoming::Frame(Received { from, purpose: Purpose::Transactions, frame }) => {
                 let member = parts.ledger.is_member(from);
                 for transaction in wire::transactions(&frame) {
                     match transaction {
@@ -34,16 +30,16 @@ pub(crate) async fn run(
                     }
                 }
             }
-            PeerEvent::Frame { from, purpose: Purpose::Blocks, frame } => match wire::decode(&frame) {
+            Incoming::Frame(Received { from, purpose: Purpose::Blocks, frame }) => match wire::decode(&frame) {
                 Some(notice) => notices.push(from, notice),
                 None => peers.fault(from, "a notice that does not decode"),
             },
-            PeerEvent::Frame { from, purpose: Purpose::Snapshot, .. } => peers.fault(from, "a snapshot that nobody asked for"),
+            Incoming::Frame(Received { from, purpose: Purpose::Snapshot, .. }) => peers.fault(from, "a snapshot that nobody asked for"),
             // It has an inbox of its own.
-            PeerEvent::Frame { purpose: Purpose::Consensus, .. } => {}
-            PeerEvent::Question { from, frame, answer } => match wire::decode(&frame) {
-                Some(question) => questions.ask(from, parts.ledger.is_member(from), question, answer),
-                None => peers.fault(from, "a question that does not decode"),
+            Incoming::Frame(Received { purpose: Purpose::Consensus, .. }) => {}
+            Incoming::Request(mut request) => match wire::decode(&std::mem::take(&mut request.frame)) {
+                Some(question) => questions.ask(parts.ledger.is_member(request.from), question, request),
+                None => peers.fault(request.from, "a question that does not decode"),
             },
         }
     }

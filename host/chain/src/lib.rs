@@ -2,7 +2,7 @@
 //!
 //! A [`Chain`] is a handle to its tasks: the *actor* drives the consensus module and commits blocks, *admission* checks
 //! transactions in batches, and the *notifier* tells subscribers. Queries run beside them, on instances of their own, and
-//! never wait for a block. Among other nodes ([`Network`]) there are three more: the *inbox* takes what they send but for consensus, which goes to
+//! never wait for a block. Among other nodes ([`subnode_peers::Network`]) there are three more: the *inbox* takes what they send but for consensus, which goes to
 //! the actor, one answers what they ask, and one *follows* them, getting the blocks that this node lacks.
 //!
 //! ```text
@@ -42,7 +42,6 @@ mod notifier;
 mod open;
 mod options;
 mod parts;
-mod peers;
 mod query;
 mod reader;
 mod serve;
@@ -59,7 +58,6 @@ pub use error::{OpenError, RpcError};
 pub use feed::Notification;
 pub use ledger::bury;
 pub use options::{ChainOptions, ChainParts, Ended, FUTURE_MS_MAX};
-pub use peers::{Boxed, Inbox, Joined, Network, PeerEvent, PeerTraffic, Peers};
 pub use query::{Begun, Reply, Session};
 pub use reader::ViewReader;
 pub use spec::{Spec, SpecReader};

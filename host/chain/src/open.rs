@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use subnode_peers::{Joined, Network};
 use subnode_sandbox::World;
 use subnode_scheduler::Bandwidth;
 use subnode_signer::Voter;
@@ -25,7 +26,6 @@ use crate::{
     notifier,
     options::{ChainOptions, ChainParts, Ended},
     parts::Parts,
-    peers::{Joined, Network},
     serve::{self, Questions},
     spec::Spec,
     standing::Standing,

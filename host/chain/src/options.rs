@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use subnode_chain_core::PoolLimits;
+use subnode_peers::Network;
 use subnode_sandbox::{Accounts, Limits, Module, Tenant};
 use subnode_storage::ChainStore;
 use subnode_types::Sealing;
 
-use crate::{peers::Network, spec::Spec, time::TimeSource};
+use crate::{spec::Spec, time::TimeSource};
 
 /// What [`ChainOptions::future_ms_max`] is unless said otherwise: as long as Ethereum's clients waited for one from the future.
 pub const FUTURE_MS_MAX: u64 = 15_000;

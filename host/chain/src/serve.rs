@@ -10,9 +10,9 @@ use subnode_chain_core::{
     PART_BYTES,
     wire::{self, Asked, Question, Whole},
 };
+use subnode_peers::Request;
 use subnode_sandbox::charged;
 use subnode_storage::StoreError;
-use subnode_types::NodeId;
 use tokio::sync::Notify;
 
 use crate::{
@@ -26,12 +26,10 @@ use crate::{
 const QUESTION_BYTES: usize = 128;
 const WAITING_PER_NODE: usize = 64;
 
-type Answer = Box<dyn FnOnce(Bytes) + Send>;
-
 /// Questions that wait for their answers.
 pub(crate) struct Questions {
     /// Bound: [`WAITING_PER_NODE`] questions of [`QUESTION_BYTES`] bytes for each node, 8 KiB.
-    waiting: Mutex<Waiting<(Question, Answer)>>,
+    waiting: Mutex<Waiting<(Question, Request)>>,
     more: Notify,
 }
 
@@ -42,19 +40,19 @@ impl Default for Questions {
 }
 
 impl Questions {
-    fn lock(&self) -> MutexGuard<'_, Waiting<(Question, Answer)>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<(Question, Request)>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a question of a node, or refuses it.
-    pub(crate) fn ask(&self, from: NodeId, member: bool, question: Question, answer: Answer) {
-        if self.lock().push(from, member, QUESTION_BYTES, (question, answer)) {
+    pub(crate) fn ask(&self, member: bool, question: Question, request: Request) {
+        if self.lock().push(request.from, member, QUESTION_BYTES, (question, request)) {
             self.more.notify_one();
         }
     }
 
     /// The oldest question of the node whose turn is next.
-    fn take(&self) -> Option<(Question, Answer)> {
+    fn take(&self) -> Option<(Question, Request)> {
         self.lock().pop()
     }
 }
@@ -63,12 +61,14 @@ impl Questions {
 pub(crate) async fn run(parts: Arc<Parts>, questions: Arc<Questions>) {
     let mut server = Server::default();
     loop {
-        let Some((question, answer)) = questions.take() else {
+        let Some((question, request)) = questions.take() else {
             questions.more.notified().await;
             continue;
         };
         match charged(&parts.tenant, server.find(&parts, question)).await {
-            Ok(found) => drop(found.map(answer)),
+            Ok(Some(found)) => request.answer(found),
+            // One that is dropped is refused.
+            Ok(None) => {}
             Err(error) => tracing::warn!(chain = %parts.name, %error, ?question, "another node asks for what cannot be read"),
         }
         tokio::task::yield_now().await;
@@ -124,16 +124,19 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
+    use subnode_types::{NodeId, Purpose};
+
     use super::*;
 
     #[test]
     fn nodes_are_answered_in_turn_and_one_that_asks_much_is_refused() {
         let questions = Questions::default();
         let (much, little) = (NodeId([1; 32]), NodeId([2; 32]));
+        let request = |from| Request::new(from, Purpose::Blocks, Bytes::new()).0;
         for height in 0..1_000 {
-            questions.ask(much, false, Question::Outline(height), Box::new(drop));
+            questions.ask(false, Question::Outline(height), request(much));
         }
-        questions.ask(little, true, Question::Outline(7_000), Box::new(drop));
+        questions.ask(true, Question::Outline(7_000), request(little));
         let taken: Vec<_> = std::iter::from_fn(|| questions.take()).map(|(question, _)| question).collect();
         assert_eq!(taken.len(), WAITING_PER_NODE + 1);
         assert!(taken[..1].contains(&Question::Outline(7_000)), "{:?}", &taken[..1]);

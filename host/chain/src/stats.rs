@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use subnode_peers::Traffic;
 use subnode_scheduler::Usage;
 use subnode_types::BlockRef;
 
-use crate::{parts::Parts, peers::PeerTraffic};
+use crate::parts::Parts;
 
 /// What a chain did since it was started, and what it has.
 #[derive(Clone, Debug)]
@@ -69,7 +70,7 @@ pub struct ChainStats {
     /// Nodes that are connected and have the chain.
     pub peers: usize,
     /// What it sent them and got.
-    pub peer_traffic: PeerTraffic,
+    pub peer_traffic: Traffic,
 }
 
 impl ChainStats {

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use subnode_peers::{Incoming, Traffic};
 use subnode_scheduler::{Bandwidth, Payer, TokenBucket};
 use subnode_types::{NodeId, Purpose};
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
@@ -17,23 +18,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     frame::{ChainKey, QUESTION_BYTES_MAX},
     limits::{CONSENSUS_BYTES_PER_SECOND, LANE_ANSWERS, lane_room, lock, price},
-    mailbox::{Inbox, Incoming, Mailbox, Part},
+    mailbox::{Inboxes, Mailbox, Part},
 };
 
 /// What one peer may have in the mailbox for all but consensus: as much as its lanes have room for, and a question for each answer they look for.
 /// Each of these bounds is kept before a frame is read; this one is met by a peer alone that connects anew before the chain took what it sent before.
 const OTHERS_BYTES: usize = 3 * lane_room(Purpose::Blocks) + Purpose::ALL.len() * LANE_ANSWERS * price(QUESTION_BYTES_MAX);
-
-/// Bytes and frames of a chain, to all its peers together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Sent.
-    pub sent_bytes: u64,
-    /// Received.
-    pub received_bytes: u64,
-    /// Not sent, since a peer's queue was full.
-    pub dropped_frames: u64,
-}
 
 pub(crate) struct Chain {
     pub(crate) key: ChainKey,
@@ -56,9 +46,9 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn new(key: ChainKey, members: BTreeMap<NodeId, Option<SocketAddr>>, bandwidth: Arc<Bandwidth>) -> (Self, Inbox) {
+    pub(crate) fn new(key: ChainKey, members: BTreeMap<NodeId, Option<SocketAddr>>, bandwidth: Arc<Bandwidth>) -> (Self, Inboxes) {
         let (consensus, others) = (Mailbox::new(lane_room(Purpose::Consensus)), Mailbox::new(OTHERS_BYTES));
-        let inbox = Inbox { consensus: Part(consensus.clone()), others: Part(others.clone()) };
+        let inbox = Inboxes { consensus: Part(consensus.clone()), others: Part(others.clone()) };
         let chain = Self {
             key,
             members: Mutex::new(members),

@@ -1,7 +1,7 @@
 //! One QUIC endpoint, on one UDP port, for all chains of a node.
 //!
 //! A node is known by an ed25519 key; both ends of a connection prove theirs. A chain [joins](Network::join) with its members, which are called
-//! until they answer, and gets a [`Membership`] to send with and an [`Inbox`]. Each chain has streams of its own for each [`Purpose`]:
+//! until they answer, and gets a [`Membership`] to send with and [`Inboxes`]. Each chain has streams of its own for each [`Purpose`]:
 //! consensus goes before transactions, those before blocks and snapshots, and no chain waits for another's lost packets.
 //!
 //! | from outside | bound |
@@ -32,16 +32,18 @@ mod limits;
 mod mailbox;
 mod membership;
 mod network;
+mod overlay;
 mod peer;
 mod registry;
 mod streams;
 
-pub use chain::Traffic;
 pub use environment::Environment;
 pub use frame::{ChainKey, QUESTION_BYTES_MAX, frame_bytes_max};
 pub use identity::{KeyError, NodeKey};
-pub use mailbox::{Inbox, Incoming, Part, Received, Request};
+pub use mailbox::{Inboxes, Part};
 pub use membership::Membership;
 pub use network::{Network, NetworkError, NetworkOptions, PeerInfo};
+pub use overlay::Overlay;
 pub use peer::{RequestError, SendError};
+pub use subnode_peers::{Incoming, Received, Request, Traffic};
 pub use subnode_types::{NodeId, Purpose};

@@ -3,22 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use subnode_peers::{Boxed, Inbox, Incoming};
 use subnode_scheduler::RoundRobin;
-use subnode_types::{NodeId, Purpose};
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+use subnode_types::NodeId;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::limits::lock;
-
-/// What a peer sent to a chain.
-#[derive(Debug)]
-pub struct Received {
-    /// Who.
-    pub from: NodeId,
-    /// What for.
-    pub purpose: Purpose,
-    /// What. Nothing of it is checked but its length. It takes room of its sender's until it is dropped.
-    pub frame: Bytes,
-}
 
 /// A frame, and the room that it takes until it is dropped.
 pub(crate) struct Held {
@@ -36,35 +26,6 @@ impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         &self.frame
     }
-}
-
-/// What a peer asks a chain for.
-#[derive(Debug)]
-pub struct Request {
-    /// Who.
-    pub from: NodeId,
-    /// What for.
-    pub purpose: Purpose,
-    /// What. Nothing of it is checked but its length.
-    pub frame: Bytes,
-    pub(crate) answer: oneshot::Sender<Bytes>,
-}
-
-impl Request {
-    /// Answers it. One that is dropped is refused.
-    pub fn answer(self, frame: Bytes) {
-        // A peer that is gone needs none.
-        drop(self.answer.send(frame));
-    }
-}
-
-/// What comes for a chain.
-#[derive(Debug)]
-pub enum Incoming {
-    /// A frame.
-    Frame(Received),
-    /// A question.
-    Request(Request),
 }
 
 pub(crate) struct Mailbox {
@@ -131,21 +92,27 @@ impl Part {
     }
 }
 
+impl Inbox for Part {
+    fn next(&mut self) -> Boxed<'_, Option<Incoming>> {
+        Box::pin(self.0.next())
+    }
+}
+
 impl Drop for Part {
     fn drop(&mut self) {
         self.0.close();
     }
 }
 
-/// A chain's mailbox. Its parts are taken by different tasks, so that consensus that waits holds nothing else up.
-pub struct Inbox {
+/// What comes for a chain. The two parts are taken by different tasks, so that consensus that waits holds nothing else up.
+pub struct Inboxes {
     /// Frames of consensus, which come from members alone.
     pub consensus: Part,
     /// All else: transactions, notices, questions.
     pub others: Part,
 }
 
-impl Inbox {
+impl Inboxes {
     /// The next of either, consensus first. None once the chain has left the network.
     ///
     /// # Cancel safety

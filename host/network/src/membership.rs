@@ -1,10 +1,11 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
+use subnode_peers::Traffic;
 use subnode_types::{NodeId, Purpose};
 
 use crate::{
-    chain::{Chain, Traffic},
+    chain::Chain,
     dial::Dialer,
     peer::{RequestError, SendError},
     streams,

@@ -21,7 +21,7 @@ use crate::{
     handshake::{NETWORK_BYTES_MAX, Reason},
     identity::{KeyError, NodeKey},
     limits::{Gate, HANDSHAKE_WITHIN, Place, transport},
-    mailbox::Inbox,
+    mailbox::Inboxes,
     membership::Membership,
     peer::Peer,
     registry::Registry,
@@ -176,7 +176,7 @@ impl Network {
         key: ChainKey,
         members: BTreeMap<NodeId, Option<SocketAddr>>,
         bandwidth: Arc<Bandwidth>,
-    ) -> Result<(Membership, Inbox), NetworkError> {
+    ) -> Result<(Membership, Inboxes), NetworkError> {
         let (chain, inbox) = Chain::new(key, members, bandwidth);
         let chain = Arc::new(chain);
         self.dialer.registry.join(chain.clone()).map_err(NetworkError::Join)?;

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
+use subnode_peers::{Incoming, Received, Request};
 use subnode_types::Purpose;
-use tokio::sync::oneshot;
 
 use crate::{
     chain::Chain,
@@ -17,7 +17,7 @@ use crate::{
     handshake::Reason,
     lane::Lane,
     limits::{FRAME_WITHIN, price},
-    mailbox::{Held, Incoming, Received, Request},
+    mailbox::Held,
     peer::{ANSWERED_WITHIN, Peer},
     registry::Registry,
 };
@@ -157,8 +157,8 @@ async fn answer(peer: &Peer, chain: &Chain, purpose: Purpose, frame: Bytes, send
     chain.received(frame.len());
     // Held until the answer is written, or it is known that there is none.
     let _places = (peer.lane(chain.key, purpose).answer().await, peer.answer(chain.is_member(peer.id)).await);
-    let (answer, answered) = oneshot::channel();
-    if !chain.deliver(Incoming::Request(Request { from: peer.id, purpose, frame, answer })) {
+    let (request, answered) = Request::new(peer.id, purpose, frame);
+    if !chain.deliver(Incoming::Request(request)) {
         return Ok(());
     }
     // One that is dropped is refused: the stream ends without a frame.

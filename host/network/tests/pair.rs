@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use subnode_network::{
-    ChainKey, Inbox, Incoming, Membership, Network, NetworkOptions, NodeId, NodeKey, Purpose, RequestError, SendError, frame_bytes_max,
+    ChainKey, Inboxes, Incoming, Membership, Network, NetworkOptions, NodeId, NodeKey, Purpose, RequestError, SendError, frame_bytes_max,
 };
 use subnode_scheduler::Bandwidth;
 
@@ -48,7 +48,7 @@ async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     assert!(waited.await.is_ok(), "not in time: {what}");
 }
 
-async fn frame(inbox: &mut Inbox) -> (NodeId, Purpose, Bytes) {
+async fn frame(inbox: &mut Inboxes) -> (NodeId, Purpose, Bytes) {
     match tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap().unwrap() {
         Incoming::Frame(received) => (received.from, received.purpose, received.frame),
         Incoming::Request(request) => panic!("{request:?}"),
@@ -56,12 +56,12 @@ async fn frame(inbox: &mut Inbox) -> (NodeId, Purpose, Bytes) {
 }
 
 /// Two nodes that share a chain and are connected.
-async fn pair(first: &Network, second: &Network, index: u8) -> [(Membership, Inbox); 2] {
+async fn pair(first: &Network, second: &Network, index: u8) -> [(Membership, Inboxes); 2] {
     pair_at(first, second, index, unlimited()).await
 }
 
 /// The same where the first has so much bandwidth.
-async fn pair_at(first: &Network, second: &Network, index: u8, bandwidth: Arc<Bandwidth>) -> [(Membership, Inbox); 2] {
+async fn pair_at(first: &Network, second: &Network, index: u8, bandwidth: Arc<Bandwidth>) -> [(Membership, Inboxes); 2] {
     let members = members(&[first, second]);
     let both = [(first, bandwidth), (second, unlimited())].map(|(node, its)| node.join(chain(index), members.clone(), its).unwrap());
     eventually("connected", || both.iter().all(|(membership, _)| membership.connected().len() == 1)).await;

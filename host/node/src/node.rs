@@ -125,7 +125,7 @@ impl Node {
             spec: setup.spec,
             consensus_config: setup.consensus_config,
             accounts: setup.accounts,
-            network: self.peering.as_ref().map(|peering| peering.network.clone() as Arc<dyn subnode_chain::Network>),
+            network: self.peering.as_ref().map(|peering| peering.network.clone() as _),
             vote_secret: self.peering.as_ref().map(|peering| peering.secret),
         };
         let opened = Box::pin(Chain::open(parts, setup.options)).await;

@@ -9,13 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use subnode_chain::{Boxed, Inbox, Joined, Network, PeerEvent, PeerTraffic, Peers};
+use subnode_peers::{Boxed, Inbox, Incoming, Joined, Network, Peers, Received, Request, Traffic};
 use subnode_scheduler::Bandwidth;
 use subnode_types::{NodeId, Purpose};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{Tamper, members::Half};
 
@@ -48,8 +45,8 @@ struct BadMember {
 
 /// Where what is sent to a node goes: its consensus, and all else.
 struct Doors {
-    consensus: mpsc::UnboundedSender<PeerEvent>,
-    others: mpsc::UnboundedSender<PeerEvent>,
+    consensus: mpsc::UnboundedSender<Incoming>,
+    others: mpsc::UnboundedSender<Incoming>,
 }
 
 /// All links.
@@ -160,8 +157,8 @@ impl Links {
         (0..copies).map(|_| Duration::from_micros(state.random.random_range(least * 1_000..=most * 1_000))).collect()
     }
 
-    fn deliver(&self, from: NodeId, to: NodeId, event: PeerEvent) {
-        if let PeerEvent::Frame { purpose, frame, .. } = &event {
+    fn deliver(&self, from: NodeId, to: NodeId, event: Incoming) {
+        if let Incoming::Frame(Received { purpose, frame, .. }) = &event {
             self.note((from, to, *purpose as u8, frame));
             if *purpose == Purpose::Consensus {
                 let frames = &mut self.state().frames;
@@ -172,8 +169,8 @@ impl Links {
         let twin = state.twins == Some(to) && from.is_even();
         if let Some(node) = state.nodes.get(&Address { node: to, twin }) {
             let door = match &event {
-                PeerEvent::Frame { purpose: Purpose::Consensus, .. } => &node.consensus,
-                PeerEvent::Frame { .. } | PeerEvent::Question { .. } => &node.others,
+                Incoming::Frame(Received { purpose: Purpose::Consensus, .. }) => &node.consensus,
+                Incoming::Frame(_) | Incoming::Request(_) => &node.others,
             };
             // A node that has just gone gets nothing.
             drop(door.send(event));
@@ -193,7 +190,7 @@ impl Links {
             let (links, frame) = (self.clone(), frame.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(late).await;
-                links.deliver(from, to, PeerEvent::Frame { from, purpose, frame });
+                links.deliver(from, to, Incoming::Frame(Received { from, purpose, frame }));
             });
         }
     }
@@ -238,13 +235,13 @@ impl Peers for Port {
         }
     }
 
-    fn traffic(&self) -> PeerTraffic {
-        PeerTraffic::default()
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
     }
 
     fn fault(&self, _node: NodeId, _what: &str) {}
 
-    fn ask(&self, to: NodeId, _purpose: Purpose, question: Bytes) -> Boxed<'_, Result<Bytes, String>> {
+    fn ask(&self, to: NodeId, purpose: Purpose, question: Bytes) -> Boxed<'_, Result<Bytes, String>> {
         Box::pin(async move {
             let own = self.address.node;
             let asked = async {
@@ -257,10 +254,9 @@ impl Peers for Port {
                 if let Some(answer) = bad {
                     return answer;
                 }
-                let (answer, answered) = oneshot::channel();
+                let (request, answered) = Request::new(own, purpose, question);
                 // Whoever asked may be gone.
-                let answer = Box::new(|frame| drop(answer.send(frame)));
-                self.links.deliver(own, to, PeerEvent::Question { from: own, frame: question, answer });
+                self.links.deliver(own, to, Incoming::Request(request));
                 let answer = answered.await.ok()?;
                 if let Some(bad) = &mut self.links.state().bad {
                     bad.tamper.overhear(&answer);
@@ -276,10 +272,10 @@ impl Peers for Port {
     }
 }
 
-struct Mailbox(mpsc::UnboundedReceiver<PeerEvent>);
+struct Mailbox(mpsc::UnboundedReceiver<Incoming>);
 
 impl Inbox for Mailbox {
-    fn next(&mut self) -> Boxed<'_, Option<PeerEvent>> {
+    fn next(&mut self) -> Boxed<'_, Option<Incoming>> {
         Box::pin(self.0.recv())
     }
 }

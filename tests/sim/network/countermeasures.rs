@@ -108,12 +108,15 @@ tokio = { workspace = true, features = ["test-util"] }
 tokio-util = { version = "0.7", features = ["rt"] }
 "#;
 
+/// The network, and what it is made of.
+const PARTS: [&str; 5] = ["host/network", "host/peers", "host/scheduler", "host/types", "tests/fuzzer"];
+
 /// A workspace of the network and of the simulation, as they are.
 fn copy(to: &Path) {
     drop(fs::remove_dir_all(to));
     let project = Path::new(PROJECT);
-    for part in ["network", "scheduler", "types"] {
-        guests::copy(&project.join("host").join(part), &to.join("host").join(part)).unwrap();
+    for part in PARTS {
+        guests::copy(&project.join(part), &to.join(part)).unwrap();
     }
     guests::copy(&project.join("tests/sim/network"), &to.join("program/src/network")).unwrap();
     fs::write(to.join("program/src/main.rs"), PROGRAM).unwrap();
@@ -121,9 +124,9 @@ fn copy(to: &Path) {
     fs::copy(project.join("Cargo.lock"), to.join("Cargo.lock")).unwrap();
     let workspace = fs::read_to_string(project.join("Cargo.toml")).unwrap();
     let (before, members) = workspace.split_once("members = [").unwrap();
-    let (_, after) = members.split_once("]\nexclude = [\"guest-modules\", \"tests/fuzz\"]\n").unwrap();
-    let members = "members = [\"host/network\", \"host/scheduler\", \"host/types\", \"program\"]\n";
-    fs::write(to.join("Cargo.toml"), [before, members, after].concat()).unwrap();
+    let (_, after) = members.split_once("]\n").unwrap();
+    let members = format!("members = [\"program\", {}]\n", PARTS.map(|part| format!("{part:?}")).join(", "));
+    fs::write(to.join("Cargo.toml"), [before, &members, after].concat()).unwrap();
 }
 
 /// What the runs of a plan came to: nothing where all went well.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use quinn::TokioRuntime;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use subnode_network::{
-    ChainKey, Environment, Inbox, Incoming, Membership, Network, NetworkOptions, NodeId, NodeKey, Part, Purpose, Received,
+    ChainKey, Environment, Inboxes, Incoming, Membership, Network, NetworkOptions, NodeId, NodeKey, Part, Purpose, Received,
 };
 use subnode_scheduler::Bandwidth;
 use tokio::{task::JoinSet, time::Instant};
@@ -140,8 +140,8 @@ impl Node {
         node
     }
 
-    fn begin(self: &Arc<Self>, chain: usize, inbox: Inbox, random: &mut StdRng) {
-        let Inbox { consensus, others } = inbox;
+    fn begin(self: &Arc<Self>, chain: usize, inbox: Inboxes, random: &mut StdRng) {
+        let Inboxes { consensus, others } = inbox;
         let mut tasks = self.tasks.lock().unwrap();
         tasks.spawn(owned(Owner::Simulation, self.clone().take(chain, consensus, CONSENSUS_WORK)));
         tasks.spawn(owned(Owner::Simulation, self.clone().take(chain, others, WORK)));

@@ -24,6 +24,7 @@ mod trouble;
 use std::time::Duration;
 
 use bytes::Bytes;
+use subnode_peers::{Inbox, Incoming, Received};
 use subnode_sandbox::Input;
 use tokio::time::Instant;
 
@@ -37,7 +38,6 @@ use crate::{
     error::OpenError,
     ledger::{ConsensusLog, Logged},
     options::Ended,
-    peers::{Inbox, PeerEvent},
 };
 
 impl Actor {
@@ -151,7 +151,7 @@ impl Actor {
 async fn next_frame(frames: &mut Option<Box<dyn Inbox>>) -> Option<Bytes> {
     let Some(frames) = frames else { return std::future::pending().await };
     loop {
-        if let PeerEvent::Frame { frame, .. } = frames.next().await? {
+        if let Incoming::Frame(Received { frame, .. }) = frames.next().await? {
             return Some(frame);
         }
     }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use subnode_chain_core::{Candidates, Obtain, wire::Asked};
+use subnode_peers::Peers;
 use subnode_sandbox::Tenant;
 use subnode_types::NodeId;
 use tokio::task::{AbortHandle, JoinSet};
@@ -10,7 +11,6 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::{
     exchange::{Fetched, persistently},
     ledger::{BlockId, Candidate, Offered},
-    peers::Peers,
 };
 
 /// See the module.

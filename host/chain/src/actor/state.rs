@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use rand::{SeedableRng, rngs::StdRng};
 use subnode_chain_core::Timers;
+use subnode_peers::Inbox;
 use subnode_sandbox::Effect;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -17,7 +18,6 @@ use crate::{
     ledger::{ConsensusLog, checkpoints::Roots},
     mailbox::Message,
     parts::Parts,
-    peers::Inbox,
 };
 
 /// Drives the consensus module and commits blocks.

@@ -6,12 +6,12 @@ use std::{
 };
 
 use subnode_chain_core::wire::Asked;
+use subnode_peers::Peers;
 use subnode_sandbox::Tenant;
 use subnode_types::{NodeId, Validator};
 use tokio::task::JoinSet;
 
 use super::fetch::{self, Fetched};
-use crate::peers::Peers;
 
 /// Blocks fetched at once. Each takes memory of the chain's.
 const BLOCKS: u64 = 8;

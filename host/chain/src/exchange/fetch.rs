@@ -8,12 +8,12 @@ use subnode_chain_core::{
     Manifest,
     wire::{self, Asked, Question, Whole},
 };
+use subnode_peers::Peers;
 use subnode_sandbox::{Lease, Tenant};
 use subnode_types::{NodeId, Purpose};
 use tokio::task::JoinSet;
 
 use super::sources::Sources;
-use crate::peers::Peers;
 
 /// Parts asked for at once, of all nodes together.
 const PARTS_AT_ONCE: usize = 8;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use subnode_chain_core::wire::{self, Notice};
+use subnode_peers::{Peers, Traffic};
 use subnode_types::{NodeId, Purpose};
 
 pub(crate) use self::{
@@ -17,10 +18,7 @@ pub(crate) use self::{
     fetch::{Fetched, fetch, persistently},
     sources::Sources,
 };
-use crate::{
-    ledger::{BlockId, Offered},
-    peers::{PeerTraffic, Peers},
-};
+use crate::ledger::{BlockId, Offered};
 
 /// Bytes of transactions sent in one frame, but for a single longer one.
 const GOSSIP_BYTES: usize = 256 << 10;
@@ -47,7 +45,7 @@ impl Exchange {
         self.peers.as_ref().map_or(0, |peers| peers.connected().len())
     }
 
-    pub(crate) fn traffic(&self) -> PeerTraffic {
+    pub(crate) fn traffic(&self) -> Traffic {
         self.peers.as_ref().map(|peers| peers.traffic()).unwrap_or_default()
     }
 

@@ -7,9 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use subnode_chain_core::wire::{self, Question};
+use subnode_peers::{Boxed, Peers};
 use subnode_types::{ChainName, NodeId, Purpose};
-
-use crate::peers::{Boxed, Peers};
 
 /// Nodes to ask, and those of them that answered wrongly.
 pub(crate) struct Sources {

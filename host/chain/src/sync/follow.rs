@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use subnode_chain_core::wire::Notice;
+use subnode_peers::Peers;
 use subnode_types::NodeId;
 use tokio::time::Instant;
 
@@ -11,7 +12,6 @@ use crate::{
     exchange::{Ahead, Fetched, agreed, believed, having},
     guests::Checker,
     parts::Parts,
-    peers::Peers,
 };
 
 /// How often a node says how far it is, whatever happens: what it said before may be lost.

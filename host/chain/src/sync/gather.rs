@@ -11,6 +11,7 @@ use subnode_chain_core::{
     checkpoint::{GROUP_PIECES, Outline, PIECE_BYTES, piece_hash},
     wire::{self, Asked, Question},
 };
+use subnode_peers::Peers;
 use subnode_storage::Stage;
 use subnode_types::{NodeId, Purpose};
 use tokio::task::JoinSet;
@@ -20,7 +21,6 @@ use crate::{
     guests::Checker,
     ledger::SyncedState,
     parts::Parts,
-    peers::Peers,
 };
 
 /// Pieces asked for at once, of all nodes together.

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
 use subnode_fuzzer::{Fuzz, kind, peak_of};
+use subnode_peers::Incoming;
 use subnode_types::Purpose;
 
 use super::*;
 use crate::{
     frame::{QUESTION_BYTES_MAX, frame_bytes_max},
     handshake::{CHAINS_MAX, Hello},
-    mailbox::Incoming,
 };
 
 const CHAIN: ChainKey = ChainKey([1; 32]);
@@ -58,7 +58,7 @@ struct Caller {
 struct Tried {
     network: Network,
     membership: Membership,
-    inbox: Inbox,
+    inbox: Inboxes,
     callers: Vec<Network>,
     turn: usize,
     open: Option<Caller>,

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
-
+use subnode_peers::Incoming;
 use subnode_types::Purpose;
 
 use super::*;
@@ -12,7 +12,6 @@ use crate::{
     frame::{write_frame, write_header},
     handshake::{HandshakeError, Hello, hear_chains, tell_chains},
     limits::{PEER_ROOM, STRANGER_ANSWERS, lane_room, price},
-    mailbox::Incoming,
 };
 
 const CHAIN: ChainKey = ChainKey([1; 32]);
@@ -62,7 +61,7 @@ impl Attacker {
     }
 }
 
-fn victim(members: &[u8]) -> (Network, Membership, Inbox) {
+fn victim(members: &[u8]) -> (Network, Membership, Inboxes) {
     let network = Network::open(key(1), options()).expect("an endpoint");
     let members = members.iter().map(|seed| (key(*seed).id(), None)).collect();
     let (membership, inbox) = network.join(CHAIN, members, Arc::new(Bandwidth::new(1 << 30))).expect("a chain");

@@ -1,0 +1,89 @@
+//! A node's place in its network, and where other nodes are: what chains take part in.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use subnode_peers::{Boxed, Joined, Peers, Traffic};
+use subnode_scheduler::Bandwidth;
+use subnode_types::{NodeId, Purpose};
+
+use crate::{
+    frame::ChainKey,
+    membership::Membership,
+    network::{Network, PeerInfo},
+};
+
+/// One QUIC endpoint for all chains, and where other nodes are.
+pub struct Overlay {
+    network: Network,
+    /// Bound: 64 bytes for each node that the configuration names.
+    addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
+}
+
+impl Overlay {
+    /// Of an open endpoint. Nodes without an address are not called, but may call.
+    #[must_use]
+    pub fn new(network: Network, addresses: BTreeMap<NodeId, SocketAddr>) -> Self {
+        Self { network, addresses: Arc::new(addresses) }
+    }
+
+    /// Who is connected.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.network.peers()
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.network.id()
+    }
+}
+
+fn located(addresses: &BTreeMap<NodeId, SocketAddr>, members: &[NodeId]) -> BTreeMap<NodeId, Option<SocketAddr>> {
+    members.iter().map(|member| (*member, addresses.get(member).copied())).collect()
+}
+
+impl subnode_peers::Network for Overlay {
+    fn join(&self, chain: [u8; 32], members: &[NodeId], bandwidth: Arc<Bandwidth>) -> Result<Joined, String> {
+        let members = located(&self.addresses, members);
+        let (membership, inboxes) = self.network.join(ChainKey(chain), members, bandwidth).map_err(|error| error.to_string())?;
+        let peers = Arc::new(Located { membership, addresses: self.addresses.clone() });
+        Ok(Joined { peers, consensus: Box::new(inboxes.consensus), inbox: Box::new(inboxes.others) })
+    }
+}
+
+/// The other nodes of a chain, and where they are.
+struct Located {
+    membership: Membership,
+    /// Bound: the same map.
+    addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
+}
+
+impl Peers for Located {
+    fn set_members(&self, members: &[NodeId]) {
+        self.membership.set_members(located(&self.addresses, members));
+    }
+
+    fn connected(&self) -> Vec<NodeId> {
+        self.membership.connected()
+    }
+
+    fn broadcast(&self, purpose: Purpose, frame: Bytes) {
+        if let Err(error) = self.membership.broadcast(purpose, &frame) {
+            tracing::warn!(%error, ?purpose, "a frame was not sent");
+        }
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.membership.traffic()
+    }
+
+    fn fault(&self, node: NodeId, what: &str) {
+        self.membership.fault(node, what);
+    }
+
+    fn ask(&self, to: NodeId, purpose: Purpose, question: Bytes) -> Boxed<'_, Result<Bytes, String>> {
+        Box::pin(async move { self.membership.request(to, purpose, question).await.map_err(|error| error.to_string()) })
+    }
+}
