@@ -30,6 +30,7 @@ pub(crate) struct Chain {
     /// Bound: the members that the chain names, 64 committees of 128 at most, of 64 bytes each: 512 KiB.
     members: Mutex<BTreeMap<NodeId, Option<SocketAddr>>>,
     /// What each member may still send of consensus. A member has one pace, however often it connects.
+    /// Bound: one of 64 bytes for each of `members`.
     paces: Mutex<BTreeMap<NodeId, TokenBucket>>,
     since: Instant,
     consensus: Arc<Mailbox>,

@@ -56,7 +56,7 @@ impl subnode_peers::Network for Overlay {
 /// The other nodes of a chain, and where they are.
 struct Located {
     membership: Membership,
-    /// Bound: the same map.
+    /// Bound: the same map of 64 bytes for each node that the configuration names.
     addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
 }
 

@@ -49,6 +49,7 @@ struct State {
     /// Bound: [`SHUNNED_MAX`] nodes of 48 bytes, 48 KiB.
     shunned: BTreeMap<NodeId, Instant>,
     /// Where members are.
+    /// Bound: 32 bytes for each member of the chains that are here.
     members_hosts: BTreeSet<IpAddr>,
 }
 
