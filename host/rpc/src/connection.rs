@@ -35,7 +35,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::held::{Account, Budget, Count, Held};
+use crate::{
+    RpcLimits,
+    held::{Account, Budget, Count, Held},
+};
 
 /// What is being answered at the shutdown is waited for as long: an operator waits, and a client that sends half a request would hold that up for
 /// ever.
@@ -98,6 +101,13 @@ impl Client {
         budget.account(&self.address.held, chain)
     }
 
+    /// Waits until the requests of this client's address that are read and answered leave room for one of so many bytes.
+    pub(crate) async fn room(&self, bytes: usize) -> Room {
+        let units = bytes.div_ceil(ROOM_UNIT).min(self.address.room_units);
+        // The semaphore is never closed.
+        Room { _permit: self.address.room.clone().acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX)).await.ok() }
+    }
+
     /// Counts all bytes from here on, once the connection is a WebSocket: the port sees a message only when all of it has arrived.
     pub(crate) fn count_arrivals(&self, account: &Account) {
         *self.arrived.lock().unwrap_or_else(PoisonError::into_inner) = Some(Held::of(account));
@@ -110,6 +120,17 @@ impl Client {
     }
 }
 
+/// What requests of one address have together while they are read and answered, or the longest one alone. A module has several times a request's
+/// bytes in memory while it answers.
+const ROOM_BYTES: usize = 16 << 20;
+/// What room is counted in.
+const ROOM_UNIT: usize = 16 << 10;
+
+/// Room that a request has until this is dropped.
+pub(crate) struct Room {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
 /// A listener that holds back connections beyond a number, and closes those of one address beyond half of it: nobody closes the port for all others by
 /// keeping connections open.
 pub(crate) struct BoundedListener {
@@ -118,6 +139,7 @@ pub(crate) struct BoundedListener {
     of_addresses: Addresses,
     of_address_max: usize,
     budget: Arc<Budget>,
+    room_units: usize,
     taken_within: Duration,
 }
 
@@ -129,6 +151,9 @@ struct OfAddress {
     address: IpAddr,
     open: AtomicUsize,
     held: Arc<Count>,
+    /// For requests that are not short, so many units.
+    room: Arc<Semaphore>,
+    room_units: usize,
     all: Addresses,
 }
 
@@ -171,14 +196,15 @@ fn owner(address: IpAddr) -> IpAddr {
 }
 
 impl BoundedListener {
-    pub(crate) fn new(listener: TcpListener, connections: usize, budget: Arc<Budget>, taken_within: Duration) -> Self {
+    pub(crate) fn new(listener: TcpListener, connections: usize, budget: Arc<Budget>, limits: &RpcLimits) -> Self {
         Self {
             listener,
             permits: Arc::new(Semaphore::new(connections)),
             of_addresses: Arc::default(),
             of_address_max: connections.div_ceil(2),
             budget,
-            taken_within,
+            room_units: limits.request_bytes.max(ROOM_BYTES).div_ceil(ROOM_UNIT),
+            taken_within: limits.taken_within,
         }
     }
 
@@ -189,7 +215,8 @@ impl BoundedListener {
         let known = all.get(&address).and_then(Weak::upgrade);
         let of_address = known.unwrap_or_else(|| {
             let held = Arc::new(self.budget.of_address());
-            let made = Arc::new(OfAddress { address, open: AtomicUsize::new(0), held, all: self.of_addresses.clone() });
+            let (room, room_units) = (Arc::new(Semaphore::new(self.room_units)), self.room_units);
+            let made = Arc::new(OfAddress { address, open: AtomicUsize::new(0), held, room, room_units, all: self.of_addresses.clone() });
             all.insert(address, Arc::downgrade(&made));
             made
         });
@@ -280,5 +307,36 @@ impl AsyncWrite for Connection {
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.written(cx, written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn client(units: usize) -> Client {
+        let address = OfAddress {
+            address: Ipv6Addr::LOCALHOST.into(),
+            open: AtomicUsize::new(0),
+            held: Arc::new(Count::new(0)),
+            room: Arc::new(Semaphore::new(units)),
+            room_units: units,
+            all: Addresses::default(),
+        };
+        Client { address: Arc::new(address), arrived: Arc::default() }
+    }
+
+    #[test]
+    fn long_requests_of_one_address_wait_for_each_other_and_the_longest_has_all_room() {
+        let client = client(ROOM_BYTES.div_ceil(ROOM_UNIT));
+        let first = client.room(9 << 20).now_or_never();
+        assert!(first.is_some() && client.room(6 << 20).now_or_never().is_some());
+        let mut second = Box::pin(client.room(9 << 20));
+        assert!(second.as_mut().now_or_never().is_none(), "the first has more than half of the room");
+        drop(first);
+        assert!(second.as_mut().now_or_never().is_some());
+        assert!(client.room(64 << 20).now_or_never().is_some(), "one that is longer than all room waits for all of it alone");
     }
 }

@@ -70,9 +70,9 @@ const CONNECTIONS_MAX: usize = 64;
 pub async fn serve_metrics(supervisor: Arc<Supervisor>, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ServeError> {
     let router =
         Router::new().route("/metrics", get(metrics)).route("/health", get(health)).route("/ready", get(ready)).with_state(supervisor);
-    let RpcLimits { held_bytes, taken_within, header_within, .. } = RpcLimits::DEFAULT;
-    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, Arc::new(Budget::new(held_bytes)), taken_within);
-    connection::serve(listener, router, header_within, shutdown).await;
+    let limits = RpcLimits::DEFAULT;
+    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, Arc::new(Budget::new(limits.held_bytes)), &limits);
+    connection::serve(listener, router, limits.header_within, shutdown).await;
     Ok(())
 }
 

@@ -55,7 +55,7 @@ struct App {
 /// Not cancel safe: dropping it breaks open connections off. Spawn it and await it.
 pub async fn serve(node: Arc<Node>, listener: TcpListener, limits: RpcLimits, shutdown: CancellationToken) -> Result<(), ServeError> {
     let budget = Arc::new(Budget::new(limits.held_bytes));
-    let listener = BoundedListener::new(listener, limits.connections, budget.clone(), limits.taken_within);
+    let listener = BoundedListener::new(listener, limits.connections, budget.clone(), &limits);
     let app = App { node, limits, requests: Arc::new(Semaphore::new(limits.requests)), budget, shutdown: shutdown.clone() };
     // Wallets in browsers call from pages of any origin. Nothing here depends on cookies.
     let cors = CorsLayer::new().allow_origin(Any).allow_methods([Method::POST, Method::GET]).allow_headers(Any);
@@ -120,8 +120,12 @@ async fn respond(app: App, chain: Result<Chain, Option<String>>, request: Reques
     }
     let (parts, body) = request.into_parts();
     let mut held = Held::of(&account);
-    match body::read(&parts.headers, body, &mut held, &limits).await {
-        Ok(body) => answer(&app, &chain, &account, &body).await,
+    match body::read(&client, &parts.headers, body, &mut held, &limits).await {
+        Ok(request) => {
+            let answered = answer(&app, &chain, &account, &request.bytes).await;
+            drop(request.room);
+            answered
+        }
         Err(unread) => not_read(&unread, &limits),
     }
 }
