@@ -358,7 +358,7 @@ impl ChainStore {
         if after.head.is_some() {
             ops.push(head_op(&after));
         }
-        self.go_back(ops, after).await?;
+        self.go_back(ops, Purpose::Release, after).await?;
         self.past.set_bytes(past_bytes);
         Ok(())
     }
@@ -387,7 +387,7 @@ impl ChainStore {
         let past_bytes = changes.past_after(self.past.bytes());
         let mut ops = changes.into_ops();
         ops.push(head_op(&after));
-        self.go_back(ops, after).await?;
+        self.go_back(ops, Purpose::Release, after).await?;
         self.past.begin(past_bytes);
         Ok(())
     }
@@ -407,10 +407,10 @@ impl ChainStore {
     }
 
     /// Writes what takes the chain back to a position. Views opened before are void.
-    pub(crate) async fn go_back(&self, ops: Vec<Op>, to: Position) -> Result<(), StoreError> {
+    pub(crate) async fn go_back(&self, ops: Vec<Op>, purpose: Purpose, to: Position) -> Result<(), StoreError> {
         self.wanted_bytes.store(0, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        let written = self.rows.write(ops, Purpose::Release).await;
+        let written = self.rows.write(ops, purpose).await;
         if written.is_ok() {
             self.begun.store(to.version, Ordering::Release);
             self.keep_from(to.oldest);

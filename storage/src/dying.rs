@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    StoreError,
+    StoreError, key,
     rows::{Dump, Op, Purpose, Row, Rows, Written},
 };
 
@@ -62,6 +62,11 @@ impl Rows for Dying {
     }
 
     fn clear(&self) -> Result<(), StoreError> {
+        self.step()?;
+        // Whole files go first: the mark may be in one of them, and other rows not.
+        let mark = self.rows.write_within(vec![(key::PROGRESS.to_vec(), None)], Purpose::Release, Duration::ZERO);
+        let unmarked = std::thread::spawn(move || tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(mark));
+        unmarked.join().expect("a write")?;
         self.step()?;
         self.rows.clear()
     }

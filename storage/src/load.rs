@@ -28,19 +28,20 @@ const MARK: &[u8] = b"load";
 
 /// Rows that wait to be written.
 #[derive(Default)]
-struct Part {
+struct Pending {
+    /// Bound: [`PART_BYTES`], and the rows of one call.
     rows: Vec<Row>,
     bytes: usize,
 }
 
-impl Part {
+impl Pending {
     fn push(&mut self, row: Row) {
         self.bytes += row.0.len() + row.1.len() + ROW_BYTES;
         self.rows.push(row);
     }
 
     /// Appends them to a keyspace, sorted. Of two with one key the later holds.
-    async fn write(&mut self, to: &Arc<dyn Rows>, turn: &Turn) -> Result<(), StoreError> {
+    async fn write(&mut self, to: &Arc<dyn Rows>, permit: &LoadPermit) -> Result<(), StoreError> {
         let Self { mut rows, .. } = mem::take(self);
         let to = to.clone();
         let append = move || {
@@ -51,40 +52,56 @@ impl Part {
             rows.reverse();
             to.append(rows)
         };
-        through(turn, async move { tokio::task::spawn_blocking(append).await.map_err(|_| StoreError::Closed)?.await }).await
+        through(permit, async move { tokio::task::spawn_blocking(append).await.map_err(|_| StoreError::Closed)?.await }).await
     }
 }
 
 /// The right to load a chain, which one load has at a time.
-type Turn = Arc<OwnedSemaphorePermit>;
+type LoadPermit = Arc<OwnedSemaphorePermit>;
 
 /// Does a write to its end, even where nobody waits for it any more: no other load begins before.
-async fn through(turn: &Turn, write: impl Future<Output = Result<(), StoreError>> + Send + 'static) -> Result<(), StoreError> {
-    let turn = turn.clone();
+async fn through(permit: &LoadPermit, write: impl Future<Output = Result<(), StoreError>> + Send + 'static) -> Result<(), StoreError> {
+    let permit = permit.clone();
     let written = tokio::spawn(async move {
         let done = write.await;
-        drop(turn);
+        drop(permit);
         done
     });
     written.await.map_err(|_| StoreError::Closed)?
 }
 
+/// The same for work that waits for the disk: it is done where it holds up no other chain.
+async fn blocking<T: Send + 'static>(
+    permit: &LoadPermit,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let permit = permit.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(permit);
+        done
+    });
+    done.await.map_err(|_| StoreError::Closed)?
+}
+
 /// A first version that is handed over in parts.
 pub struct Load {
     store: Arc<ChainStore>,
-    turn: Turn,
+    permit: LoadPermit,
     /// Whether the mark is written.
     begun: bool,
-    part: Part,
+    pending: Pending,
     live_bytes: u64,
     sorter: Option<Sorter>,
+    /// Whether entries were asked for: no more may be added then.
+    sorted: bool,
 }
 
 struct Sorter {
     rows: Arc<dyn Rows>,
-    part: Part,
+    pending: Pending,
     bytes: u64,
-    /// The first key that was not returned, once all entries are there.
+    /// The first key that was not returned, once one was.
     next: Option<Vec<u8>>,
 }
 
@@ -112,8 +129,8 @@ impl Load {
         for Entry { key, value } in rows {
             let row = state_row(&key);
             self.live_bytes += self.charge(&row, &value)?;
-            self.part.push((row, value));
-            if self.part.bytes >= PART_BYTES {
+            self.pending.push((row, value));
+            if self.pending.bytes >= PART_BYTES {
                 self.flush().await?;
             }
         }
@@ -132,19 +149,20 @@ impl Load {
     /// Not cancel safe, as [`Self::put`].
     pub async fn sort(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
         self.mark().await?;
+        assert!(!self.sorted, "an entry behind the sorted ones");
         if self.sorter.is_none() {
-            let rows = self.store.rows.staging()?;
-            self.sorter = Some(Sorter { rows, part: Part::default(), bytes: 0, next: None });
+            let store = self.store.clone();
+            let rows = blocking(&self.permit, move || store.rows.staging()).await?;
+            self.sorter = Some(Sorter { rows, pending: Pending::default(), bytes: 0, next: None });
         }
         for Entry { key, value } in entries {
             let row = state_row(&key);
             let bytes = self.charge(&row, &value)?;
             let Some(sorter) = &mut self.sorter else { return Err(StoreError::Closed) };
-            assert!(sorter.next.is_none(), "an entry behind the sorted ones");
             sorter.bytes += bytes;
-            sorter.part.push((row, value));
-            if sorter.part.bytes >= PART_BYTES {
-                sorter.part.write(&sorter.rows, &self.turn).await?;
+            sorter.pending.push((row, value));
+            if sorter.pending.bytes >= PART_BYTES {
+                sorter.pending.write(&sorter.rows, &self.permit).await?;
             }
         }
         Ok(())
@@ -158,9 +176,10 @@ impl Load {
     /// # Cancel safety
     /// Not cancel safe, as [`Self::put`].
     pub async fn next_sorted(&mut self, bytes: usize) -> Result<Vec<Entry>, StoreError> {
+        self.sorted = true;
         let Some(sorter) = &mut self.sorter else { return Ok(Vec::new()) };
-        if !sorter.part.rows.is_empty() {
-            sorter.part.write(&sorter.rows, &self.turn).await?;
+        if !sorter.pending.rows.is_empty() {
+            sorter.pending.write(&sorter.rows, &self.permit).await?;
         }
         let start = sorter.next.take().unwrap_or_else(|| key::latest(Table::State, b""));
         let (mut entries, mut taken, mut next) = (Vec::new(), 0, None);
@@ -177,10 +196,10 @@ impl Load {
         Ok(entries)
     }
 
-    /// Whether entries were returned: no more may be added then.
+    /// Whether entries were asked for: no more may be added then.
     #[must_use]
     pub fn is_sorted(&self) -> bool {
-        self.sorter.as_ref().is_some_and(|sorter| sorter.next.is_some())
+        self.sorted
     }
 
     /// What a row counts, if there is room for it.
@@ -195,7 +214,7 @@ impl Load {
     async fn mark(&mut self) -> Result<(), StoreError> {
         if !self.begun {
             let mark = self.store.rows.write_within(vec![(key::PROGRESS.to_vec(), Some(MARK.to_vec()))], Purpose::Data, Duration::ZERO);
-            through(&self.turn, mark).await?;
+            through(&self.permit, mark).await?;
             self.begun = true;
         }
         Ok(())
@@ -203,15 +222,18 @@ impl Load {
 
     async fn flush(&mut self) -> Result<(), StoreError> {
         self.mark().await?;
-        self.part.write(&self.store.rows, &self.turn).await
+        self.pending.write(&self.store.rows, &self.permit).await
     }
 
     /// Drops all that was handed over: the chain is as new.
     ///
     /// # Errors
     /// Where disk or database fail: the next [`ChainStore::begin_load`] does it then.
-    pub fn discard(self) -> Result<(), StoreError> {
-        if self.begun { drop_rows(&*self.store.rows) } else { Ok(()) }
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it is done to its end.
+    pub async fn discard(self) -> Result<(), StoreError> {
+        if self.begun { self.store.drop_rows(&self.permit).await } else { Ok(()) }
     }
 
     /// What was put, as writes of one batch, and drops the load. For one that is known to be small.
@@ -229,7 +251,7 @@ impl Load {
             writes.push(Write { table: Table::State, key, value: Some(value.to_vec()) });
             true
         })?;
-        self.discard()?;
+        self.discard().await?;
         Ok(writes)
     }
 }
@@ -237,11 +259,6 @@ impl Load {
 fn state_row(state_key: &[u8]) -> Vec<u8> {
     assert!((1..=KEY_BYTES_MAX).contains(&state_key.len()), "key of {} bytes", state_key.len());
     key::latest(Table::State, state_key)
-}
-
-fn drop_rows(rows: &dyn Rows) -> Result<(), StoreError> {
-    rows.drop_staging()?;
-    rows.clear()
 }
 
 impl ChainStore {
@@ -253,12 +270,14 @@ impl ChainStore {
     /// # Panics
     /// Where the chain has a head: a bug of the caller.
     pub async fn begin_load(self: &Arc<Self>) -> Result<Load, StoreError> {
-        let turn = Arc::new(self.rows.loading().acquire_owned().await.map_err(|_| StoreError::Closed)?);
+        let permit = Arc::new(self.rows.loading().acquire_owned().await.map_err(|_| StoreError::Closed)?);
         assert!(self.head().is_none(), "a first version on {:?}", self.head());
-        if self.rows.get(&key::PROGRESS)?.is_some() {
-            drop_rows(&*self.rows)?;
+        // The mark alone does not tell: a process that died while it dropped rows may have dropped the mark first.
+        if !self.rows.is_empty()? {
+            self.drop_rows(&permit).await?;
         }
-        Ok(Load { store: self.clone(), turn, begun: false, part: Part::default(), live_bytes: 0, sorter: None })
+        let store = self.clone();
+        Ok(Load { store, permit, begun: false, pending: Pending::default(), live_bytes: 0, sorter: None, sorted: false })
     }
 
     /// Ends a load with the rest of the first version. When it resolves, all of it is durable and visible; before, nothing is.
@@ -270,18 +289,35 @@ impl ChainStore {
     /// As [`Self::commit`].
     ///
     /// # Cancel safety
-    /// Not cancel safe, as [`Self::commit`].
-    pub async fn finish_load(&self, load: Load, rest: Batch) -> Result<(), StoreError> {
-        let done = self.write_rest(load, rest).await;
-        if done.is_err() {
-            drop_rows(&*self.rows)?;
-        }
-        done
+    /// Where it is given up, it is done to its end all the same, and no other load begins before.
+    pub async fn finish_load(self: &Arc<Self>, load: Load, rest: Batch) -> Result<(), StoreError> {
+        let (store, permit) = (self.clone(), load.permit.clone());
+        through(&permit.clone(), async move {
+            if load.is_empty() && !load.begun {
+                return store.commit(rest).await;
+            }
+            let done = store.write_rest(load, rest).await;
+            if done.is_err() {
+                store.drop_rows(&permit).await?;
+            }
+            done
+        })
+        .await
     }
 
-    async fn write_rest(&self, mut load: Load, Batch { head, writes }: Batch) -> Result<(), StoreError> {
+    async fn drop_rows(self: &Arc<Self>, permit: &LoadPermit) -> Result<(), StoreError> {
+        let store = self.clone();
+        blocking(permit, move || {
+            store.rows.drop_staging()?;
+            store.rows.clear()
+        })
+        .await
+    }
+
+    async fn write_rest(self: &Arc<Self>, mut load: Load, Batch { head, writes }: Batch) -> Result<(), StoreError> {
         load.flush().await?;
-        self.rows.drop_staging()?;
+        let store = self.clone();
+        blocking(&load.permit, move || store.rows.drop_staging()).await?;
         let version = 1_u64;
         let height = Write { table: Table::Meta, key: height_key(head.height), value: Some(version.to_be_bytes().to_vec()) };
         let mut changes = Changes::default();
@@ -299,7 +335,7 @@ impl ChainStore {
         let mut ops = changes.into_ops();
         ops.push(crate::chain_store::head_op(&after));
         ops.push((key::PROGRESS.to_vec(), None));
-        self.go_back(ops, after).await?;
+        self.go_back(ops, Purpose::Data, after).await?;
         self.past.begin(past_bytes);
         Ok(())
     }

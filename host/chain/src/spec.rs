@@ -10,11 +10,11 @@ const READ_BYTES: usize = 256 << 10;
 /// A runtime's spec. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Spec {
-    parts: Vec<Part>,
+    segments: Vec<Segment>,
 }
 
 #[derive(Clone, Debug)]
-enum Part {
+enum Segment {
     Bytes(Arc<[u8]>),
     /// The file stays as it is until the chain is born.
     File {
@@ -24,7 +24,7 @@ enum Part {
     },
 }
 
-impl Part {
+impl Segment {
     fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
@@ -45,33 +45,33 @@ impl Spec {
     /// Appends bytes.
     pub fn push_bytes(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.parts.push(Part::Bytes(bytes.into()));
+            self.segments.push(Segment::Bytes(bytes.into()));
         }
     }
 
     /// Appends `len` bytes of a file, from `start`. They are read when a chain is born.
     pub fn push_file(&mut self, file: &Arc<File>, start: u64, len: u64) {
         if len > 0 {
-            self.parts.push(Part::File { file: file.clone(), start, len });
+            self.segments.push(Segment::File { file: file.clone(), start, len });
         }
     }
 
     /// Bytes in all.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.parts.iter().map(Part::len).sum()
+        self.segments.iter().map(Segment::len).sum()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
+        self.segments.is_empty()
     }
 
     /// Reads it from its start.
     #[must_use]
     pub fn reader(&self) -> SpecReader {
-        SpecReader { spec: self.clone(), part: 0, offset: 0, hash: Sha256::new() }
+        SpecReader { spec: self.clone(), segment: 0, offset: 0, hash: Sha256::new() }
     }
 
     /// All of it in memory.
@@ -99,7 +99,7 @@ impl Spec {
 /// Reads a spec once, and hashes what it reads.
 pub struct SpecReader {
     spec: Spec,
-    part: usize,
+    segment: usize,
     offset: u64,
     hash: Sha256,
 }
@@ -112,23 +112,23 @@ impl SpecReader {
     pub fn read(&mut self, len: usize) -> io::Result<Vec<u8>> {
         let mut read = Vec::with_capacity(len.min(READ_BYTES));
         while read.len() < len
-            && let Some(part) = self.spec.parts.get(self.part)
+            && let Some(segment) = self.spec.segments.get(self.segment)
         {
-            let wanted = usize::try_from(part.len() - self.offset).unwrap_or(usize::MAX).min(len - read.len());
+            let wanted = usize::try_from(segment.len() - self.offset).unwrap_or(usize::MAX).min(len - read.len());
             let before = read.len();
-            match part {
-                Part::Bytes(bytes) => {
+            match segment {
+                Segment::Bytes(bytes) => {
                     let start = usize::try_from(self.offset).unwrap_or(usize::MAX);
                     read.extend_from_slice(bytes.get(start..).and_then(|rest| rest.get(..wanted)).unwrap_or_default());
                 }
-                Part::File { file, start, .. } => {
+                Segment::File { file, start, .. } => {
                     read.resize(before + wanted, 0);
                     file.read_exact_at(read.get_mut(before..).unwrap_or_default(), start + self.offset)?;
                 }
             }
             self.offset += wanted as u64;
-            if self.offset == part.len() {
-                (self.part, self.offset) = (self.part + 1, 0);
+            if self.offset == segment.len() {
+                (self.segment, self.offset) = (self.segment + 1, 0);
             }
         }
         self.hash.update(&read);

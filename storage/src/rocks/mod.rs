@@ -271,7 +271,8 @@ impl Rows for RocksRows {
     }
 
     fn clear(&self) -> Result<(), StoreError> {
-        self.check_alive()?;
+        // Until it is done the family is not another chain's.
+        let _held = self.alive.hold().ok_or(StoreError::Closed)?;
         families::empty(&self.db, &self.family).map_err(store_error)
     }
 

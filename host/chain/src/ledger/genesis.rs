@@ -49,22 +49,18 @@ pub(crate) async fn load_or_create(parts: &ChainParts, options: &ChainOptions) -
     if store.head().is_none() {
         let founded = found(&parts.runtime, &parts.tenant, &parts.spec, options, store.begin_load().await?).await?;
         let Founded { batch, load, _memory } = founded;
-        if load.is_empty() {
-            load.discard()?;
-            store.commit(batch).await?;
-        } else {
-            store.finish_load(load, batch).await?;
+        store.finish_load(load, batch).await?;
+    } else if !parts.spec.is_empty()
+        && let Some(known) = store.view().get(Table::Meta, SPEC_KEY)?
+    {
+        // An empty spec asks for the chain as it is.
+        let spec = parts.spec.clone();
+        if reading(move || spec.hash()).await?.as_slice() != known {
+            return Err(OpenError::OtherSpec);
         }
     }
     let view = store.view();
     let head = store.head().ok_or_else(|| StoreError::Corrupt("no head after genesis".into()))?;
-    let known = view.get(Table::Meta, SPEC_KEY)?;
-    // An empty spec asks for the chain as it is.
-    if let Some(known) = known.filter(|_| !parts.spec.is_empty())
-        && parts.spec.hash().map_err(unreadable)?.as_slice() != known
-    {
-        return Err(OpenError::OtherSpec);
-    }
     let committees = load_committees(store)?;
     let key = key_of(store, parts.tenant.chain())?;
     let every = view.get(Table::Meta, CHECKPOINTS_KEY)?.and_then(|row| row.try_into().ok()).map_or(0, u64::from_be_bytes);
@@ -114,43 +110,61 @@ struct Founded {
 }
 
 async fn found(runtime: &Module, tenant: &Tenant, spec: &Spec, options: &ChainOptions, load: Load) -> Result<Founded, OpenError> {
-    let in_parts = runtime.streams_genesis() && spec.len() > WHOLE_BYTES_MAX;
-    if !in_parts && spec.len() > options.block.memory_bytes as u64 {
+    if runtime.streams_genesis() && spec.len() > WHOLE_BYTES_MAX {
+        in_parts(runtime, tenant, spec, options, load).await
+    } else {
+        whole(runtime, tenant, spec, options, load).await
+    }
+}
+
+/// Genesis of a spec that is handed over whole. Nothing is put into the load.
+async fn whole(runtime: &Module, tenant: &Tenant, spec: &Spec, options: &ChainOptions, load: Load) -> Result<Founded, OpenError> {
+    if spec.len() > options.block.memory_bytes as u64 {
         let reason = format!("{} bytes are more than this runtime can have in memory: {}", spec.len(), options.block.memory_bytes);
         return Err(OpenError::Spec(reason));
     }
-    // One that is given whole is here, and on its way to the guest.
-    let memory = tenant.lease(if in_parts { Load::MEMORY_BYTES } else { 2 * spec.len() }).map_err(CallError::from)?;
-    let whole = if in_parts { Vec::new() } else { spec.bytes().map_err(unreadable)? };
+    // It is here, and on its way to the guest.
+    let memory = tenant.lease(2 * spec.len()).map_err(CallError::from)?;
+    let read = spec.clone();
+    let bytes = reading(move || read.bytes()).await?;
+    let built = call(runtime, tenant, limits(options, spec.len()), &bytes, None).await?;
+    let batch = first(tenant, options, Sha256::digest(&bytes).into(), built, None)?;
+    Ok(Founded { load, batch, _memory: memory })
+}
+
+/// Genesis of a spec that is read in parts.
+async fn in_parts(runtime: &Module, tenant: &Tenant, spec: &Spec, options: &ChainOptions, load: Load) -> Result<Founded, OpenError> {
+    let memory = tenant.lease(Load::MEMORY_BYTES).map_err(CallError::from)?;
     let back = Arc::new(Mutex::new(None));
     let streamed = Streamed { spec: spec.reader(), size: spec.len(), load, rows: Sha256::new(), error: None };
-    let stream: Option<Box<dyn GenesisStream>> = if runtime.streams_genesis() {
-        Some(Box::new(Lending { streamed: Some(streamed), back: back.clone() }))
-    } else {
-        *back.lock().unwrap_or_else(PoisonError::into_inner) = Some(streamed);
-        None
-    };
-    let built = call(runtime, tenant, limits(options, spec.len()), &whole, stream).await;
+    let stream = Box::new(Lending { streamed: Some(streamed), back: back.clone() });
+    let built = call(runtime, tenant, limits(options, spec.len()), &[], Some(stream)).await;
     // A call that was given up has it still: the next load drops what it wrote.
     let streamed = back.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(streamed) = streamed else { return Err(built.err().unwrap_or_else(|| CallError::from(HostFault::Stopping).into())) };
     let Streamed { spec: reader, load, rows, error, .. } = streamed;
-    let made = match (built, error) {
-        (Ok(built), None) => {
-            let handed: Option<[u8; 32]> = (!load.is_empty()).then(|| rows.finalize().into());
-            let hash = if whole.is_empty() { reader.finish().map_err(unreadable) } else { Ok(Sha256::digest(&whole).into()) };
-            hash.and_then(|hash| first(tenant, options, hash, built, handed))
+    let made = async {
+        if let Some(error) = error {
+            return Err(error.into());
         }
-        (_, Some(error)) => Err(error.into()),
-        (Err(error), None) => Err(error),
+        let built = built?;
+        let handed: Option<[u8; 32]> = (!load.is_empty()).then(|| rows.finalize().into());
+        let hash = reading(move || reader.finish()).await?;
+        first(tenant, options, hash, built, handed)
     };
-    match made {
+    match made.await {
         Ok(batch) => Ok(Founded { load, batch, _memory: memory }),
         Err(error) => {
-            load.discard()?;
+            load.discard().await?;
             Err(error)
         }
     }
+}
+
+/// Reads a spec where that holds up no other chain: it may be a long file.
+async fn reading<T: Send + 'static>(read: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, OpenError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.map_err(|_| OpenError::from(StoreError::Closed))?.map_err(|error| unreadable_spec(&error).into())
 }
 
 /// Bounds of genesis: those of a block, or more for a long spec.
@@ -205,8 +219,4 @@ fn changes(outcome: &Outcome, handed: Option<[u8; 32]>) -> [u8; 32] {
         None => changes,
         Some(handed) => Sha256::new().chain_update(changes).chain_update(handed).finalize().into(),
     }
-}
-
-fn unreadable(error: io::Error) -> OpenError {
-    unreadable_spec(&error).into()
 }
