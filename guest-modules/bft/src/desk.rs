@@ -16,16 +16,13 @@ use subnode_sdk::{
 use crate::{
     context::{Bft, BlockId, Committee, Key, Proposal, Signature},
     message::{Certificate, Entry, Message, timeout, timer},
+    patience::Patience,
     signing::Host,
 };
 
 /// How far a member takes messages ahead of the last round that some honest member has reached. Each round of each member takes memory, and each
 /// message a row of the log.
 const ROUNDS_AHEAD: u32 = 2;
-/// What part of all timeouts holds in a member's round is counted in twelfths. One that missed its turn and was not heard since has one of them.
-const PATIENCE_MAX: u8 = 12;
-/// Members that are known to be absent, or to have missed turns: no committee has more.
-const ABSENT_MAX: usize = 128;
 
 /// What the core asked for while it worked on an input.
 pub struct Desk {
@@ -38,12 +35,15 @@ pub struct Desk {
     pub genuine: Vec<Proposal>,
     /// The round that a block is to be built for.
     pub wanted: Option<u32>,
+    /// Since the host started the module.
+    pub now_ms: u64,
     round: u32,
+    round_began_ms: u64,
     /// Whose turn it is in this round.
     proposer: Key,
-    absent: BTreeSet<Key>,
-    /// Twelfths of the timeouts for members that missed turns.
-    patience: BTreeMap<Key, u8>,
+    /// Whether a valid block of the proposer's is here.
+    given: bool,
+    patience: Patience,
     timers: BTreeSet<u64>,
     committee: Committee,
     /// Set where a message was of too late a round.
@@ -65,10 +65,12 @@ impl Desk {
             logged: BTreeSet::new(),
             genuine: Vec::new(),
             wanted: None,
+            now_ms: 0,
             round: 0,
+            round_began_ms: 0,
             proposer: key,
-            absent: BTreeSet::new(),
-            patience: BTreeMap::new(),
+            given: false,
+            patience: Patience::default(),
             timers: BTreeSet::new(),
             committee: Committee::default(),
             early: false,
@@ -90,6 +92,7 @@ impl Desk {
     /// Begins a height.
     pub fn enter(&mut self, committee: Committee) {
         self.clear();
+        self.patience.keep(|member| committee.has(*member));
         self.committee = committee;
     }
 
@@ -110,14 +113,29 @@ impl Desk {
         self.effects.push(sdk::Effect::Broadcast(encode(message)));
     }
 
-    /// How patient this member is with the proposer of this round.
-    fn patience(&self) -> u8 {
-        let known = self.patience.get(&self.proposer).copied().unwrap_or(PATIENCE_MAX);
-        if self.absent.contains(&self.proposer) { 1 } else { known }
+    /// This host found a block of this height valid, or not, which a member proposed in a round.
+    pub fn judged(&mut self, round: u32, proposer: Key, valid: bool) {
+        if (round, proposer) != (self.round, self.proposer) || proposer == self.key {
+            return;
+        }
+        if valid {
+            let took_ms = self.now_ms.saturating_sub(self.round_began_ms);
+            self.patience.gave(proposer, took_ms);
+            self.given = true;
+        } else {
+            self.patience.missed(proposer);
+        }
+    }
+
+    /// So many heights are decided, and this one.
+    pub fn decided(&mut self, height: u64) {
+        self.patience.decided(height);
     }
 
     fn start(&mut self, timeout: Timeout) {
-        let timeout_ms = self.timeout_ms.saturating_mul(self.patience().into()) / u64::from(PATIENCE_MAX);
+        // Once its block is here a proposer has done its part: all have time to vote.
+        let patient = self.given && timeout.kind != TimeoutKind::Propose;
+        let timeout_ms = if patient { self.timeout_ms } else { self.patience.timeout_ms(self.proposer, self.timeout_ms) };
         let round = u64::from(timeout.round.as_u32().unwrap_or(0));
         // Rounds get longer until they are as long as the network is slow (Tendermint, section III-A).
         let longer = round.saturating_mul(self.timeout_ms / 6);
@@ -158,35 +176,11 @@ impl Desk {
         self.timers.remove(&number);
         let missed =
             timeout(number).is_some_and(|timeout| timeout.kind == TimeoutKind::Propose && timeout.round.as_u32() == Some(self.round));
-        if missed && self.proposer != self.key && !self.signed.keys().any(|(key, ..)| *key == self.proposer) {
-            if self.absent.len() >= ABSENT_MAX {
-                self.absent.clear();
+        if missed && self.proposer != self.key && !self.given {
+            if !self.signed.keys().any(|(key, ..)| *key == self.proposer) {
+                self.patience.absent(self.proposer);
             }
-            self.absent.insert(self.proposer);
-        }
-    }
-
-    /// A round of this height begins. The one before came to nothing: its proposer is waited for half as long at its next turn, whatever else it says.
-    /// A member that votes and gives nobody a good block cannot have everyone wait for it each time.
-    fn enter_round(&mut self, round: u32, proposer: Key) {
-        if round > self.round && self.proposer != self.key {
-            if self.patience.len() >= ABSENT_MAX {
-                self.patience.clear();
-            }
-            let patience = self.patience.entry(self.proposer).or_insert(PATIENCE_MAX);
-            *patience = (*patience / 2).max(1);
-        }
-        (self.round, self.proposer) = (round, proposer);
-    }
-
-    /// The block of this round's proposer was decided: it is waited for a twelfth longer again. By less than it loses, or one that misses every
-    /// second turn would be waited for in full each time.
-    fn used_its_turn(&mut self) {
-        if let Some(patience) = self.patience.get_mut(&self.proposer) {
-            *patience += 1;
-            if *patience >= PATIENCE_MAX {
-                self.patience.remove(&self.proposer);
-            }
+            self.patience.missed(self.proposer);
         }
     }
 
@@ -206,7 +200,7 @@ impl Desk {
         if !genuine {
             return false;
         }
-        self.absent.remove(key);
+        self.patience.heard(*key);
         let last = self.heard.entry(*key).or_default();
         *last = round.max(*last);
         // Whoever is there says it again, until enough others are there too.
@@ -253,7 +247,8 @@ impl Desk {
             // It is known of the height that is worked on alone; messages of others wait for theirs.
             Effect::GetValidatorSet(_, resume) => resume.resume_with(None),
             Effect::StartRound(_, round, proposer, _, resume) => {
-                self.enter_round(round.as_u32().unwrap_or(0), proposer);
+                (self.round, self.proposer) = (round.as_u32().unwrap_or(0), proposer);
+                (self.round_began_ms, self.given) = (self.now_ms, false);
                 resume.resume_with(())
             }
             Effect::PublishConsensusMsg(message, resume) => {
@@ -280,7 +275,7 @@ impl Desk {
             }
             Effect::Decide(certificate, _, resume) => {
                 if certificate.round.as_u32() == Some(self.round) {
-                    self.used_its_turn();
+                    self.patience.used_its_turn(self.proposer);
                 }
                 let id = certificate.value_id.0.to_vec();
                 let certificate = encode(&Certificate::of(&certificate));

@@ -3,16 +3,15 @@
 //! Configuration: `instant` (a block as soon as a transaction is ready; also where it is empty) or `interval MILLISECONDS`, then perhaps
 //! `timeout MILLISECONDS`: how long a proposal is waited for in the first round (3000). Votes are waited for a third of it.
 //!
-//! Whose turn it is depends on committee, height and round alone, as Malachite's core asks: members that disagreed on who is absent would wait for
-//! different proposers, so nobody is passed over. How long a member waits is its own affair. One whose round came to nothing is waited for half as
-//! long at its next turn, as are the votes of that round, and a twelfth longer again after each block of its that is decided. While nothing at all
-//! is heard of a member, it is waited for a twelfth as long.
+//! Whose turn it is depends on committee, height and round alone, as Malachite's core asks. How long a proposer is waited for depends on what it gave
+//! before (`patience`).
 //!
 //! The host signs, checks, logs and fetches blocks; the core decides. All that the core logs is gone through again after a restart.
 
 pub mod context;
 mod desk;
 pub mod message;
+mod patience;
 pub mod signing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,7 +97,10 @@ impl Member {
             let wanted = Wanted { id: proposal.block.0.to_vec(), member: proposal.proposer.0.to_vec() };
             self.desk.effects.push(Effect::Obtain(wanted));
         }
-        let value = known.map(|valid| judged(&proposal, valid));
+        let value = known.map(|valid| {
+            self.desk.judged(proposal.round, proposal.proposer, valid);
+            judged(&proposal, valid)
+        });
         self.proposals.push(proposal);
         value
     }
@@ -106,8 +108,9 @@ impl Member {
     /// This host has judged a block.
     fn judge(&mut self, id: BlockId, valid: bool) {
         self.judged.insert(id, valid);
-        let values: Vec<_> =
-            self.proposals.iter().filter(|proposal| proposal.block == id).map(|proposal| judged(proposal, valid)).collect();
+        let of_block: Vec<_> = self.proposals.iter().filter(|proposal| proposal.block == id).collect();
+        of_block.iter().for_each(|proposal| self.desk.judged(proposal.round, proposal.proposer, valid));
+        let values: Vec<_> = of_block.into_iter().map(|proposal| judged(proposal, valid)).collect();
         values.into_iter().for_each(|value| self.process(value));
     }
 
@@ -171,6 +174,7 @@ impl Member {
         let Ok(committee) = committee(&committed.committee) else { return };
         let wait_ms = self.pace.end(now_ms, committed.ready);
         self.desk.clear();
+        self.desk.decided(committed.block.height);
         self.next = Next { height: committed.block.height + 1, committee, waiting: BTreeMap::new() };
         match wait_ms {
             Some(wait_ms) => self.desk.effects.push(Effect::SetTimer((START_TIMER, wait_ms))),
@@ -265,6 +269,7 @@ impl Consensus for Member {
     }
 
     fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Effect> {
+        self.desk.now_ms = now_ms;
         match input {
             Input::Ready(count) => {
                 self.pace.set_ready(count);
