@@ -1,14 +1,18 @@
-//! Byzantine fault-tolerant consensus: Tendermint (Buchman, Kwon, Milosevic 2018) by Malachite's core, which this module drives.
+//! Byzantine fault-tolerant consensus: Tendermint (Buchman, Kwon, Milosevic 2018) by Malachite's core, which this
+//! module drives.
 //!
-//! Configuration: `instant` (a block as soon as a transaction is ready; also where it is empty) or `interval MILLISECONDS`, then perhaps
-//! `timeout MILLISECONDS`: how long a proposal is waited for in the first round (3000). Votes are waited for a third of it.
+//! Configuration: `instant` (a block as soon as a transaction is ready; also the meaning of an empty configuration) or
+//! `interval MILLISECONDS`, then perhaps `timeout MILLISECONDS`: how long a member waits for a proposal in the first
+//! round (3000). A member waits a third of that for votes.
 //!
-//! Whose turn it is depends on committee, height and round alone, as Malachite's core asks: members that disagreed on who is absent would wait for
-//! different proposers, so nobody is passed over. How long a member waits is its own affair. One whose round came to nothing is waited for half as
-//! long at its next turn, as are the votes of that round, and a twelfth longer again after each block of its that is decided. While nothing at all
-//! is heard of a member, it is waited for a twelfth as long.
+//! Whose turn it is depends on committee, height and round alone, as Malachite's core requires. Members that disagreed
+//! on who is absent would wait for different proposers, so no member is passed over. Each member chooses for itself how
+//! long it waits. A proposer whose round decided nothing is waited for half as long at its next turn, and so are the
+//! votes of that round. Each of its blocks that is decided later adds a twelfth of the full time. A proposer that was
+//! not heard since it missed its turn is waited for a twelfth as long.
 //!
-//! The host signs, checks, logs and fetches blocks; the core decides. All that the core logs is gone through again after a restart.
+//! The host signs, checks, logs and fetches blocks; the core decides. After a restart the core goes through everything
+//! again that it logged.
 
 pub mod context;
 mod desk;
@@ -34,12 +38,12 @@ use crate::{
 /// Timers beside the core's, whose numbers are of 34 bits.
 const START_TIMER: u64 = 1 << 40;
 const RETRY_TIMER: u64 = START_TIMER + 1;
-/// How long a block that could not be built is given before it is tried again.
+/// How long the module waits after a block could not be built before it asks again.
 const RETRY_MS: u64 = 500;
 /// Messages of one member that wait for the next height: a proposal, and votes of two rounds.
 const WAITING_PER_MEMBER: usize = 5;
-/// Bytes of messages of this height that are not looked at again: what a committee of a hundred says in twenty rounds. A member that says more
-/// nonsense has each message checked each time it comes, which is as much as nonsense costs anyway.
+/// Bytes of messages of this height that are remembered, so that a repetition is not checked again: what a committee of
+/// a hundred says in twenty rounds. Beyond that, each repetition costs a check, as a new message does.
 const SEEN_BYTES_MAX: usize = 4 << 20;
 
 /// A height that has not begun.
