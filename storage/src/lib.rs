@@ -1,7 +1,9 @@
 //! A chain's tables, their past, and the promise that what was committed stays.
 //!
 //! # Layout
-//! Each chain has a keyspace of its own: a column family of the one RocksDB, or an ordered map in memory. Within it:
+//!
+//! Each chain has a keyspace of its own: a column family of the one RocksDB, or an ordered map in memory. Within a
+//! keyspace:
 //!
 //! | first byte | rest of the key | value |
 //! |---|---|---|
@@ -10,24 +12,31 @@
 //! | `0x30` | version | what to put back to undo that version |
 //! | `0x40` | version | keys of the rows that are dropped with that version's block |
 //!
-//! Every commit is one *version*: usually a block, sometimes an amendment of the head by a developer. A height maps to the
-//! version that ended it. Reading at a past version takes the latest value, unless history has one from after that version.
+//! Every commit is one *version*: usually a block, sometimes an amendment of the head by a developer. A height maps to
+//! the version that ended it. A read at a past version returns the latest value, unless the history has a value from
+//! after that version.
 //!
-//! `Table::Log` holds what is written between commits: [`ChainStore::log`]. It has no versions, and a revert leaves it.
+//! `Table::Log` holds what is written between commits: [`ChainStore::log`]. It has no versions, and a revert leaves it
+//! as it is.
 //!
 //! # Durability
-//! [`ChainStore::commit`] resolves once the batch is on disk (synced) and visible to readers; batches of chains that commit at
-//! the same moment share one synced write. A kill at any instant leaves whole batches only. The memory backend keeps nothing.
+//!
+//! [`ChainStore::commit`] resolves once the batch is on disk (synced) and visible to readers. Batches of chains that
+//! commit at the same moment share one synced write. A kill at any instant leaves whole batches only. The memory
+//! backend keeps nothing.
 //!
 //! # A first version in parts
-//! [`Load`] writes the rows of a chain that has no head yet as they come, and sorts what they are made of. [`ChainStore::finish_load`] makes
-//! them its first version.
 //!
-//! # State from elsewhere
-//! [`StateStream`] reads the state at a version as a stream of bytes, and [`Stage`] gathers one beside a chain. [`ChainStore::adopt`] puts it in
-//! the chain's place.
+//! [`Load`] writes the rows of a chain that has no head yet as they come, and sorts entries for the runtime that makes
+//! the rows. [`ChainStore::finish_load`] makes the rows the chain's first version.
 //!
-//! Not here: what a block is, what keys mean, when to prune. Invariant: this crate never interprets a value it was given.
+//! # Checkpoints
+//!
+//! [`StateStream`] reads the state at a version as a stream of bytes. [`Stage`] gathers such a stream beside a chain's
+//! tables. [`ChainStore::adopt`] replaces the chain's tables by the stage, in one write.
+//!
+//! Not here: what a block is, what keys mean, when to prune. Invariant: this crate never interprets a value that it was
+//! given.
 
 mod archive;
 mod batch;

@@ -1,4 +1,4 @@
-//! Members that are away, or do not propose.
+//! Members that are away, and members that do not propose.
 
 use subnode_simulator::{Bad, Plan, Withholder, run};
 use subnode_tests::bad_member::{Actor, Kind};

@@ -1,5 +1,5 @@
-//! Takes out of `bft` what stops a bad member, one thing after another: beside that member the runs must then fail. A test that nothing can fail
-//! shows nothing.
+//! Takes the countermeasures against bad members out of `bft`, one after another. The runs beside that member must then
+//! fail. A test that nothing can fail shows nothing.
 
 use std::{
     fs,

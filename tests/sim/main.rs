@@ -1,7 +1,7 @@
 //! The chain, its modules and their agreement under a seeded clock, network and disk (`subnode-simulator`).
 //!
-//! `SUBNODE_SIM_SEEDS=1000..2000` runs those seeds; a failing one is printed, and replays exactly. With `SUBNODE_SIM_TRACE` set, all that
-//! happens is printed: run a single seed then.
+//! `SUBNODE_SIM_SEEDS=1000..2000` runs those seeds. A seed that fails is printed, and replays exactly. With
+//! `SUBNODE_SIM_TRACE` set, a run prints everything that happens, so run a single seed then.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod absence;

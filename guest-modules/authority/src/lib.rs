@@ -1,11 +1,15 @@
-//! Consensus of members that trust each other: they may stop, be slow, or be cut off, but they do not lie. More than half of the power decides. Read it to
-//! learn the `consensus` world; where members may lie, use `bft`.
+//! Consensus of members that trust each other: members may stop, be slow, or be cut off, but do not lie. More than half
+//! of the power decides. Read this module to learn the `consensus` world. Where members may lie, use `bft`.
 //!
-//! Members propose in turn. Each attempt at a height is a *view*; the member whose turn it is proposes a block, the others *accept* it, and once more
-//! than half of the power has accepted one block in one view, it is decided: those signatures are its certificate. Where that takes too long, members
-//! *move* to the next view, and say which block they accepted last. The next member takes over once more than half has moved: if any of them has accepted
-//! a block, it proposes the one of the latest view again, for it may be decided already. This is single-decree Paxos (Lamport 1998) with a moving
-//! proposer. That a member does not accept in a view that it has moved beyond needs no code here: the host does not sign it.
+//! Members propose in turn. Each attempt at a height is a *view*. The member whose turn it is proposes a block, and the
+//! others *accept* the block. Once more than half of the power has accepted one block in one view, the block is
+//! decided, and those signatures are its certificate.
+//!
+//! Where that takes too long, members *move* to the next view, and say which block they accepted last. The next member
+//! takes over once more than half of the power has moved. If any of these members has accepted a block, the new
+//! proposer proposes the block that was accepted in the latest view, since it may be decided already. This is
+//! single-decree Paxos (Lamport 1998) with a moving proposer. No code here keeps a member from accepting in a view that
+//! it has moved beyond: the host refuses that signature.
 //!
 //! Configuration: as `bft`'s.
 
@@ -20,11 +24,11 @@ use subnode_sdk::{
 /// What a member says in a view.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Said {
-    /// It has moved here, and this is the last that it accepted: the view, and the block.
+    /// The member has moved to this view. With it, the view and the block that it accepted last.
     Move(Option<(u32, Id)>),
-    /// It is its turn, and this is the block.
+    /// The member, whose turn it is, proposes this block.
     Propose(Id),
-    /// It accepts this block.
+    /// The member accepts this block.
     Accept(Id),
 }
 
@@ -45,12 +49,12 @@ const VIEWS_AHEAD: u32 = 1_000;
 struct Authority {
     /// Who said what in which view.
     heard: BTreeMap<(u32, Key), BTreeMap<Said, Signature>>,
-    /// The last that this member accepted.
+    /// The view and the block that this member accepted last.
     accepted: Option<(u32, Id)>,
 }
 
 impl Authority {
-    /// Members that said something in a view, with what `pick` takes of it.
+    /// Members that said something in a view, each with what `pick` takes of its words.
     fn who<T>(&self, view: u32, pick: impl Fn(&Said) -> Option<T>) -> BTreeMap<Key, T> {
         let in_view = self.heard.range((view, [0; 32])..=(view, [0xff; 32]));
         in_view.filter_map(|((_, member), said)| Some((*member, said.keys().find_map(&pick)?))).collect()

@@ -1,12 +1,15 @@
-//! Byzantine fault-tolerant consensus: Tendermint (Buchman, Kwon, Milosevic 2018) by Malachite's core, which this module drives.
+//! Byzantine fault-tolerant consensus: Tendermint (Buchman, Kwon, Milosevic 2018) by Malachite's core, which this
+//! module drives.
 //!
-//! Configuration: `instant` (a block as soon as a transaction is ready; also where it is empty) or `interval MILLISECONDS`, then perhaps
-//! `timeout MILLISECONDS`: how long a proposal is waited for in the first round (3000). Votes are waited for a third of it.
+//! Configuration: `instant` (a block as soon as a transaction is ready; also the meaning of an empty configuration) or
+//! `interval MILLISECONDS`, then perhaps `timeout MILLISECONDS`: how long a member waits for a proposal in the first
+//! round (3000). A member waits a third of that for votes.
 //!
-//! Whose turn it is depends on committee, height and round alone, as Malachite's core asks. How long a proposer is waited for depends on what it gave
-//! before (`patience`).
+//! Whose turn it is depends on committee, height and round alone, as Malachite's core requires. How long a member waits
+//! for a proposer depends on the blocks that the proposer gave before (`patience`).
 //!
-//! The host signs, checks, logs and fetches blocks; the core decides. All that the core logs is gone through again after a restart.
+//! The host signs, checks, logs and fetches blocks; the core decides. After a restart the core goes through everything
+//! again that it logged.
 
 pub mod context;
 mod desk;
@@ -33,12 +36,12 @@ use crate::{
 /// Timers beside the core's, whose numbers are of 34 bits.
 const START_TIMER: u64 = 1 << 40;
 const RETRY_TIMER: u64 = START_TIMER + 1;
-/// How long a block that could not be built is given before it is tried again.
+/// How long the module waits after a block could not be built before it asks again.
 const RETRY_MS: u64 = 500;
 /// Messages of one member that wait for the next height: a proposal, and votes of two rounds.
 const WAITING_PER_MEMBER: usize = 5;
-/// Bytes of messages of this height that are not looked at again: what a committee of a hundred says in twenty rounds. A member that says more
-/// nonsense has each message checked each time it comes, which is as much as nonsense costs anyway.
+/// Bytes of messages of this height that are remembered, so that a repetition is not checked again: what a committee of
+/// a hundred says in twenty rounds. Beyond that, each repetition costs a check, as a new message does.
 const SEEN_BYTES_MAX: usize = 4 << 20;
 
 /// A height that has not begun.

@@ -1,5 +1,5 @@
-//! A runtime whose queries ask as much of one host function as they can, over and over until their fuel is spent: for tests of the host.
-//! The method of a query names the function.
+//! A runtime for tests of the host. Each query asks as much as it can of one host function, over and over until its
+//! fuel is spent. The method of a query names the function.
 
 use std::io::Write;
 
@@ -16,7 +16,7 @@ const ROW_BYTES: usize = 512;
 const LONG_KEY: &[u8] = b"s";
 const LONG_ROWS: u8 = 3;
 const LONG_ROW_BYTES: usize = 1 << 20;
-/// What is hashed at once. Filling it is a single instruction, which takes 2 ms: the memory is new.
+/// Bytes that are hashed at once. Filling this new memory is a single instruction, which takes 2 ms.
 const TEXT_BYTES: usize = 4 << 20;
 
 fn word(byte: u8) -> Word256 {
@@ -77,7 +77,7 @@ mod point {
     }
 }
 
-/// Does this for ever.
+/// Repeats a call for ever.
 fn forever<T>(mut demand: impl FnMut() -> T) -> ! {
     loop {
         std::hint::black_box(demand());
@@ -229,7 +229,7 @@ fn demand(method: &str) -> Result<Answer, RpcError> {
     }
 }
 
-/// What its clock says. It builds and executes nothing, and says so with this.
+/// The time that WASI's clock shows. `build` and `execute` return it as their error.
 fn time() -> String {
     format!("{:?}", std::time::SystemTime::now())
 }

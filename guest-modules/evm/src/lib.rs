@@ -1,9 +1,9 @@
 //! Ethereum as a Subnode runtime: revm behind the `runtime` world.
 //!
-//! Blocks, state, receipts and roots are Ethereum's from Paris to Osaka, so blocks from elsewhere verify and proofs hold.
-//! The module answers `eth_*` itself (`rpc`). Heavy arithmetic and hashing go to the host (`crypto`, `host`).
+//! Blocks, state, receipts and roots are Ethereum's from Paris to Osaka, so blocks from elsewhere verify and proofs
+//! hold. The module answers `eth_*` itself (`rpc`). Heavy arithmetic and hashing go to the host (`crypto`, `host`).
 //!
-//! Not here: who builds a block and when (`consensus`), the pool (the host), keys (the host).
+//! Not here: who builds a block and when (the consensus module), the pool (the host), keys (the host).
 
 mod bindings {
     //! The `runtime` world, from wit/.

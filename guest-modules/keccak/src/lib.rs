@@ -1,7 +1,8 @@
 //! Keccak-256 by the host, in the place of the assembly that alloy-primitives would link.
 //!
-//! alloy-primitives can call a hash function of its environment, but names it in a way that the wasip2 linker refuses. It also
-//! takes one from a crate, and this is that crate: [`Keccak256`] gathers its input and has it hashed in one call.
+//! alloy-primitives can call a hash function of its environment, but names that function in a way that the wasip2
+//! linker refuses. alloy-primitives can also take a hash function from a crate, and this is that crate. [`Keccak256`]
+//! gathers its input and has the host hash it in one call.
 
 pub use digest::Digest;
 use digest::{FixedOutput, FixedOutputReset, HashMarker, Output, OutputSizeUser, Reset, Update, consts::U32};

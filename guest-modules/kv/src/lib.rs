@@ -1,15 +1,18 @@
-//! The smallest useful runtime: a signed key-value store. Read it to learn the `runtime` world.
+//! The smallest useful runtime: a signed key-value store. Read this module to learn the `runtime` world.
 //!
-//! A transaction is `public key (32) ‖ sequence (8) ‖ key length (1) ‖ key ‖ value ‖ signature (64)`, big-endian, signed with
-//! Ed25519 over what comes before the signature. An empty value deletes the key. Whoever wrote a key first owns it.
+//! A transaction is `public key (32) ‖ sequence (8) ‖ key length (1) ‖ key ‖ value ‖ signature (64)`, big-endian,
+//! signed with Ed25519 over what comes before the signature. An empty value deletes the key. The first writer of a key
+//! owns the key.
 //!
-//! A block is `parent id (32) ‖ height (8) ‖ time (8) ‖ transactions`, each behind its length (4). Its id is its SHA-256.
+//! A block is `parent id (32) ‖ height (8) ‖ time (8) ‖ transactions`, each transaction behind its length (4). The
+//! block's id is its SHA-256.
 //!
-//! Who decides blocks is the value of the key `committee`: members of 40 bytes each, key (32) ‖ power (8). A change holds from the second block
-//! after it on. Genesis sets it, and its owner, from the spec: `{"owner": "0x…", "committee": [{"key": "0x…", "power": 1}]}`, or nothing.
+//! The committee is the value of the key `committee`: members of 40 bytes each, key (32) ‖ power (8). A change holds
+//! from the second block after it on. Genesis sets the committee and the key's owner from the spec: `{"owner": "0x…",
+//! "committee": [{"key": "0x…", "power": 1}]}`. An empty spec sets neither.
 //!
-//! State: `k key` to owner ‖ value, `s owner` to next sequence. Methods: `kv_get [key]`, `kv_sequence [owner]`, `kv_send [transaction]`,
-//! `kv_height []`, all values in hexadecimal.
+//! State: `k key` to owner ‖ value, `s owner` to next sequence. Methods: `kv_get [key]`, `kv_sequence [owner]`,
+//! `kv_send [transaction]`, `kv_height []`, all values in hexadecimal.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +29,7 @@ const HEADER_BYTES: usize = 48;
 const COMMITTEE_KEY: &[u8] = b"committee";
 const MEMBER_BYTES: usize = 40;
 const MEMBERS_MAX: usize = 128;
-/// A committee decides from the second block after the one that names it: the next is on its way already.
+/// A committee decides from the second block after the block that names it, since the next block is on its way already.
 const COMMITTEE_DELAY: u64 = 2;
 
 fn sha256(data: &[u8]) -> Vec<u8> {

@@ -1,9 +1,10 @@
-//! The simplest consensus of a committee: members lead in turn, a height each. The leader proposes a block, the others accept it, and once more than
-//! half of the power has accepted, it is decided. Members trust each other, and may crash: whoever crashes goes on where it was. But everybody
-//! waits for a leader that is away: `authority` shows how another one takes over.
+//! The simplest consensus of a committee: members lead in turn, a height each. The leader proposes a block, and the
+//! others accept the block. Once more than half of the power has accepted, the block is decided. Members trust each
+//! other. A member that crashes goes on where it was. While a leader is away, everybody waits for that leader:
+//! `authority` shows how another member takes over.
 //!
-//! Configuration: `instant` (also where it is empty) or `interval MILLISECONDS`, then perhaps `timeout MILLISECONDS`, three times as
-//! long as it takes until everything is said again.
+//! Configuration: `instant` (also the meaning of an empty configuration) or `interval MILLISECONDS`, then perhaps
+//! `timeout MILLISECONDS`: three times the interval at which a member repeats its messages.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +14,12 @@ use subnode_sdk::{
     member::{self, Id, Member, Message, Rules, Seat, Signature},
 };
 
-/// What a member says. Its host signs one text for each: nobody proposes or accepts two blocks of a height.
+/// What a member says. The host signs one text for each kind, so no member proposes or accepts two blocks of a height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Said {
-    /// The leader: this is the block.
+    /// The leader proposes this block.
     Propose(Id),
-    /// A member: so be it.
+    /// A member accepts this block.
     Accept(Id),
 }
 
@@ -77,7 +78,8 @@ impl Rules for Leader {
             }
             return;
         };
-        // Where a leader that is trusted proposes what is not valid, it has a bug, or this host has: nobody accepts, and an operator must look.
+        // A trusted leader that proposes an invalid block shows a bug of the leader or of this host. Nobody accepts the
+        // block, and an operator must look.
         if seat.is_valid(id, seat.leader(0)) != Some(true) {
             return;
         }

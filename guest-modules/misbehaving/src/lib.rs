@@ -1,7 +1,8 @@
-//! A consensus that does what its configuration names and no consensus should: for tests of the host.
+//! A consensus module for tests of the host. It does what its configuration names, which no consensus should do.
 //!
-//! Most do it each time their timer runs out. `builds` asks for a block whenever it is given one or told that there is none, and `no-time` sets
-//! a timer of 0 ms whenever one runs out: neither ever leaves its host without something to do.
+//! Most behaviours repeat each time their timer runs out. Two never leave the host without work: `builds` asks for a
+//! block whenever it gets a block or hears that none could be built, and `no-time` sets a timer of 0 ms whenever a
+//! timer runs out.
 
 use subnode_sdk::consensus::{Beginning, Consensus, Decision, Effect, Evidence, Input, Position, Validator, signing};
 

@@ -1,13 +1,19 @@
-//! An example: practical Byzantine fault tolerance (Castro and Liskov, OSDI 1999), a decision at a time. Written from `guest-modules/README.md` alone.
+//! An example: practical Byzantine fault tolerance (Castro and Liskov, OSDI 1999), one decision at a time. Written from
+//! `guest-modules/README.md` alone.
 //!
-//! In each view one member leads. It proposes a block, the others *prepare* it, and once more than two thirds of the power would have it, they *commit*; more than
-//! two thirds of commits decide. Where that takes too long members *change* to the next view, and say which block they last saw prepared. The next leader needs the
-//! changes of more than two thirds, and must propose the latest block that any of them saw prepared: it may be decided already. Less than a third of the power may
-//! lie.
+//! In each view one member leads. The leader proposes a block, and the others *prepare* the block. Once more than two
+//! thirds of the power have prepared it, members *commit* to it. More than two thirds of commits decide. Less than a
+//! third of the power may lie.
 //!
-//! A proposal carries the changes that allow it, each with its votes, so a committee of more than fifty would not fit a message: see `bft` for those.
+//! Where that takes too long, members *change* to the next view, and say which block they last saw prepared. The next
+//! leader needs the changes of more than two thirds of the power. The leader must propose the block that any of them
+//! saw prepared in the latest view, since it may be decided already.
 //!
-//! Configuration: `instant` (also where it is empty) or `interval MILLISECONDS`, then perhaps `timeout MILLISECONDS`, how long the first view lasts.
+//! A proposal carries the changes that allow it, each with its votes, so a proposal of a committee of more than fifty
+//! would not fit into a message. Such committees use `bft`.
+//!
+//! Configuration: `instant` (also the meaning of an empty configuration) or `interval MILLISECONDS`, then perhaps
+//! `timeout MILLISECONDS`: how long the first view lasts.
 
 mod message;
 
@@ -132,7 +138,8 @@ impl Pbft {
         self.say(seat, Said::Change(self.prepared.clone()));
     }
 
-    /// Follows a proposal, as what allows it shows that most are in its view; or members of whom one does not lie, and all of whom are ahead.
+    /// Moves to a later view. One reason is a proposal there: the changes that it carries show that most members are in
+    /// that view. The other is members ahead that have more than a third of the power, since one of them does not lie.
     fn follow(&mut self, seat: &mut Seat<Said>) {
         let mut ahead = BTreeSet::new();
         let later = self.heard.range(seat.view.saturating_add(1)..).rev();

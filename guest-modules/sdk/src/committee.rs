@@ -42,7 +42,8 @@ impl Committee {
         self.has_more_than(1, 2, keys)
     }
 
-    /// Whether these have more than two thirds: while less than a third lies, any two such groups share a member that does not.
+    /// Whether these have more than two thirds: while less than a third lies, any two such groups share a member that
+    /// does not.
     pub fn is_quorum<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> bool {
         self.has_more_than(2, 3, keys)
     }

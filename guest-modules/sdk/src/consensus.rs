@@ -20,10 +20,12 @@ pub mod signing {
 
 /// Which block is next. One value lives as long as the chain runs.
 pub trait Consensus: Sized + 'static {
-    /// Starts on a head, with what was logged since; what is to be done first. The error says what is wrong with the configuration.
+    /// Starts on a head, with what was logged since, and returns the first effects. The error says what is wrong with
+    /// the configuration.
     fn start(beginning: Beginning) -> Result<(Self, Vec<Effect>), String>;
 
-    /// Advances by one input; what is to be done then. `now_ms` counts from any moment, and only forward.
+    /// Advances by one input, and returns the effects. `now_ms` counts from when the chain was opened, and only
+    /// forward.
     fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Effect>;
 
     /// Whether a certificate shows that a committee decided on a block, or why it does not.

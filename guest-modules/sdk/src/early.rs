@@ -14,8 +14,8 @@ const BYTES_MAX: usize = 64 << 10;
 pub struct Early(BTreeMap<Key, Vec<Vec<u8>>>);
 
 impl Early {
-    /// Keeps a message, unless its member has no room left; members say everything again. The caller knows that a member of the committee has signed
-    /// it.
+    /// Keeps a message, unless its member has no room left; members say everything again. The caller knows that a
+    /// member of the committee has signed it.
     pub fn keep(&mut self, member: Key, message: Vec<u8>) {
         let kept = self.0.entry(member).or_default();
         let bytes: usize = kept.iter().map(Vec::len).sum();

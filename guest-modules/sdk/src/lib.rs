@@ -1,11 +1,17 @@
 //! What a module needs to implement a world of `subnode:chain`.
 //!
-//! A consensus module implements [`consensus::Consensus`] and names it in [`consensus!`]; a runtime implements [`runtime::Runtime`] and names it in
-//! [`runtime!`]. The crate is a `cdylib` built for wasm32-wasip2. The contract itself is in wit/, and `guest-modules/README.md` walks through a module.
+//! A consensus module implements [`consensus::Consensus`] and names its type in [`consensus!`]. A runtime implements
+//! [`runtime::Runtime`] and names its type in [`runtime!`]. The crate is a `cdylib` built for wasm32-wasip2. The
+//! contract itself is in wit/, and `guest-modules/README.md` walks through a module.
 //!
-//! For modules that have a committee there are [`member`], a member's life beside the rules of its protocol, [`committee`], who decides, [`early`],
-//! what waits for the next height, and [`pace`], when the next block begins. [`codec`] turns messages into bytes and back. [`native`] is the host
-//! of a module's own tests.
+//! For modules that have a committee:
+//!
+//! * [`member`]: a member's life, to which a protocol adds its rules.
+//! * [`committee`]: the members, their turns and their power.
+//! * [`early`]: messages that wait for the next height.
+//! * [`pace`]: when the next block begins.
+//!
+//! [`codec`] turns messages into bytes and back. [`native`] is the host of a module's own tests.
 //!
 //! Not here: anything of one protocol.
 

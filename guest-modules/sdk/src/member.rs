@@ -1,8 +1,9 @@
-//! The life of a committee's member, whatever its protocol: a height begins when its time has come and ends with a commit, what is said is signed,
-//! logged, sent and repeated, blocks are built and obtained, and what comes too early waits. A protocol adds its [`Rules`].
+//! The life of a committee's member, whatever its protocol: a height begins when its time has come and ends with a
+//! commit, what is said is signed, logged, sent and repeated, blocks are built and obtained, and what comes too early
+//! waits. A protocol adds its [`Rules`].
 //!
-//! Each attempt at a height is a *view*, whose number grows until one of them decides; members lead in turn. A member says at most one thing of each
-//! kind in a view: the host does not sign another.
+//! Each attempt at a height is a *view*, whose number grows until one of them decides; members lead in turn. A member
+//! says at most one thing of each kind in a view: the host does not sign another.
 //!
 //! Not here: what members say, and what follows from it.
 
@@ -29,7 +30,8 @@ const VIEW: u64 = 1;
 const REPEAT: u64 = 2;
 const RETRY: u64 = 3;
 const RETRY_MS: u64 = 500;
-/// Each view is longer than the one before by a third of the first, until they are 16 times as long: some view is as long as the network is slow.
+/// Each view is longer than the one before by a third of the first, until they are 16 times as long: some view is as
+/// long as the network is slow.
 const STRETCH_MAX: u64 = 45;
 
 /// What a member says in a view.
@@ -98,7 +100,8 @@ pub trait Rules: Sized + 'static {
     /// Does all that what is known by now allows. The height has begun.
     fn go_on(&mut self, seat: &mut Seat<Self::Said>);
 
-    /// What proposes a block that this host has built, in a view that this member leads; none where another one is to be proposed.
+    /// What proposes a block that this host has built, in a view that this member leads; none where another one is to
+    /// be proposed.
     fn propose(&self, seat: &Seat<Self::Said>, id: Id) -> Option<Self::Said>;
 
     /// The view took too long.

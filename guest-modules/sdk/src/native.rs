@@ -1,4 +1,5 @@
-//! A host for consensus modules that are no component: one's own tests run them natively, and give them what [`signing`] asks for.
+//! A host for consensus modules that are no component: one's own tests run them natively, and give them what
+//! [`signing`] asks for.
 //!
 //! [`signing`]: ../consensus/signing/index.html
 

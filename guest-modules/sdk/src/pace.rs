@@ -5,8 +5,8 @@ use crate::consensus::Sealing;
 /// How long a proposal is waited for, unless the configuration says otherwise.
 const TIMEOUT_MS: u64 = 3_000;
 
-/// Reads a configuration: `instant` (also where it is empty) or `interval MILLISECONDS`, then perhaps `timeout MILLISECONDS`, how long a proposal is
-/// waited for.
+/// Reads a configuration: `instant` (also where it is empty) or `interval MILLISECONDS`, then perhaps `timeout
+/// MILLISECONDS`, how long a proposal is waited for.
 pub fn parse(config: &[u8]) -> Result<(Sealing, u64), String> {
     let text = std::str::from_utf8(config).map_err(|_| "not text".to_owned())?;
     let milliseconds = |name: &str, text: Option<&str>| match text.and_then(|text| text.parse().ok()) {

@@ -25,8 +25,8 @@ pub use bindings::subnode::chain::{
     types::{BlockRef, Change, Sealing, Table, Validator},
 };
 
-/// What a block means. Nothing lives from one call to the next but what the host commits: every call sees the committed state and its
-/// arguments.
+/// What a block means. Nothing lives from one call to the next but what the host commits: every call sees the committed
+/// state and its arguments.
 pub trait Runtime {
     /// The first block of a chain, from its spec. The error says what is wrong with it.
     fn genesis(spec: Vec<u8>) -> Result<Built, String>;

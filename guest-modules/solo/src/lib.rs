@@ -1,6 +1,6 @@
-//! One sequencer: seals a block when a transaction is ready, at an interval, or when asked.
+//! A single sequencer: seals a block when a transaction is ready, at an interval, or when asked.
 //!
-//! Configuration: `instant` (also where it is empty), `manual`, or `interval MILLISECONDS`.
+//! Configuration: `instant` (also the meaning of an empty configuration), `manual`, or `interval MILLISECONDS`.
 
 use subnode_sdk::consensus::{Beginning, Candidate, Consensus, Decision, Effect, Input, Sealing, Validator};
 
@@ -14,13 +14,13 @@ const RETRY_MS: u64 = 1_000;
 enum Reason {
     /// For the transactions in the pool: not worth sealing without any.
     Transactions,
-    /// Its time has come, or the user wants it.
+    /// For an interval that has ended, or for a user who asked.
     Asked,
 }
 
 struct Sequencer {
     sealing: Sealing,
-    /// When the next block of interval sealing is due, Unix time in milliseconds.
+    /// When the next block of interval sealing is due, in milliseconds as `now_ms` counts them.
     due_ms: Option<u64>,
     building: Option<Reason>,
     ready: u32,
@@ -46,8 +46,8 @@ impl Sequencer {
         }
     }
 
-    /// Sets the timer for the next block of interval sealing. Counts from when this one was due, so that blocks do not drift;
-    /// after a delay of more than an interval it starts over from now.
+    /// Sets the timer for the next block of interval sealing. The interval counts from when this block was due, so that
+    /// blocks do not drift. After a delay of more than an interval it counts from now.
     fn schedule(&mut self, now_ms: u64, interval_ms: u64, effects: &mut Vec<Effect>) {
         let due = self.due_ms.map_or(now_ms, |due| due.max(now_ms.saturating_sub(interval_ms))).saturating_add(interval_ms);
         self.due_ms = Some(due);
@@ -99,7 +99,7 @@ impl Consensus for Sequencer {
                 }
             }
             Input::Timer(_) => self.go_on(&mut effects),
-            // None of the ready transactions can be executed now: they wait for the next block, or for a new one beside them.
+            // None of the ready transactions can be executed now. They wait for the next block, or for a new transaction.
             Input::Built(Candidate { transactions: 0, .. }) if self.building == Some(Reason::Transactions) => {
                 self.building = None;
                 self.ready = 0;

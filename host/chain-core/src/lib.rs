@@ -1,7 +1,8 @@
-//! The pure core of a chain: the pool, the chain's clock and timers, its committees, which blocks of the next height a host has and gets, and what
-//! nodes tell each other about blocks and states.
+//! The pure core of a chain: the pool, the chain's clock and consensus timers, committees by height, the candidates of
+//! the next height, what a block's id commits to, and the messages between nodes about blocks and states.
 //!
-//! Everything takes time and input as arguments; this crate names no runtime, no clock and no randomness (clippy.toml sees to it).
+//! Everything takes time and input as arguments. This crate names no async runtime, no clock and no randomness;
+//! `clippy.toml` enforces it.
 //!
 //! Not here: calling modules, committing, answering clients (`chain`).
 

@@ -1,28 +1,31 @@
-//! One chain's life: transactions in, blocks out, questions answered.
+//! One chain's life: takes transactions, makes blocks, answers queries.
 //!
-//! A [`Chain`] is a handle to its tasks: the *actor* drives the consensus module and commits blocks, *admission* checks
-//! transactions in batches, and the *notifier* tells subscribers. Queries run beside them, on instances of their own, and
-//! never wait for a block. Among other nodes ([`subnode_peers::Network`]) there are three more: the *inbox* takes what they send but for consensus, which goes to
-//! the actor, one answers what they ask, and one *follows* them, getting the blocks that this node lacks.
+//! A [`Chain`] is a handle to its tasks. The *actor* drives the consensus module and commits blocks, *admission* checks
+//! transactions in batches, and the *notifier* tells subscribers. Queries run beside the tasks, on instances of their
+//! own, and never wait for a block.
+//!
+//! A chain with a network ([`subnode_peers::Network`]) has three more tasks. The *inbox* takes what other nodes send,
+//! except for consensus frames, which go to the actor directly. One task answers the questions of other nodes. One task
+//! *follows* the other nodes and fetches the blocks that this node lacks.
 //!
 //! ```text
 //! client ─ query ─▶ instance ─ answer ─▶ client
 //!             └ action ─▶ admission ─▶ pool ─ ready ─▶ actor ◀─ effects ─ consensus module
 //!                                        └── draw ──▶ build ─▶ commit ─▶ notifier ─▶ subscribers
 //!
-//! node ─ consensus ────────────────▶ actor ─ obtain ─▶ fetch ─ block ─▶ execute ─ judged ─▶ consensus module
-//! node ─ frame ─▶ inbox ─ height ─▶ follow ─ fetch ─▶ block, certificate ─▶ actor ─▶ check, execute, commit
-//! ```
+//! node ─ consensus ───────────▶ actor ─ obtain ─▶ fetch ─ block ─▶ execute ─ judged ─▶ consensus module node ─ frame
+//! ─▶ inbox ─ height ─▶ follow ─ fetch ─▶ block, certificate ─▶ actor ─▶ check, execute, commit ```
 //!
 //! | from other nodes | bound |
 //! |---|---|
-//! | consensus messages that wait | 512 KiB of each member, served in turn; then it waits |
-//! | transactions that wait to be checked | 2 MiB of each node, 16 MiB of those outside the committee, out of the chain's memory; the rest is dropped |
-//! | questions, notices | 64 and the last of each node, served in turn; the rest is dropped, and comes again |
-//! | blocks fetched or held at once | 64, none unasked, and 8 decided ones; each takes memory of the chain's |
+//! | consensus frames that wait | 512 KiB of each member, members served in turn; then that member waits |
+//! | transactions that wait to be checked | 2 MiB of each node, 16 MiB of all nodes outside the committee, charged to the memory slice; the rest is dropped |
+//! | questions that wait | 64 of each node, nodes served in turn; further ones are refused, and are asked again |
+//! | notices that wait | the last one of each node; it replaces the one before |
+//! | blocks fetched or held at once | 64, none unasked, and 8 decided ones; each is charged to the memory slice |
 //! | how far ahead of this host's clock a proposed block may be | 15 s, or a second after its parent |
 //! | a module's log between two blocks | 64 MiB |
-//! | pieces of a state fetched at once | 16, of 512 KiB |
+//! | pieces of a checkpoint fetched at once | 16, of 512 KiB |
 //!
 //! Not here: JSON and sockets (`rpc`, `network`), other chains (`node`), how tables are kept (`storage`).
 

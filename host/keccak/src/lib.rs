@@ -19,14 +19,14 @@ mod vector;
 
 /// Bytes that a permutation absorbs.
 const RATE_BYTES: usize = 136;
-/// From so many texts on, a vector is faster than one by one.
+/// From this number of texts on, hashing in a vector is faster than hashing one by one.
 const VECTOR_TEXTS_MIN: usize = 3;
 
 /// A hash.
 pub type Hash = [u8; 32];
 
-/// The hash of one or two 32-byte words, each as four little-endian numbers, and so is the hash. It goes into the permutation without the
-/// buffers that a hasher of texts needs.
+/// The hash of one or two 32-byte words. A word and the hash are four little-endian numbers each. The words go into the
+/// permutation without the buffers that a hasher of texts needs.
 #[must_use]
 pub fn keccak256_words<const WORDS: usize>(words: &[[u64; 4]; WORDS]) -> [u64; 4] {
     const { assert!(4 * WORDS < RATE_BYTES / 8, "longer than a block") };
@@ -63,7 +63,7 @@ fn last_block(rest: &[u8]) -> [u8; RATE_BYTES] {
     block
 }
 
-/// The hash that a state's first words are.
+/// The hash: the first words of the permutation's state.
 fn digest(word: impl Fn(usize) -> u64) -> Hash {
     let mut hash = [0; 32];
     for (index, bytes) in hash.as_chunks_mut::<8>().0.iter_mut().enumerate() {

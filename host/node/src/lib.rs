@@ -1,7 +1,7 @@
-//! Runs the chains a node should run: one sandbox, one store, many chains.
+//! Runs the chains of a node: one sandbox, one store, many chains.
 //!
-//! [`Node`] has the chains that run. [`Supervisor`] makes them what they should be: it keeps what is wanted in the store, grants
-//! slices, restarts what fails, and moves chains in and out.
+//! [`Node`] holds the chains that run. [`Supervisor`] makes the running chains match what is wanted: it keeps what is
+//! wanted in the store, grants slices, restarts chains that fail, and moves chains in and out.
 //!
 //! Not here: what one chain does (`chain`), who may ask it (`rpc`), files and flags (`cli`).
 

@@ -1,8 +1,9 @@
-//! How the nodes of a chain reach each other: what `chain` asks of a network, and what a network hands to it.
+//! How the nodes of a chain reach each other: traits for what `chain` asks of a network, and for what a network hands
+//! to a chain.
 //!
-//! `network` implements the traits over QUIC, the simulator over a link that a seed decides.
+//! `network` implements the traits over QUIC. The simulator implements them over a link that a seed decides.
 //!
-//! Not here: what a frame means (`chain`), how it travels (`network`).
+//! Not here: what a frame means (`chain`), how a frame travels (`network`).
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -16,20 +17,21 @@ pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The network of a node.
 pub trait Network: Send + Sync {
-    /// Takes part in a chain, known by this key among all of the network, with this bandwidth.
+    /// Joins a chain, which all nodes of the network know by this key. The chain's traffic is charged to `bandwidth`.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why the node cannot join.
     fn join(&self, chain: [u8; 32], members: &[NodeId], bandwidth: Arc<Bandwidth>) -> Result<Joined, String>;
 }
 
-/// A chain's part in the network. It leaves once all are dropped.
+/// A chain's part in the network. The chain leaves the network once all three fields are dropped.
 pub struct Joined {
-    /// What it sends with.
+    /// What the chain sends with.
     pub peers: Arc<dyn Peers>,
-    /// What members send to its consensus.
+    /// Consensus frames of members.
     pub consensus: Box<dyn Inbox>,
-    /// All else that is sent to it: transactions, notices, questions. Two, so that consensus that waits for its module holds none of these up.
+    /// Everything else that nodes send: transactions, notices, questions. A consensus frame that waits for the module
+    /// does not hold up this inbox.
     pub inbox: Box<dyn Inbox>,
 }
 
@@ -39,34 +41,35 @@ pub trait Peers: Send + Sync {
     fn set_members(&self, members: &[NodeId]);
     /// Nodes that are connected and have the chain.
     fn connected(&self) -> Vec<NodeId>;
-    /// Sends a frame to all that are connected. It may be lost.
+    /// Sends a frame to all connected nodes. The frame may be lost.
     fn broadcast(&self, purpose: Purpose, frame: Bytes);
-    /// Bytes and frames so far.
+    /// Bytes and frames since the chain joined.
     fn traffic(&self) -> Traffic;
-    /// Counts what a node sent as a broken rule: a node that breaks too many is dropped.
+    /// Counts a broken rule of a node. A node that breaks too many rules is disconnected.
     fn fault(&self, node: NodeId, what: &str);
-    /// Asks a node.
+    /// Asks a node, and returns its answer or the reason why there is none.
     fn ask(&self, to: NodeId, purpose: Purpose, question: Bytes) -> Boxed<'_, Result<Bytes, String>>;
 }
 
 /// Bytes and frames of a chain, to and from all its nodes together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Sent.
+    /// Bytes sent.
     pub sent_bytes: u64,
-    /// Received.
+    /// Bytes received.
     pub received_bytes: u64,
-    /// Not sent, since a node took them too slowly.
+    /// Frames that were not sent, because a node took frames too slowly.
     pub dropped_frames: u64,
 }
 
-/// What other nodes send.
+/// A queue of what other nodes send.
 pub trait Inbox: Send {
-    /// The next of it, the nodes in turn; none once the chain has left. Dropping the future loses nothing.
+    /// The next item, nodes served in turn; none once the chain has left. Dropping the future loses nothing.
     fn next(&mut self) -> Boxed<'_, Option<Incoming>>;
 }
 
-/// Something that another node sent. Nothing of it is checked but its length, and that consensus comes from a member.
+/// Something that another node sent. The network has checked the length, and that a consensus frame comes from a
+/// member. Nothing else is checked.
 #[derive(Debug)]
 pub enum Incoming {
     /// A frame.
@@ -78,35 +81,35 @@ pub enum Incoming {
 /// A frame of another node.
 #[derive(Debug)]
 pub struct Received {
-    /// Who.
+    /// The sender.
     pub from: NodeId,
-    /// What for.
+    /// What the frame is for.
     pub purpose: Purpose,
-    /// What. It takes room of its sender's until it is dropped: a node whose frames wait sends no more.
+    /// The frame's bytes. They count against the sender's room until they are dropped. A sender without room waits.
     pub frame: Bytes,
 }
 
-/// A question of another node. One that is dropped is refused.
+/// A question of another node. Dropping a question refuses it.
 #[derive(Debug)]
 pub struct Request {
-    /// Who.
+    /// The sender.
     pub from: NodeId,
-    /// What for.
+    /// What the question is about.
     pub purpose: Purpose,
-    /// What.
+    /// The question's bytes.
     pub frame: Bytes,
     answer: oneshot::Sender<Bytes>,
 }
 
 impl Request {
-    /// A question, and where its answer comes; that it does not come is a refusal.
+    /// A question, and the receiver of its answer. A receiver that closes without an answer means a refusal.
     #[must_use]
     pub fn new(from: NodeId, purpose: Purpose, frame: Bytes) -> (Self, oneshot::Receiver<Bytes>) {
         let (answer, answered) = oneshot::channel();
         (Self { from, purpose, frame, answer }, answered)
     }
 
-    /// Answers it.
+    /// Answers the question.
     pub fn answer(self, frame: Bytes) {
         // A node that is gone needs none.
         drop(self.answer.send(frame));

@@ -1,7 +1,7 @@
 //! One port for all chains: JSON-RPC 2.0 over HTTP and WebSocket.
 //!
-//! `/` is the first chain and `/chain/NAME` any. Methods are the runtimes' own: this crate knows framing, batches, limits and
-//! how a reply becomes JSON, and no method by name.
+//! `/` is the first chain, and `/chain/NAME` is any chain. Methods belong to the runtimes. This crate knows framing,
+//! batches, limits and how a reply becomes JSON, and knows no method by name.
 //!
 //! Operators have a Unix socket of their own: see [`Admin`], and the table of its methods in `admin.rs`.
 //!

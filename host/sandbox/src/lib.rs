@@ -1,17 +1,19 @@
-//! Runs a chain's modules: WebAssembly components with fuel, memory and stack limits, and nothing of the machine.
+//! Runs a chain's modules: WebAssembly components with limits of fuel, memory and stack, and without access to the
+//! machine.
 //!
-//! [`Sandbox`] is the engine and the cache of compiled modules. A [`Module`] is a component that was checked: it exports one of
-//! the worlds of wit/ and imports nothing that is not offered. [`RuntimeGuest`] and [`ConsensusGuest`] are instances, usable
-//! until their first fault.
+//! [`Sandbox`] is the engine and the cache of compiled modules. A [`Module`] is a component that was checked: it
+//! exports one of the worlds of wit/ and imports nothing that the host does not offer. [`RuntimeGuest`] and
+//! [`ConsensusGuest`] are instances, usable until their first fault.
 //!
 //! | cost of | on two cores of 2024 |
 //! |---|---|
 //! | compiling the EVM module | 1 s, once; then cached on disk |
 //! | loading it from the cache | 1 ms |
 //! | an instance | 20 us |
-//! | a call | 1 us, and 0.1 us for each host function it calls |
+//! | a call | 1 us, and 0.1 us for each host function that it calls |
 //!
-//! Errors tell a guest fault from a host fault ([`CallError`]), and neither is a verdict: only what a module returns is.
+//! Errors tell a guest fault from a host fault ([`CallError`]). Neither is a verdict: a verdict is what a module
+//! returns.
 //!
 //! Not here: which chain runs when (`node`), what blocks mean (modules), what is committed (`chain`).
 

@@ -1,18 +1,20 @@
-//! Fair shares between chains: turns on the cores, bytes of memory, bytes per second, and what of a node is granted.
+//! Fair shares between chains: turns on the cores, bytes of memory, bytes per second, and the slices that a node
+//! grants.
 //!
-//! * [`Cores`] and [`Share`]: who runs next. Weighted fair queueing on CPU time, work-conserving: an idle neighbour's time is
-//!   anyone's, a busy one's is not. A chain that used less than its share has its turns at once, on the thread that asks; the others'
-//!   turns are done by workers, one per core, which can be made to give way to all else.
+//! * [`Cores`] and [`Share`]: who runs next. CPU time is shared by weighted fair queueing and is work-conserving: an
+//!   idle chain's share goes to the others, a busy chain's does not. The turns of a chain that used less than its share
+//!   run at once, on the thread that asks. Workers, one thread per core, run the turns of all other chains. Workers can
+//!   run at the lowest priority of the kernel.
 //! * [`Quota`]: bytes taken and given back under a limit that can be moved.
-//! * [`TokenBucket`]: bytes per second; [`Bandwidth`]: those of a chain, by the machine's clock.
-//! * [`RoundRobin`]: what many senders queue, in turn and with bytes for each.
+//! * [`TokenBucket`]: bytes per second. [`Bandwidth`]: those of a chain, by the machine's clock.
+//! * [`RoundRobin`]: a queue that serves its senders in turn, with a bound of bytes for each.
 //! * [`Ledger`]: slices granted out of a node's capacity.
 //!
-//! The currency of the cores is nanoseconds of CPU time, not fuel: one unit of fuel takes 0.06 to 1.2 ns depending on the
-//! instruction, so equal fuel is not equal time, and what the host does in a guest's stead burns time as well. Fuel bounds calls
-//! and says when to look if a turn is over.
+//! The currency of the cores is nanoseconds of CPU time, not fuel. One unit of fuel takes 0.06 to 1.2 ns depending on
+//! the instruction, so equal fuel is not equal time, and host functions take CPU time as well. Fuel bounds calls, and
+//! says when to look whether a turn is over.
 //!
-//! Not here: what a turn is (`sandbox`); clocks, but for [`Bandwidth`]: the caller passes times.
+//! Not here: what a turn is (`sandbox`); clocks, except in [`Bandwidth`]: the caller passes times.
 
 mod bucket;
 mod cores;

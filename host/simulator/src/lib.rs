@@ -33,37 +33,37 @@ pub use members::{Bad, Flooder, LyingSyncPeer, Member, Tamper, Withholder};
 pub use plan::{Modules, Plan};
 pub use runtime::{RuntimeCheck, check_runtime};
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// A number that the same run comes to again: of everything that any node heard, and when.
+    /// A hash of everything that any node heard, and when. The same run has the same hash.
     pub trace: u64,
     /// The height that all honest nodes reached.
     pub height: u64,
-    /// How often a node took the state of a later block instead of all blocks.
+    /// How often a node caught up by state sync.
     pub adopted: u64,
     /// Evidence against members that honest nodes reported.
     pub evidence: u64,
     /// Consensus frames that were carried, and their bytes.
     pub frames: (u64, u64),
-    /// Writes to the disks of all nodes since they were started, each of which a node on a real disk would wait for to be synced; and the blocks
-    /// that all of them had in the end.
+    /// Writes to the disks of all nodes since the nodes were started, and the blocks that all nodes had in the end. On
+    /// a real disk a node would wait until each of these writes is synced.
     pub writes: (u64, u64),
-    /// Most fuel that a call of the consensus module burnt, and most memory that it had.
+    /// The most fuel that a call of the consensus module burnt, and the most memory that the module had.
     pub consensus_max: (u64, u64),
 }
 
-/// Runs a plan; the error is what did not hold.
+/// Runs a plan.
 ///
 /// # Errors
-/// What did not hold.
+/// The property that did not hold.
 pub fn run(seed: u64, plan: Plan) -> Result<Report, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
     runtime.block_on(async { world::World::new(seed, plan)?.run().await })
 }
 
-/// Runs the plans of seeds on all cores: what each of those that failed came to. After a few failures it stops.
+/// Runs the plans of seeds on all cores, and returns each seed that failed with the reason. Stops after a few failures.
 pub fn run_all(seeds: Range<u64>, plan: impl Fn(u64) -> Plan + Sync, done: impl Fn(u64, &Report) + Sync) -> Vec<(u64, String)> {
     /// Failures after which no further ones are looked for.
     const FAILURES: usize = 3;

@@ -1,4 +1,4 @@
-//! What attackers do, each until it is stopped.
+//! What attackers do, each attacker until the run stops it.
 
 use std::net::SocketAddr;
 

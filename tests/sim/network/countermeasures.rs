@@ -1,5 +1,5 @@
-//! Takes out of the network what stops an attacker, one thing after another: against that attacker the runs must then
-//! fail. What is taken out is taken out of a copy of the sources, so that no build of `subnode` can be without it.
+//! Takes the countermeasures against attackers out of the network, one after another. The runs against that attacker
+//! must then fail. The test changes a copy of the sources, so every build of `subnode` has all countermeasures.
 
 use std::{fs, path::Path, process::Command};
 

@@ -1,5 +1,5 @@
-//! Datagrams between simulated hosts, which `quinn` takes for UDP: they are late, lost, doubled, overtake each other,
-//! or are cut off. Each host has a link of bounded bandwidth with a bounded queue in front of it. Time passes in
+//! Datagrams between simulated hosts, which `quinn` takes for UDP. Datagrams are late, lost, doubled, overtake each
+//! other, or are cut off. Each host has a link of bounded bandwidth with a bounded queue in front of it. Time passes in
 //! milliseconds.
 
 use std::{

@@ -1,16 +1,23 @@
-//! The real network (`subnode-network`) over simulated datagrams: members of several chains, and whoever attacks them.
+//! The real network (`subnode-network`) over simulated datagrams: members of several chains, and their attackers.
 //!
 //! Everything above the socket is what `subnode` runs: quinn, TLS, and all of host/network. The clock is tokio's, which
-//! stands still while anything runs. A seed decides who does what, and when; what datagrams meet; the order of tasks that
-//! could go on at once; keys; and quinn's random numbers. A seed does not decide the secrets that connections are secured
-//! with, the ids of connections, and a parameter of each handshake that quinn draws to be ignored. Packets are as long and
-//! go the same ways, but for some bytes of a handshake and what an attacker made of a packet. Two runs of a seed come to
-//! the same for members in most figures and differ by a hundredth in others: a seed that fails nearly always fails again.
+//! stands still while anything runs.
 //!
-//! After every run: members of a chain were connected, and were so again soon after the network was whole; what a
-//! member sent to a member by a connection that is there arrived, once; no frame of consensus and no answer to a member
-//! came late; members held no more than what host/network/src/limits.rs lets strangers take, and gave it back; nobody
-//! was busy over nothing; no host was sent more than three times what came in its name.
+//! A seed decides what members and attackers do and when, what happens to datagrams, the order of tasks that could go
+//! on at once, keys, and quinn's random numbers. A seed does not decide the secrets of connections, the ids of
+//! connections, and a parameter of each handshake that quinn draws to be ignored. Two runs of a seed send packets of
+//! the same length the same ways, except for some bytes of a handshake and for packets that an attacker changed. For
+//! members, two runs of a seed agree in most figures and differ by a hundredth in others. A seed that fails nearly
+//! always fails again.
+//!
+//! After every run these hold:
+//!
+//! * Members of a chain were connected, and were connected again soon after the network was whole.
+//! * What a member sent to a member over a live connection arrived, once.
+//! * No frame of consensus and no answer to a member came late.
+//! * Members held no more than what host/network/src/limits.rs lets strangers take, and gave it back.
+//! * Nobody was busy over nothing.
+//! * No host was sent more than three times the bytes that came in its name.
 
 mod attacks;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a run is like, by its seed.
+//! The plan of a run, by its seed.
 
 use std::time::Duration;
 

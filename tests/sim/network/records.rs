@@ -1,4 +1,4 @@
-//! What honest members sent to each other, and what came of it.
+//! What honest members sent to each other, and what arrived.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

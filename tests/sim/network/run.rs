@@ -1,4 +1,4 @@
-//! One run: members, whoever attacks them, and the properties that must hold throughout.
+//! One run: members, attackers, and the properties that must hold throughout.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,5 +1,5 @@
-//! What an attacker needs: ports of its own host, raw connections, and the bytes of the protocol, written here once
-//! more and not taken from the crate that they attack.
+//! What an attacker needs: ports of its own host, raw connections, and the bytes of the protocol. The protocol is
+//! written here again and not taken from the crate under attack.
 
 use std::{
     collections::VecDeque,

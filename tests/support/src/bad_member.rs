@@ -1,4 +1,4 @@
-//! Members that break the rules of `bft`. Each runs the honest code, and its words are changed on their way.
+//! Members that break the rules of `bft`. Each runs the honest code, and its messages are changed on their way.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! A contract without a compiler: any call adds one to slot 0, logs the new count under [`TOPIC`], and returns it; a call with
-//! data reverts with `Error("no data")`.
+//! A contract without a compiler: any call adds one to slot 0, logs the new count under [`TOPIC`], and returns it; a
+//! call with data reverts with `Error("no data")`.
 
 use alloy::{
     hex,

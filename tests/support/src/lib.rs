@@ -1,4 +1,5 @@
-//! What the end-to-end tests share.
+//! What the end-to-end tests and the benches share: nodes and testnets as processes, genesis files, transactions,
+//! modules and members that break the rules.
 
 /// Genesis files of any size.
 pub mod alloc;

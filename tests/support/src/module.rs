@@ -10,8 +10,9 @@ use wit_parser::{
 /// The folder of the contract.
 pub const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit");
 
-/// A component of `world` whose exports all return zeros, which decodes as "fine, nothing to say" (and for `genesis` as an empty
-/// block with an id), except that those of `misbehaving` run a body first. `items` are further items of the module.
+/// A component of `world` whose exports all return zeros, which decodes as "fine, nothing to say" (and for `genesis` as
+/// an empty block with an id), except that those of `misbehaving` run a body first. `items` are further items of the
+/// module.
 ///
 /// # Errors
 /// Where a body does not assemble.

@@ -24,7 +24,8 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     found.with_context(|| format!("no subnode beside {}: run `cargo build --release --workspace` first", own.display()))
 }
 
-/// A program of Foundry in a folder's npm packages: the platform's package has the binary itself, of which npm's wrapper hides how it ends.
+/// A program of Foundry in a folder's npm packages: the platform's package has the binary itself, of which npm's
+/// wrapper hides how it ends.
 #[must_use]
 pub fn foundry(folder: &Path, name: &str) -> Option<PathBuf> {
     let packages = std::fs::read_dir(folder.join("node_modules/@foundry-rs")).ok()?;
@@ -202,7 +203,8 @@ impl Run {
     }
 }
 
-/// As many ports in a row that nobody has. Below those that the system gives to clients: a node that is killed gets its port again.
+/// As many ports in a row that nobody has. Below those that the system gives to clients: a node that is killed gets its
+/// port again.
 pub fn free_ports(count: u16) -> u16 {
     use rand::Rng;
     use std::net::{TcpListener, UdpSocket};

@@ -138,7 +138,8 @@ impl Replay {
         outcome
     }
 
-    /// What the runtime answers a client. A transaction that it would have the host submit is admitted, and its id answered.
+    /// What the runtime answers a client. A transaction that it would have the host submit is admitted, and its id
+    /// answered.
     ///
     /// # Errors
     /// Where the guest faults; the inner error is its answer.
