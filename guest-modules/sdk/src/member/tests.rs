@@ -1,8 +1,15 @@
-use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
+
+use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::{
-    consensus::{BlockRef, Candidate},
+    codec::encode,
+    consensus::{BlockRef, Candidate, Decision, Position},
     native::{self, Host},
 };
 
