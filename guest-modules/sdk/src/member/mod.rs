@@ -9,10 +9,12 @@
 mod message;
 mod rules;
 mod seat;
+mod views;
 
 pub use message::{Id, Message, Said, Signature};
 pub use rules::Rules;
 pub use seat::Seat;
+pub use views::Views;
 
 use message::{Certificate, Entry};
 use seat::{REPEAT, RETRY, START, VIEW};
@@ -25,6 +27,8 @@ use crate::{
     pace::{self, Pace},
 };
 
+/// After how long a block that could not be built is tried again. What keeps a host from building, such as load or a full disk, does not pass at once:
+/// trying sooner would spend calls on failing again. Half a second is a sixth of a first view by default, so several attempts fit into a member's turn.
 const RETRY_MS: u64 = 500;
 
 /// A member that follows these rules.
@@ -55,10 +59,15 @@ impl<R: Rules> Member<R> {
     fn receive(&mut self, now_ms: u64, bytes: Vec<u8>) {
         let Some(message) = decode::<Message<R::Said>>(&bytes).filter(|message| self.seat.committee.has(&message.member)) else { return };
         if message.height == self.seat.height + 1 {
-            if message.is_genuine() {
+            if self.early.would_keep(&message.member, &bytes) && message.is_genuine() {
                 self.early.keep(message.member, bytes);
             }
-        } else if message.height == self.seat.height && self.rules.listens(&self.seat, &message) && message.is_genuine() {
+        } else if message.height == self.seat.height
+            // The cheapest first: everybody's votes wait for these checks, and anyone may send what fails them.
+            && self.rules.listens(&self.seat, &message)
+            && message.is_genuine()
+            && self.rules.allows(&self.seat, &message)
+        {
             self.others = true;
             self.rules.hear(&mut self.seat, message);
             if !self.pace.idle() {
@@ -189,6 +198,13 @@ impl<R: Rules> Consensus for Member<R> {
         if let Some((stranger, _)) = votes.iter().find(|(member, _)| !committee.has(member)) {
             return Err(format!("it names {:02x?}, who is no member", &stranger[..4]));
         }
+        // Before any signature: whoever sends certificates decides how many there are in one.
+        if !committee.has_each_once(votes.iter().map(|(member, _)| member)) {
+            return Err("it names a member twice".into());
+        }
+        if !R::is_enough(&committee, votes.iter().map(|(member, _)| member)) {
+            return Err("too few have signed it".into());
+        }
         let message = |(member, signature): &(Key, Signature)| Message {
             height,
             view,
@@ -196,10 +212,7 @@ impl<R: Rules> Consensus for Member<R> {
             member: *member,
             signature: signature.clone(),
         };
-        if votes.iter().any(|vote| !message(vote).is_genuine()) {
-            return Err("a signature is not genuine".into());
-        }
-        if R::is_enough(&committee, votes.iter().map(|(member, _)| member)) { Ok(()) } else { Err("too few have signed it".into()) }
+        if votes.iter().all(|vote| message(vote).is_genuine()) { Ok(()) } else { Err("a signature is not genuine".into()) }
     }
 }
 

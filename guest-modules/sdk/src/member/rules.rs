@@ -20,10 +20,16 @@ pub trait Rules: Sized + 'static {
     /// Whether these are enough to decide.
     fn is_enough<'a>(committee: &Committee, members: impl Iterator<Item = &'a Key>) -> bool;
 
-    /// Whether a message of this height is worth checking its signature. Its member is of the committee.
+    /// Whether a message of this height is worth checking its signature. Its member is of the committee, and anyone may have made it up: this
+    /// checks no signature, bounds what [`allows`](Self::allows) checks, and refuses what is known, as members say everything again.
     fn listens(&self, seat: &Seat<Self::Said>, message: &Message<Self::Said>) -> bool;
 
-    /// Takes what a member said, perhaps this one, perhaps before the height has begun here. It is genuine.
+    /// Whether what a message brings along holds, such as others' signatures. It is genuine, and the rules listen to it.
+    fn allows(&self, _seat: &Seat<Self::Said>, _message: &Message<Self::Said>) -> bool {
+        true
+    }
+
+    /// Takes what a member said, perhaps this one, perhaps before the height has begun here. It is genuine and allowed.
     fn hear(&mut self, seat: &mut Seat<Self::Said>, message: Message<Self::Said>);
 
     /// Takes a [note](Seat::note) of before a restart.
