@@ -13,12 +13,12 @@
 //!
 //! Configuration: as `bft`'s.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use subnode_sdk::{
     committee::{Committee, Key},
-    member::{self, Id, Member, Message, Rules, Seat, Signature},
+    member::{self, Id, Member, Message, Rules, Seat, Signature, Views},
 };
 
 /// What a member says in a view.
@@ -42,13 +42,17 @@ impl member::Said for Said {
     }
 }
 
-/// How far ahead of its own view a member listens.
-const VIEWS_AHEAD: u32 = 1_000;
+/// Views before and after its own of which a member keeps what is said. Members that hear each other are in one view, and a message is late by seconds
+/// where a view takes three at least: a few would do. 64 leave room for timeouts of a fraction of a second on a slow network. Whoever is further off is
+/// found by [`Views`]. Kept at most: 129 views, three words of each member in each.
+const VIEWS: u32 = 64;
 
 /// What is known of a height.
 struct Authority {
     /// Who said what in which view.
     heard: BTreeMap<(u32, Key), BTreeMap<Said, Signature>>,
+    /// Where members are, beyond these views too.
+    views: Views,
     /// The view and the block that this member accepted last.
     accepted: Option<(u32, Id)>,
 }
@@ -62,6 +66,7 @@ impl Authority {
 
     fn move_to(&mut self, seat: &mut Seat<Said>, view: u32) {
         seat.move_to(view);
+        self.heard.retain(|(known, _), _| known.saturating_add(VIEWS) >= view);
         self.say(seat, Said::Move(self.accepted));
     }
 
@@ -93,7 +98,8 @@ impl Authority {
 
     /// Decides on what more than half has accepted.
     fn decide(&mut self, seat: &mut Seat<Said>) {
-        let views: BTreeSet<_> = self.heard.keys().map(|(view, _)| *view).collect();
+        let mut views: Vec<_> = self.heard.keys().map(|(view, _)| *view).collect();
+        views.dedup();
         for view in views {
             let accepts = self.who(view, |said| if let Said::Accept(id) = said { Some(*id) } else { None });
             // All that is accepted in a view is one block: the one its proposer signed.
@@ -103,17 +109,24 @@ impl Authority {
             }
             if seat.is_valid(*id, *first) == Some(true) {
                 let signature = |member: &Key| self.heard.get(&(view, *member))?.get(&Said::Accept(*id)).cloned();
-                return seat.decide(*id, view, accepts.keys().filter_map(|member| Some((*member, signature(member)?))).collect());
+                seat.decide(*id, view, accepts.keys().filter_map(|member| Some((*member, signature(member)?))).collect());
             }
+            // In later views more than half can accept this one alone.
+            return;
         }
     }
+}
+
+/// Whether a member keeps what is said in a view.
+fn is_near(seat: &Seat<Said>, view: u32) -> bool {
+    view.abs_diff(seat.view) <= VIEWS
 }
 
 impl Rules for Authority {
     type Said = Said;
 
     fn new() -> Self {
-        Self { heard: BTreeMap::new(), accepted: None }
+        Self { heard: BTreeMap::new(), views: Views::default(), accepted: None }
     }
 
     fn vote(id: Id) -> Said {
@@ -126,7 +139,7 @@ impl Rules for Authority {
 
     fn listens(&self, seat: &Seat<Said>, message: &Message<Said>) -> bool {
         let known = self.heard.get(&(message.view, message.member)).is_some_and(|heard| heard.contains_key(&message.said));
-        !known && message.view <= seat.view.saturating_add(VIEWS_AHEAD)
+        !known && (is_near(seat, message.view) || self.views.is_new(&message.member, message.view))
     }
 
     fn hear(&mut self, seat: &mut Seat<Said>, message: Message<Said>) {
@@ -135,7 +148,10 @@ impl Rules for Authority {
         {
             self.accepted = self.accepted.max(Some((message.view, id)));
         }
-        self.heard.entry((message.view, message.member)).or_default().insert(message.said, message.signature);
+        self.views.heard(message.member, message.view);
+        if is_near(seat, message.view) {
+            self.heard.entry((message.view, message.member)).or_default().insert(message.said, message.signature);
+        }
     }
 
     fn propose(&self, _: &Seat<Said>, id: Id) -> Option<Said> {
@@ -143,12 +159,9 @@ impl Rules for Authority {
     }
 
     fn go_on(&mut self, seat: &mut Seat<Said>) {
-        // Where more than half has moved on, so does this member.
-        let ahead: BTreeSet<_> = self.heard.keys().map(|(view, _)| *view).filter(|view| *view > seat.view).collect();
-        for view in ahead {
-            if seat.committee.is_majority(self.who(view, |_| Some(())).keys()) {
-                self.move_to(seat, view);
-            }
+        // Where more than half has moved on, so does this member: at once to the last view, however many there were, as a call has 256 effects.
+        if let Some(view) = self.views.reached(|there| seat.committee.is_majority(there)).filter(|view| *view > seat.view) {
+            self.move_to(seat, view);
         }
         if seat.leads() {
             self.lead(seat);
@@ -163,3 +176,6 @@ impl Rules for Authority {
 }
 
 subnode_sdk::consensus!(Member<Authority>);
+
+#[cfg(test)]
+mod tests;

@@ -54,9 +54,13 @@ impl Rules for Leader {
         committee.is_majority(members)
     }
 
-    fn listens(&self, _: &Seat<Said>, message: &Message<Said>) -> bool {
+    fn listens(&self, seat: &Seat<Said>, message: &Message<Said>) -> bool {
+        let known = match message.said {
+            Said::Propose(_) => message.member != seat.leader(0) || self.proposal.is_some(),
+            Said::Accept(_) => self.accepted.contains_key(&message.member),
+        };
         // There is but one view.
-        message.view == 0
+        message.view == 0 && !known
     }
 
     fn hear(&mut self, seat: &mut Seat<Said>, message: Message<Said>) {

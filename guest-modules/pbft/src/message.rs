@@ -1,5 +1,7 @@
 //! What members say, what of it is signed, and whether it can be so.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use subnode_sdk::{
     codec::encode,
@@ -56,44 +58,68 @@ impl member::Said for Said {
     }
 }
 
-fn is_genuine(height: u64, view: u32, said: Said, member: Key, signature: &[u8]) -> bool {
-    Message { height, view, said, member, signature: signature.to_vec() }.is_genuine()
+/// What was checked before.
+pub trait Known {
+    /// Whether it is known that a member prepared this block in this view.
+    fn has_vote(&self, view: u32, id: &Id, vote: &(Key, Signature)) -> bool;
+    /// Whether it is known that a member said this when it came to this view, and that the votes in it are genuine.
+    fn has_change(&self, view: u32, change: &Change) -> bool;
 }
 
-impl Prepared {
-    fn is_right(&self, committee: &Committee, height: u64) -> bool {
-        let genuine = |(member, signature): &(Key, Signature)| is_genuine(height, self.view, Said::Prepare(self.id), *member, signature);
-        committee.is_quorum(self.votes.iter().map(|(member, _)| member)) && self.votes.iter().all(genuine)
-    }
+/// Whether a block may have been prepared before a view, or none is said to be. Nobody's vote is there twice: the committee bounds how many are checked.
+fn could_be_prepared(committee: &Committee, view: u32, prepared: Option<&Prepared>) -> bool {
+    let members = |prepared: &Prepared| {
+        let members = || prepared.votes.iter().map(|(member, _)| member);
+        committee.has_each_once(members()) && committee.is_quorum(members())
+    };
+    prepared.is_none_or(|prepared| prepared.view < view && members(prepared))
 }
 
-/// Whether a block was prepared before a view, or none is said to be.
-fn could_be_prepared(committee: &Committee, height: u64, view: u32, prepared: Option<&Prepared>) -> bool {
-    prepared.is_none_or(|prepared| prepared.view < view && prepared.is_right(committee, height))
-}
-
-/// Whether a block may be proposed after these changes.
-fn is_allowed(committee: &Committee, height: u64, view: u32, id: &Id, changes: &[Change]) -> bool {
+/// Whether a block may be proposed after these changes, if they are genuine.
+fn is_allowed(committee: &Committee, view: u32, id: &Id, changes: &[Change]) -> bool {
     if view == 0 {
         return changes.is_empty();
     }
-    let is_right = |Change { member, prepared, signature }: &Change| {
-        let genuine = is_genuine(height, view, Said::Change(prepared.clone()), *member, signature);
-        genuine && could_be_prepared(committee, height, view, prepared.as_ref())
-    };
-    committee.is_quorum(changes.iter().map(|change| &change.member))
-        && changes.iter().all(is_right)
+    let members = || changes.iter().map(|change| &change.member);
+    committee.has_each_once(members())
+        && committee.is_quorum(members())
+        && changes.iter().all(|change| could_be_prepared(committee, view, change.prepared.as_ref()))
         && last_prepared(changes).is_none_or(|prepared| prepared.id == *id)
 }
 
-/// Whether a message is what the member may say that has signed it.
+/// Whether a message is what its member may say, if what it brings along is genuine. Checks no signature.
 pub fn is_right(seat: &Seat<Said>, message: &Message) -> bool {
-    let (committee, height, view) = (&seat.committee, message.height, message.view);
+    let (committee, view) = (&seat.committee, message.view);
     match &message.said {
-        Said::Change(prepared) => could_be_prepared(committee, height, view, prepared.as_ref()),
+        Said::Change(prepared) => could_be_prepared(committee, view, prepared.as_ref()),
         Said::Prepare(_) | Said::Commit(_) => true,
-        Said::Propose(id, changes) => seat.leader(view) == message.member && is_allowed(committee, height, view, id, changes),
+        Said::Propose(id, changes) => seat.leader(view) == message.member && is_allowed(committee, view, id, changes),
     }
+}
+
+/// Whether the signatures that a message brings along are genuine. Each is checked once, though many members name the same votes: of a committee of n,
+/// not n * n, unless they name different ones. What is known is not checked.
+pub fn is_shown(message: &Message, known: &impl Known) -> bool {
+    let (prepared, changes) = match &message.said {
+        Said::Change(prepared) => (prepared.as_ref(), &[][..]),
+        Said::Propose(_, changes) => (None, changes.as_slice()),
+        Said::Prepare(_) | Said::Commit(_) => return true,
+    };
+    let height = message.height;
+    let changes: Vec<_> = changes.iter().filter(|change| !known.has_change(message.view, change)).collect();
+    let votes: BTreeSet<_> = changes
+        .iter()
+        .filter_map(|change| change.prepared.as_ref())
+        .chain(prepared)
+        .flat_map(|Prepared { view, id, votes }| votes.iter().map(move |vote| (*view, id, vote)))
+        .collect();
+    let is_genuine = |view, said, member: &Key, signature: &Signature| {
+        Message { height, view, said, member: *member, signature: signature.clone() }.is_genuine()
+    };
+    changes.iter().all(|change| is_genuine(message.view, Said::Change(change.prepared.clone()), &change.member, &change.signature))
+        && votes
+            .into_iter()
+            .all(|(view, id, vote)| known.has_vote(view, id, vote) || is_genuine(view, Said::Prepare(*id), &vote.0, &vote.1))
 }
 
 /// The last block that any of these could have seen decided.

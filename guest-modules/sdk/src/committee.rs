@@ -31,6 +31,13 @@ impl Committee {
         self.0.contains_key(key)
     }
 
+    /// Whether all of these are members' keys, and none is there twice. So there are no more of them than members: whoever checks a signature for each
+    /// asks this first.
+    pub fn has_each_once<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> bool {
+        let mut known = BTreeSet::new();
+        keys.into_iter().all(|key| self.has(key) && known.insert(key))
+    }
+
     /// Whose turn it is: all take turns, one after the other.
     #[must_use]
     pub fn at_turn(&self, turn: u64) -> Key {
@@ -81,6 +88,13 @@ mod tests {
         assert!(!equal.has_honest(&[[0; 32]; 6]) && !equal.has_honest(&[[9; 32], [8; 32], [7; 32]]));
         let heavy = committee(&[u64::MAX, u64::MAX, u64::MAX, u64::MAX / 2]);
         assert_eq!((heavy.is_majority(&keys(1)), heavy.is_majority(&keys(2))), (false, true));
+    }
+
+    #[test]
+    fn a_list_of_members_names_each_once() {
+        let four = committee(&[1; 4]);
+        assert!(four.has_each_once([]) && four.has_each_once(&[[3; 32], [0; 32]]));
+        assert!(!four.has_each_once(&[[3; 32], [0; 32], [3; 32]]) && !four.has_each_once(&[[3; 32], [9; 32]]));
     }
 
     #[test]

@@ -14,13 +14,20 @@ const BYTES_MAX: usize = 64 << 10;
 pub struct Early(BTreeMap<Key, Vec<Vec<u8>>>);
 
 impl Early {
+    /// Whether a message would be kept: it is not yet, and its member has room left. Asking costs less than the check of
+    /// the signature, which the caller does then.
+    #[must_use]
+    pub fn would_keep(&self, member: &Key, message: &[u8]) -> bool {
+        let kept = self.0.get(member).map_or(&[][..], Vec::as_slice);
+        let bytes: usize = kept.iter().map(Vec::len).sum();
+        kept.len() < MESSAGES_MAX && bytes.saturating_add(message.len()) <= BYTES_MAX && !kept.iter().any(|known| known == message)
+    }
+
     /// Keeps a message, unless its member has no room left; members say everything again. The caller knows that a
     /// member of the committee has signed it.
     pub fn keep(&mut self, member: Key, message: Vec<u8>) {
-        let kept = self.0.entry(member).or_default();
-        let bytes: usize = kept.iter().map(Vec::len).sum();
-        if kept.len() < MESSAGES_MAX && bytes.saturating_add(message.len()) <= BYTES_MAX && !kept.contains(&message) {
-            kept.push(message);
+        if self.would_keep(&member, &message) {
+            self.0.entry(member).or_default().push(message);
         }
     }
 

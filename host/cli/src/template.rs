@@ -6,7 +6,7 @@ use crate::args::ModuleWorld;
 const CONSENSUS: &str = include_str!("../../../guest-modules/leader/src/lib.rs");
 const RUNTIME: &str = include_str!("../../../guest-modules/kv/src/lib.rs");
 /// The contract and the SDK, each at its place in the project.
-const CARRIED: [(&str, &str); 23] = [
+const CARRIED: [(&str, &str); 27] = [
     ("wit/consensus.wit", include_str!("../../../wit/consensus.wit")),
     ("wit/crypto.wit", include_str!("../../../wit/crypto.wit")),
     ("wit/genesis-stream.wit", include_str!("../../../wit/genesis-stream.wit")),
@@ -23,8 +23,12 @@ const CARRIED: [(&str, &str); 23] = [
     ("subnode/sdk/src/consensus_bindings.rs", include_str!("../../../guest-modules/sdk/src/consensus_bindings.rs")),
     ("subnode/sdk/src/early.rs", include_str!("../../../guest-modules/sdk/src/early.rs")),
     ("subnode/sdk/src/lib.rs", include_str!("../../../guest-modules/sdk/src/lib.rs")),
-    ("subnode/sdk/src/member.rs", include_str!("../../../guest-modules/sdk/src/member.rs")),
+    ("subnode/sdk/src/member/message.rs", include_str!("../../../guest-modules/sdk/src/member/message.rs")),
+    ("subnode/sdk/src/member/mod.rs", include_str!("../../../guest-modules/sdk/src/member/mod.rs")),
+    ("subnode/sdk/src/member/rules.rs", include_str!("../../../guest-modules/sdk/src/member/rules.rs")),
+    ("subnode/sdk/src/member/seat.rs", include_str!("../../../guest-modules/sdk/src/member/seat.rs")),
     ("subnode/sdk/src/member/tests.rs", include_str!("../../../guest-modules/sdk/src/member/tests.rs")),
+    ("subnode/sdk/src/member/views.rs", include_str!("../../../guest-modules/sdk/src/member/views.rs")),
     ("subnode/sdk/src/native.rs", include_str!("../../../guest-modules/sdk/src/native.rs")),
     ("subnode/sdk/src/pace.rs", include_str!("../../../guest-modules/sdk/src/pace.rs")),
     ("subnode/sdk/src/runtime.rs", include_str!("../../../guest-modules/sdk/src/runtime.rs")),

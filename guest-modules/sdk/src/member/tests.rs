@@ -1,8 +1,15 @@
-use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
+
+use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::{
-    consensus::{BlockRef, Candidate},
+    codec::encode,
+    consensus::{BlockRef, Candidate, Decision, Position},
     native::{self, Host},
 };
 
@@ -76,6 +83,7 @@ impl Rules for Majority {
 struct Keys {
     own: Key,
     signed: RefCell<BTreeMap<(u64, u32, u8), Vec<u8>>>,
+    checks: Cell<usize>,
 }
 
 fn text_of(key: &[u8], at: Position, text: &[u8]) -> Vec<u8> {
@@ -94,6 +102,7 @@ impl Host for Keys {
     }
 
     fn verify(&self, key: &[u8], at: Position, text: &[u8], signature: &[u8]) -> bool {
+        self.checks.set(self.checks.get() + 1);
         signature == text_of(key, at, text)
     }
 }
@@ -123,7 +132,7 @@ impl Net {
         let mut net =
             Self { members: Vec::new(), waiting: VecDeque::new(), decided: vec![Vec::new(); count], logs: vec![Vec::new(); count] };
         for key in 1..=MEMBERS {
-            let keys = Rc::new(Keys { own: [key; 32], signed: RefCell::default() });
+            let keys = Rc::new(Keys { own: [key; 32], signed: RefCell::default(), checks: Cell::default() });
             let (member, effects) = net.started(&keys, net.members.len());
             net.members.push((member, keys));
             net.perform(usize::from(key) - 1, effects);
@@ -207,6 +216,8 @@ fn members_decide_one_height_after_another_and_their_certificates_show_it() {
         assert!(check(height, &decision.id, &few).is_err_and(|error| error.contains("too few")));
         let twice = encode(&Certificate { view, votes: vec![votes[0].clone(), votes[0].clone()] });
         assert!(check(height, &decision.id, &twice).is_err());
+        let once_more = encode(&Certificate { view, votes: [&votes[..], &votes[..1]].concat() });
+        assert!(check(height, &decision.id, &once_more).is_err_and(|error| error.contains("twice")));
         let stranger = encode(&Certificate { view, votes: [votes, vec![([9; 32], Vec::new())]].concat() });
         assert!(check(height, &decision.id, &stranger).is_err_and(|error| error.contains("no member")));
     }
@@ -237,7 +248,7 @@ fn messages_of_the_next_height_wait_and_those_of_others_do_not() {
         let (at, text) = Message::signed(height, 0, &Word::Accept([7; 32]));
         encode(&Message { height, view: 0, said: Word::Accept([7; 32]), member: key, signature: text_of(&key, at, &text) })
     };
-    let early = |net: &mut Net, message| {
+    let early = |net: &mut Net, message: Vec<u8>| {
         net.tell(1, Input::Message(message));
         std::mem::take(&mut net.members[1].0.early).take().count()
     };
@@ -247,4 +258,26 @@ fn messages_of_the_next_height_wait_and_those_of_others_do_not() {
     let mut forged = said(2, member);
     *forged.last_mut().unwrap() ^= 1;
     assert_eq!(early(&mut net, forged), 0, "not genuine");
+}
+
+#[test]
+fn no_signature_is_checked_for_what_is_dropped_anyway() {
+    let mut net = Net::new();
+    let keys = net.members[1].1.clone();
+    let mut checks = |number: u8| {
+        let said = Word::Accept([number; 32]);
+        let (at, text) = Message::signed(2, 0, &said);
+        let before = keys.checks.get();
+        net.tell(
+            1,
+            Input::Message(encode(&Message { height: 2, view: 0, said, member: [1; 32], signature: text_of(&[1; 32], at, &text) })),
+        );
+        keys.checks.get() - before
+    };
+    assert_eq!([checks(0), checks(0)], [1, 0], "it waits already");
+    assert_eq!((1..100).map(checks).sum::<usize>(), 7, "its member has no more room");
+    let junk = encode(&Certificate { view: 0, votes: vec![([1; 32], Vec::new()); 2_000] });
+    let before = keys.checks.get();
+    native::with(keys.clone(), || Member::<Majority>::check(validators(), 1, vec![0; 32], junk)).unwrap_err();
+    assert_eq!(keys.checks.get(), before);
 }
