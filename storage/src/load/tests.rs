@@ -54,3 +54,36 @@ fn whenever_the_process_dies_the_first_version_is_whole_or_the_next_load_begins_
     // The mark, the place to sort in, two parts of each kind, that place's end, the head.
     assert!(died >= 8, "{died} steps");
 }
+
+#[test]
+fn a_load_whose_end_is_given_up_leaves_nothing_in_the_next_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = RocksStore::open(dir.path(), &RocksOptions::SMALL).expect("opens");
+    let open = || store.open(&"a".parse().expect("a name"), Retention::Archive).expect("opens");
+    wait(async {
+        let (given_up, other) = (open(), open());
+        let mut load = given_up.begin_load().await.expect("begins");
+        load.put(vec![entry(&[1], 9 << 20)]).await.expect("fits");
+        let rest = Batch { head: Head { height: 0, data: vec![1] }, writes: Vec::new() };
+        tokio::select! {
+            biased;
+            done = given_up.finish_load(load, rest) => panic!("it ended with {done:?} before it was given up"),
+            () = std::future::ready(()) => {}
+        }
+        let mut load = other.begin_load().await.expect("begins");
+        load.put(vec![entry(&[2], 1)]).await.expect("fits");
+        let rest = Batch { head: Head { height: 0, data: vec![2] }, writes: Vec::new() };
+        other.finish_load(load, rest).await.expect("ends");
+    });
+    let chain = open();
+    assert_eq!((chain.head().map(|head| head.data), keys(&chain)), (Some(vec![2]), vec![vec![2]]));
+}
+
+#[test]
+fn nothing_is_sorted_after_what_was_sorted_was_asked_for() {
+    let store = crate::MemoryStore::default();
+    let chain = store.open(&"a".parse().expect("a name"), Retention::Archive).expect("opens");
+    let mut load = wait(chain.begin_load()).expect("begins");
+    assert!(!load.is_sorted() && wait(load.next_sorted(1)).expect("reads").is_empty());
+    assert!(load.is_sorted(), "though nothing was there to sort");
+}

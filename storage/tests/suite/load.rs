@@ -148,11 +148,11 @@ fn a_load_that_passes_the_slice_of_storage_leaves_nothing() {
         let mut load = wait(chain.begin_load()).unwrap();
         let refused = (0..ROWS).find_map(|index| wait(load.put(vec![entry(&scattered(index), &[0; 100])])).err());
         assert!(matches!(refused, Some(StoreError::SliceFull { limit, wanted, .. }) if limit == 1 << 20 && wanted <= limit + 105));
-        load.discard().unwrap();
+        wait(load.discard()).unwrap();
         let mut load = wait(chain.begin_load()).unwrap();
         wait(load.sort(vec![entry(b"k", &[0; 600 << 10])])).unwrap();
         assert!(matches!(wait(load.put(vec![entry(b"k", &[0; 600 << 10])])), Err(StoreError::SliceFull { .. })), "both count");
-        load.discard().unwrap();
+        wait(load.discard()).unwrap();
 
         // The rest may be what is too much.
         let mut load = wait(chain.begin_load()).unwrap();
