@@ -29,6 +29,7 @@ const MARK: &[u8] = b"load";
 /// Rows that wait to be written.
 #[derive(Default)]
 struct Part {
+    /// Bound: [`PART_BYTES`] bytes and the row that passes them.
     rows: Vec<Row>,
     bytes: usize,
 }
