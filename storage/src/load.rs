@@ -29,7 +29,7 @@ const MARK: &[u8] = b"load";
 /// Rows that wait to be written.
 #[derive(Default)]
 struct Pending {
-    /// Bound: [`PART_BYTES`], and the rows of one call.
+    /// Bound: [`PART_BYTES`] bytes and the row that passes them.
     rows: Vec<Row>,
     bytes: usize,
 }

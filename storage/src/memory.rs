@@ -19,12 +19,13 @@ use crate::{
 /// Chains in memory.
 #[derive(Default)]
 pub struct MemoryStore {
+    /// Bound: the chains of one developer or simulation. The storage slice of each chain bounds the bytes of its rows.
     chains: Mutex<BTreeMap<ChainName, MemoryChain>>,
     tombstones: Tombstones,
     latency: Option<Latency>,
 }
 
-/// What outlives chains that were deleted.
+/// What outlives chains that were deleted. Bound: none but the process: an operator deletes chains, and some hundred bytes are left of each.
 type Tombstones = Arc<Mutex<BTreeMap<[u8; 32], Vec<u8>>>>;
 
 /// How long a write takes.
@@ -36,7 +37,7 @@ struct MemoryChain {
     record: Option<Vec<u8>>,
 }
 
-/// Values by key.
+/// Values by key. Bound: the chain's storage slice, in bytes, and what a map's entries take besides.
 type Sorted = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
 struct MemoryRows {

@@ -32,6 +32,7 @@ pub struct StateStream {
     /// What is read and not given out. It begins in the first of `rows`.
     buffer: Vec<u8>,
     /// Keys of the rows in the buffer, with where each begins, counted from the buffer's start: before it for a row that is cut.
+    /// Bound: [`ROWS_MAX`] keys and those of one piece, of [`KEY_BYTES_MAX`] bytes.
     rows: VecDeque<(Vec<u8>, i64)>,
     /// Bytes to leave out of what is read first.
     skip: usize,

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use serde_json::{Value, json};
 use subnode_devnet::{Signers, default_options, module_cache_dir};
-use subnode_fuzzer::{Fuzz, kind, kind_of_message};
+use subnode_fuzzer::{Fuzz, alone, kind, kind_of_message};
 use subnode_node::{LogBook, Modules, Supervisor, SupervisorParts};
 use subnode_rpc::{Admin, bind_admin, serve_admin};
 use subnode_sandbox::{Sandbox, SandboxOptions};
@@ -107,6 +107,7 @@ fn checked(line: &[u8], answer: &[u8]) -> u64 {
 
 #[test]
 fn fuzzed_lines_are_answered_line_by_line() {
+    let _alone = alone();
     let runtime = on_this_thread();
     let dir = tempfile::tempdir().unwrap();
     let (path, shutdown) = (dir.path().join("admin.sock"), CancellationToken::new());

@@ -1,6 +1,9 @@
 //! Everything that decodes bytes of other nodes, of files and of modules, behind one signature.
 //!
-//! A decoder may refuse, and must neither panic nor take memory that its input does not account for. What it takes must be what it writes.
+//! A decoder may refuse, and must neither panic nor take memory that its input does not account for. What it takes must be what it writes. It says
+//! what it took: the search for inputs goes on from those that come further than others.
+
+use std::task::{Context, Poll, Waker};
 
 use subnode_bft::message::{Certificate, Message};
 use subnode_chain_core::{
@@ -8,13 +11,16 @@ use subnode_chain_core::{
     checkpoint::Outline,
     wire::{self, Asked, Notice, Question, Whole},
 };
-use subnode_fuzzer::{Fuzz, kind, peak_of};
+use subnode_fuzzer::{Fuzz, alone, kind, peak_of};
 use subnode_sandbox::Description;
 use subnode_signer::Guard;
 use subnode_storage::{ArchiveReader, Frame, MemoryStore, Retention, Store};
 
+/// What a decoder took: a number that stands for a branch of it. None where it refused.
+type Taken = Option<u64>;
+
 /// Something that decodes, by its name.
-type Decoder = (&'static str, fn(&[u8]));
+type Decoder = (&'static str, fn(&[u8]) -> Taken);
 
 /// All of them.
 const ALL: [Decoder; 13] = [
@@ -33,99 +39,132 @@ const ALL: [Decoder; 13] = [
     ("whole", whole),
 ];
 
-fn archive(bytes: &[u8]) {
+/// How many there are, as far as that is another branch: none, one, and then by powers of two.
+fn magnitude(count: usize) -> Option<u32> {
+    count.checked_ilog2()
+}
+
+fn archive(bytes: &[u8]) -> Taken {
+    let mut frames = None;
     if let Ok((mut reader, header)) = ArchiveReader::new(bytes) {
         assert!(header.payload().len() <= bytes.len());
+        let mut count = 0;
         while let Ok(frame) = reader.next() {
             assert!(frame.payload().len() <= bytes.len());
+            count += 1;
         }
+        frames = Some(magnitude(count));
     }
-    drop(Frame::decode(bytes));
+    let frame = Frame::decode(bytes).is_ok();
+    (frame || frames.is_some()).then(|| kind((frame, frames)))
 }
 
-fn certificate(bytes: &[u8]) {
-    if let Some(certificate) = subnode_sdk::codec::decode::<Certificate>(bytes) {
-        assert!(certificate.signatures.len() <= bytes.len());
-    }
+fn certificate(bytes: &[u8]) -> Taken {
+    let certificate = subnode_sdk::codec::decode::<Certificate>(bytes)?;
+    assert!(certificate.signatures.len() <= bytes.len());
+    Some(kind(magnitude(certificate.signatures.len())))
 }
 
-fn message(bytes: &[u8]) {
-    if let Some(message) = subnode_sdk::codec::decode::<Message>(bytes) {
-        let again = subnode_sdk::codec::encode(&message);
-        assert_eq!(subnode_sdk::codec::decode::<Message>(&again), Some(message));
-    }
+fn message(bytes: &[u8]) -> Taken {
+    let message = subnode_sdk::codec::decode::<Message>(bytes)?;
+    let variant = kind(std::mem::discriminant(&message));
+    let again = subnode_sdk::codec::encode(&message);
+    assert_eq!(subnode_sdk::codec::decode::<Message>(&again), Some(message));
+    Some(kind((variant, magnitude(again.len()))))
 }
 
-fn committees(bytes: &[u8]) {
-    if let Some(committees) = Committees::decode(bytes) {
-        assert_eq!(Committees::decode(&committees.encode()), Some(committees));
-    }
+fn committees(bytes: &[u8]) -> Taken {
+    let committees = Committees::decode(bytes)?;
+    let members = committees.members().len();
+    assert_eq!(Committees::decode(&committees.encode()), Some(committees));
+    Some(kind(magnitude(members)))
 }
 
-fn component(bytes: &[u8]) {
-    drop(Description::of(bytes));
+fn component(bytes: &[u8]) -> Taken {
+    Description::of(bytes).ok().map(|_| 0)
 }
 
-fn guard(bytes: &[u8]) {
-    if let Ok(guard) = Guard::decode(bytes) {
-        assert!(guard.encode().len() <= bytes.len());
-    }
+fn guard(bytes: &[u8]) -> Taken {
+    let encoded = Guard::decode(bytes).ok()?.encode().len();
+    assert!(encoded <= bytes.len());
+    Some(kind(magnitude(encoded)))
 }
 
-fn links(bytes: &[u8]) {
-    for link in wire::decode::<Vec<Link>>(bytes).unwrap_or_default() {
+fn links(bytes: &[u8]) -> Taken {
+    let links = wire::decode::<Vec<Link>>(bytes)?;
+    // How many have an id, and how many of these a change of committee that is one.
+    let (mut sound, mut applied) = (0, 0);
+    for link in &links {
         if link.id().is_some() {
             let mut committees = Committees::default();
-            let applied = link.apply(&mut committees);
-            assert!(applied.is_ok() || committees.encode().len() <= bytes.len() * 2);
+            let is_applied = link.apply(&mut committees).is_ok();
+            assert!(is_applied || committees.encode().len() <= bytes.len() * 2);
+            sound += 1;
+            applied += usize::from(is_applied);
         }
     }
+    Some(kind((magnitude(links.len()), magnitude(sound), magnitude(applied))))
 }
 
-fn notice(bytes: &[u8]) {
-    if let Some(notice) = wire::decode::<Notice>(bytes) {
-        assert_eq!(wire::decode(&wire::encode(&notice)), Some(notice));
-    }
+fn notice(bytes: &[u8]) -> Taken {
+    let notice = wire::decode::<Notice>(bytes)?;
+    let variant = kind(std::mem::discriminant(&notice));
+    assert_eq!(wire::decode(&wire::encode(&notice)), Some(notice));
+    Some(variant)
 }
 
-fn outline(bytes: &[u8]) {
-    if let Some(outline) = wire::decode::<Outline>(bytes).filter(Outline::is_sound) {
-        assert!(outline.groups() <= bytes.len());
-        drop(outline.group(0, bytes));
+fn outline(bytes: &[u8]) -> Taken {
+    let outline = wire::decode::<Outline>(bytes)?;
+    if !outline.is_sound() {
+        return Some(0);
     }
+    assert!(outline.groups() <= bytes.len());
+    drop(outline.group(0, bytes));
+    Some(kind(magnitude(outline.groups())))
 }
 
-fn question(bytes: &[u8]) {
-    if let Some(question) = wire::decode::<Question>(bytes) {
-        assert_eq!(wire::decode(&wire::encode(&question)), Some(question));
-    }
+fn question(bytes: &[u8]) -> Taken {
+    let question = wire::decode::<Question>(bytes)?;
+    let variant = kind(std::mem::discriminant(&question));
+    assert_eq!(wire::decode(&wire::encode(&question)), Some(question));
+    Some(variant)
 }
 
 /// A piece of a state.
-fn state(bytes: &[u8]) {
-    let Ok(name) = "fuzzed".parse() else { return };
-    let Ok(chain) = MemoryStore::default().open(&name, Retention::Archive) else { return };
-    let Ok(mut stage) = chain.stage([0; 32]) else { return };
+fn state(bytes: &[u8]) -> Taken {
+    let chain = MemoryStore::default().open(&"fuzzed".parse().unwrap(), Retention::Archive).unwrap();
+    let mut stage = chain.stage([0; 32]).unwrap();
     // A store in memory is done at once.
     let pieces = [bytes];
     let mut appended = std::pin::pin!(stage.append(&pieces));
-    let waker = std::task::Waker::noop();
-    assert!(appended.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_ready());
-}
-
-fn whole(bytes: &[u8]) {
-    if let Some(whole) = wire::decode::<Whole>(bytes) {
-        assert!(whole.manifest.parts() <= bytes.len());
-        if whole.manifest.is_sound() {
-            drop(Manifest::of(&whole.first, whole.manifest.outcome()));
-        }
+    match appended.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(taken) => taken.ok().map(|_| 0),
+        Poll::Pending => panic!("a store in memory that is not done at once"),
     }
 }
 
+fn whole(bytes: &[u8]) -> Taken {
+    let whole = wire::decode::<Whole>(bytes)?;
+    assert!(whole.manifest.parts() <= bytes.len());
+    let is_sound = whole.manifest.is_sound();
+    if is_sound {
+        drop(Manifest::of(&whole.first, whole.manifest.outcome()));
+    }
+    Some(kind((is_sound, magnitude(whole.manifest.parts()))))
+}
+
 /// Transactions that another node sends on: as many as are in the bytes, however many the bytes say there are.
-fn transactions(bytes: &[u8]) {
-    let read: usize = wire::transactions(bytes).flatten().map(|transaction| transaction.len() + 1).sum();
+fn transactions(bytes: &[u8]) -> Taken {
+    let (mut count, mut read) = (0, 0);
+    let mut is_whole = true;
+    for transaction in wire::transactions(bytes) {
+        count += usize::from(transaction.is_some());
+        read += transaction.map_or(0, |transaction| transaction.len() + 1);
+        is_whole &= transaction.is_some();
+    }
     assert!(read <= bytes.len());
+    // What is no list has none of them.
+    (is_whole || count > 0).then(|| kind((is_whole, magnitude(count))))
 }
 
 /// Memory that decoding takes for each byte, and besides: a list that says that it is long gets a MiB before its elements come (serde's bound), and
@@ -169,14 +208,15 @@ fn samples() -> Vec<Vec<u8>> {
 
 #[test]
 fn fuzzed_bytes_are_decoded_or_refused() {
+    let _alone = alone();
     let samples = samples();
     let choices = u8::try_from(ALL.len()).unwrap();
     let inputs = samples.iter().flat_map(|bytes| (0..choices).map(move |choice| [&[choice], &bytes[..]].concat()));
     Fuzz::new("decoders", 16 << 10).samples(inputs).run(|input| {
         let Some((choice, bytes)) = input.split_first() else { return 0 };
         let (name, decode) = ALL[usize::from(choice % choices)];
-        let ((), peak) = peak_of(|| decode(bytes));
+        let (taken, peak) = peak_of(|| decode(bytes));
         assert!(peak <= MEMORY_PER_BYTE * bytes.len() + MEMORY_BESIDE, "{name}: {peak} bytes of memory for {}", bytes.len());
-        kind((name, peak.checked_ilog2()))
+        kind((name, taken, peak.checked_ilog2()))
     });
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use subnode_chain::Session;
 use subnode_devnet::Devnet;
-use subnode_fuzzer::{Fuzz, kind, kind_of_message, peak_of};
+use subnode_fuzzer::{Fuzz, alone, kind, kind_of_message, peak_of_process};
 use subnode_rpc::RpcLimits;
 
 use crate::on_this_thread;
@@ -153,12 +153,13 @@ pub(crate) fn checked_all(answer: &[u8]) -> u64 {
 
 #[test]
 fn fuzzed_requests_are_answered_with_json_rpc_within_their_bounds() {
+    let _alone = alone();
     let runtime = on_this_thread();
     let net = runtime.block_on(Devnet::builder().manual_sealing().answer_before_mining().spawn()).unwrap();
     let chain = net.chain(0).chain();
     let (session, mut notifications) = Session::new(16, 1 << 16);
     let one = |body: &[u8], session: Option<&Session>| {
-        let (answer, peak) = peak_of(|| runtime.block_on(subnode_rpc::answer(chain, body, session, &LIMITS)));
+        let (answer, peak) = peak_of_process(|| runtime.block_on(subnode_rpc::answer(chain, body, session, &LIMITS)));
         assert!(peak <= MEMORY_PER_BYTE * body.len() + MEMORY_BESIDE, "{peak} bytes of memory for {} of a request", body.len());
         let Some(answer) = answer else { return 0 };
         let most = LIMITS.response_bytes + body.len() + ENVELOPE_BYTES * LIMITS.batch_calls;

@@ -12,7 +12,8 @@ mod modules;
 mod port;
 mod values;
 
-/// A runtime whose tasks all run on the thread of the test, which alone is measured.
+/// A runtime whose tasks run on the thread of the test, but for those that block. Tests take turns (`subnode_fuzzer::alone`), with what they
+/// prepare too: what another test allocates would count as memory of an input.
 fn on_this_thread() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use subnode_fuzzer::{Fuzz, kind_of_message, peak_of};
+use subnode_fuzzer::{Fuzz, alone, kind_of_message, peak_of_process};
 use subnode_sandbox::{CallError, Description, HostFault, Lent, Limits, RuntimeGuest, Sandbox, SandboxOptions, Tenant, World};
 use subnode_scheduler::Cores;
 use subnode_tests::module::module;
@@ -11,14 +11,14 @@ use subnode_types::Parts;
 use crate::{answers::NoState, on_this_thread};
 
 const LIMITS: Limits = Limits { memory_bytes: 16 << 20, fuel: 5_000_000, transfer_bytes: 1 << 20, wall: Duration::from_secs(10) };
-/// Memory of loading a module, for each byte and besides: compiling takes some hundred times the shortest functions.
+/// Memory of loading a module on all threads that compile it, for each byte and besides: compiling takes some hundred times the shortest functions.
 const MEMORY_PER_BYTE: usize = 1_000;
 const MEMORY_BESIDE: usize = 32 << 20;
 
 /// The kind of what a component comes to: why it is none, or what its genesis ends with.
 async fn tried(sandbox: &Sandbox, component: &[u8]) -> u64 {
     let described = Description::of(component);
-    let (loaded, peak) = peak_of(|| sandbox.load(component));
+    let (loaded, peak) = peak_of_process(|| sandbox.load(component));
     assert!(peak <= MEMORY_PER_BYTE * component.len() + MEMORY_BESIDE, "{peak} bytes of memory to load {}", component.len());
     let module = match loaded {
         Ok(module) => module,
@@ -46,6 +46,7 @@ async fn tried(sandbox: &Sandbox, component: &[u8]) -> u64 {
 
 #[test]
 fn fuzzed_modules_are_refused_or_run_within_their_limits() {
+    let _alone = alone();
     let runtime = on_this_thread();
     let sandbox = Sandbox::new(&SandboxOptions { instances: 64, cache_dir: None }).unwrap();
     let small = ["runtime", "consensus"].map(|world| module(world, &[], "").unwrap());

@@ -7,7 +7,7 @@ use std::{
 };
 
 use subnode_devnet::Devnet;
-use subnode_fuzzer::{Fuzz, kind};
+use subnode_fuzzer::{Fuzz, alone, kind};
 use subnode_tests::http::Client;
 
 use crate::framing::{WORDS, checked_all, samples};
@@ -137,6 +137,7 @@ fn conversed(address: SocketAddr, first: u8, message: &[u8]) -> u64 {
 
 #[test]
 fn fuzzed_connections_are_answered_or_closed() {
+    let _alone = alone();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let net = runtime.block_on(Devnet::builder().manual_sealing().answer_before_mining().spawn()).unwrap();
     let address = runtime.block_on(net.serve("127.0.0.1:0")).unwrap();

@@ -5,8 +5,9 @@
 
 use std::{fs, path::Path};
 
-/// Crates that take something from other nodes, clients, operators or modules.
-const BORDERS: [&str; 5] = ["chain", "network", "node", "rpc", "sandbox"];
+/// Crates that hold what other nodes, clients, operators or modules send.
+const BORDERS: [&str; 8] =
+    ["host/chain", "host/chain-core", "host/network", "host/node", "host/peers", "host/rpc", "host/sandbox", "storage"];
 
 /// What grows. A vector does where it is shared.
 const GROWING: [&str; 11] = [
@@ -22,7 +23,7 @@ const GROWING: [&str; 11] = [
     "Mutex<Vec<",
     "FuturesUnordered<",
 ];
-const CHANNELS: [&str; 4] = ["mpsc::channel(", "unbounded_channel(", "broadcast::channel(", "mpsc::sync_channel("];
+const CHANNELS: [&str; 5] = ["mpsc::channel(", "mpsc::channel::<", "unbounded_channel(", "broadcast::channel(", "mpsc::sync_channel("];
 
 /// Whether the comment right above a line names a bound in bytes.
 fn is_bounded(above: &[&str]) -> bool {
@@ -66,8 +67,8 @@ fn what_outsiders_fill_names_its_bound_in_bytes() {
     let mut found = Vec::new();
     for border in BORDERS {
         let mut files = Vec::new();
-        super::sources(&Path::new(super::ROOT).join("host").join(border).join("src"), &mut files);
-        assert!(files.len() > 5, "the sources are not where they were");
+        super::sources(&Path::new(super::ROOT).join(border).join("src"), &mut files);
+        assert!(!files.is_empty(), "{border}: the sources are not where they were");
         // What tests make is filled by nobody else.
         files.retain(|file| !["tests.rs", "fuzzed.rs"].iter().any(|name| file.ends_with(name)));
         for file in files {
@@ -99,6 +100,7 @@ fn frames(all: BTreeMap<u64, Frame>) {
     let (one, other) = mpsc::channel(1);
     let more: VecDeque<Frame> = VecDeque::new();
     let (one, other) = mpsc::unbounded_channel();
+    let (one, other) = mpsc::channel::<Frame>(1);
 }
 
 struct Alone(VecDeque<Frame>);
@@ -112,5 +114,5 @@ mod tests {
 }
 ";
     let lines: Vec<_> = unbounded(text).into_iter().map(|line| line.split(':').next().unwrap().parse::<usize>().unwrap()).collect();
-    assert_eq!(lines, [3, 5, 7, 19, 22, 23]);
+    assert_eq!(lines, [3, 5, 7, 19, 20, 23, 24]);
 }

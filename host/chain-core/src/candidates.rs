@@ -17,25 +17,27 @@ pub const CANDIDATES_MAX: usize = 64;
 pub const WANTED_PER_MEMBER: usize = 4;
 
 /// What to do about a block that the consensus module wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obtain {
     /// Nothing: it is here, or asked for.
     Known,
-    /// To ask for it, and to give an earlier one up where there is one.
+    /// To ask for it, and to give up earlier ones.
     Ask {
-        /// The block that is asked for no more.
-        instead_of: Option<BlockId>,
+        /// The blocks that are asked for no more.
+        instead_of: Vec<BlockId>,
     },
-    /// Nothing: there is no room for what would come.
+    /// Nothing: the blocks that are here leave no room for what would come. No fetch is given up.
     Full,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Candidates {
+    /// Bound: [`CANDIDATES_MAX`] ids of 32 bytes. Blocks that this node builds may be more; the memory slice is charged for each block.
     here: BTreeSet<BlockId>,
     /// The last that was built here, until it is shared.
     built: Option<BlockId>,
+    /// Bound: [`CANDIDATES_MAX`] entries of 80 bytes.
     wanted: BTreeMap<BlockId, Wanted>,
     /// How many were asked for.
     asked: u64,
@@ -94,16 +96,17 @@ impl Candidates {
         if self.has(&id) || self.wanted.contains_key(&id) {
             return Obtain::Known;
         }
-        let of_proposer = self.wanted.values().filter(|other| other.proposer == proposer).count();
-        let instead_of = if of_proposer >= WANTED_PER_MEMBER {
-            self.give_up(|other| other.proposer == proposer)
-        } else if self.is_full() {
-            self.give_up(|_| true)
-        } else {
-            None
-        };
-        if self.is_full() {
+        if self.here.len() >= CANDIDATES_MAX {
             return Obtain::Full;
+        }
+        let mut instead_of = Vec::new();
+        if self.wanted.values().filter(|other| other.proposer == proposer).count() >= WANTED_PER_MEMBER {
+            instead_of.extend(self.give_up(|other| other.proposer == proposer));
+        }
+        // Usually one is enough. A block that is built takes a place whether one is free or not, and then it is several.
+        while self.wanted.len() + self.here.len() >= CANDIDATES_MAX {
+            let Some(oldest) = self.give_up(|_| true) else { return Obtain::Full };
+            instead_of.push(oldest);
         }
         self.wanted.insert(id, Wanted { number: self.asked, proposer });
         self.asked += 1;
@@ -113,10 +116,6 @@ impl Candidates {
     /// A block has come. Who proposed it, where it is still wanted.
     pub fn came(&mut self, id: &BlockId) -> Option<Option<NodeId>> {
         self.wanted.remove(id).map(|wanted| wanted.proposer)
-    }
-
-    fn is_full(&self) -> bool {
-        self.wanted.len() + self.here.len() >= CANDIDATES_MAX
     }
 
     /// Gives the oldest of some that are asked for up.

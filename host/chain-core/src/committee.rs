@@ -14,6 +14,8 @@ const WAITING_MAX: usize = 64;
 /// Who decides which block: the committees of a chain by the height from which they do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committees {
+    /// Bound: [`WAITING_MAX`] committees of [`MEMBERS_MAX`] members of 40 bytes, 320 KiB. Those that are decoded take as many bytes as they are
+    /// read from.
     from: BTreeMap<u64, Vec<Validator>>,
 }
 
@@ -80,8 +82,11 @@ impl Committees {
         if members.iter().any(|member| member.power == 0) || total.is_none_or(|total| total >= POWER_MAX) {
             return Err(CommitteeError::Power);
         }
+        if self.from.len() + usize::from(!self.from.contains_key(&from)) > WAITING_MAX {
+            return Err(CommitteeError::Waiting);
+        }
         self.from.insert(from, members);
-        if self.from.len() > WAITING_MAX { Err(CommitteeError::Waiting) } else { Ok(()) }
+        Ok(())
     }
 
     /// Forgets committees that have no block left to decide, at this height or later.
@@ -158,5 +163,15 @@ mod tests {
         let twice = [members(&[1]), members(&[2])].concat();
         assert_eq!(committees.change(5, 6, twice), Err(CommitteeError::Twice(NodeId([0; 32]))));
         assert_eq!(committees, Committees::default());
+    }
+
+    #[test]
+    fn a_committee_too_many_is_not_taken() {
+        let mut committees = Committees::default();
+        (1..=WAITING_MAX as u64).for_each(|from| committees.change(0, from, members(&[1])).expect("there is room"));
+        let full = committees.clone();
+        assert!(matches!(committees.change(0, 1_000, members(&[1])), Err(CommitteeError::Waiting)));
+        assert_eq!(committees, full);
+        committees.change(0, 7, members(&[2])).expect("takes the place of another");
     }
 }

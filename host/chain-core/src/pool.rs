@@ -78,6 +78,7 @@ pub enum PoolError {
 #[derive(Debug, Default)]
 struct Sender {
     next: u64,
+    /// Bound: [`PoolLimits::per_sender`] of them. [`PoolLimits::bytes`] bounds the bytes of all senders' together.
     transactions: BTreeMap<u64, Arc<Transaction>>,
     /// How many are ready.
     ready: usize,
@@ -92,12 +93,16 @@ struct Sender {
 pub struct Pool {
     limits: PoolLimits,
     bytes: usize,
+    /// Each has a transaction. Bound: [`PoolLimits::bytes`], in which an entry counts as a part of its transaction's [`OVERHEAD_BYTES`].
     senders: BTreeMap<Vec<u8>, Sender>,
+    /// One for each transaction. Bound: [`PoolLimits::bytes`], in which an entry counts as a part of its transaction's [`OVERHEAD_BYTES`].
     by_id: BTreeMap<Vec<u8>, (Vec<u8>, u64)>,
     ready: usize,
+    /// Bound: [`RECENT_MAX`] ids of 64 bytes, which is the longest that the contract allows, and their vectors: 800 KiB.
     recent: VecDeque<Vec<u8>>,
     /// The mark of the oldest of `recent`.
     recent_start: u64,
+    /// Bound: [`PROGRESS_MAX`] senders and one more, of 64 bytes, which is the longest that the contract allows, and their entries: 8 MiB.
     progress: BTreeMap<Vec<u8>, u64>,
     /// What a unit cost in the block that was drawn for last.
     floor: u64,
@@ -428,7 +433,9 @@ type Offer = (u64, Reverse<(Vec<u8>, u64)>);
 #[derive(Debug)]
 pub struct Draw {
     floor: u64,
+    /// Bound: one of some 100 bytes, 64 of them the name, for each sender that the pool had when the draw began.
     heads: BinaryHeap<Offer>,
+    /// Bound: one name of 64 bytes for each sender whose transaction was drawn.
     skipped: BTreeSet<Vec<u8>>,
 }
 

@@ -6,6 +6,7 @@ const TIMERS_MAX: usize = 64;
 /// A consensus module's timers, by id.
 #[derive(Debug, Default)]
 pub struct Timers {
+    /// Bound: [`TIMERS_MAX`] timers of 16 bytes, 1 KiB.
     due_ms: BTreeMap<u64, u64>,
 }
 

@@ -23,7 +23,9 @@ struct RocksDump {
 
 /// Begins at this moment. The thread ends with the dump.
 pub(super) fn start(db: Arc<Db>, family: &str) -> Result<Box<dyn Dump>, StoreError> {
+    // Bound: one number of 8 bytes, since the dump waits for each answer before it asks again.
     let (wanted, requests) = mpsc::channel::<usize>();
+    // Bound: the answer to one request: as many bytes as it asks for, and one row.
     let (answer, answers) = mpsc::channel();
     let family = family.to_owned();
     let thread = Builder::new().name("subnode-export".into()).spawn(move || {

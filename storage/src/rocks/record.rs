@@ -65,6 +65,7 @@ pub(super) fn decode(row: &[u8]) -> Option<(Entry, &[u8])> {
 /// The rows of a prefix.
 #[derive(Default)]
 pub(super) struct Loaded {
+    /// Bound: the chains that the operator has, with some 200 bytes each.
     pub(super) entries: BTreeMap<ChainName, Entry>,
     /// Keys of the rows that do not decode: which family they name is not known.
     pub(super) unread: Vec<Vec<u8>>,

@@ -64,6 +64,7 @@ impl Writer {
     /// # Errors
     /// Where the system has no thread for it: without one every write would wait for ever.
     pub(super) fn start(db: Arc<Db>, guard: DiskGuard) -> io::Result<Self> {
+        // Bound: one job for each chain at a time, with the bytes of its batch.
         let (jobs, queue) = mpsc::channel();
         let (guard, counts) = (Arc::new(guard), Arc::<Counts>::default());
         let thread = {
@@ -165,6 +166,7 @@ const GUARD_EVERY: Duration = Duration::from_millis(200);
 /// Patient orders of late.
 #[derive(Default)]
 struct Company {
+    /// Bound: the synced writes of one second, with 16 bytes each.
     recent: VecDeque<Instant>,
 }
 

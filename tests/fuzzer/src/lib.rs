@@ -13,12 +13,17 @@
 //! it is; an input that failed belongs there with the mend of what it found.
 //!
 //! A run fails where the target panics, where any other thread does meanwhile, or where an input takes longer than [`INPUT_WITHIN`]. It then says
-//! which file has the input. [`peak_of`] measures memory.
+//! which file has the input. An input that does not end within [`ABORTED_AFTER`] ends the process, once a file has it.
+//!
+//! [`peak_of`] measures the memory of one thread, [`peak_of_process`] that of all. Panics and the memory of all threads are the process's, and
+//! tests run in parallel: runs take turns, and a test beside them that panics on purpose or allocates much takes its turn with [`alone`].
 //!
 //! Not here: the targets. They stand beside what they try where that is private to its crate, else in `tests/fuzz`.
 
+mod alone;
 mod meter;
 mod mutator;
+mod watch;
 
 use std::{
     collections::{HashSet, hash_map::DefaultHasher},
@@ -32,16 +37,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use meter::peak_of;
+pub use alone::{Alone, alone};
+pub use meter::{peak_of, peak_of_process};
 pub use mutator::Random;
 use mutator::mutate;
+use watch::Watch;
 
 /// No input of a few kilobytes takes as long, however busy the machine is.
 pub const INPUT_WITHIN: Duration = Duration::from_secs(20);
 
+/// An input that runs for so long does not end: the process does. A machine that stands still for a while is given [`INPUT_WITHIN`] thrice.
+pub const ABORTED_AFTER: Duration = Duration::from_secs(60);
+
 /// How long a target runs unless `SUBNODE_FUZZ_SECONDS` says otherwise.
 const SECONDS: u64 = 2;
-/// Samples that are kept of those that were found, and their bytes together.
+/// The most found inputs that are kept as samples, and their bytes together. Each mutation picks one sample, all with the same chance: a run of
+/// some seconds mutates each of 4,096 a few times, and of more hardly any. The bytes bound the memory of targets with long inputs.
 const FOUND_MAX: usize = 4_096;
 const FOUND_BYTES_MAX: usize = 64 << 20;
 
@@ -125,19 +136,25 @@ impl Fuzz {
     /// # Panics
     /// Where an input fails: the message names a file that has it.
     pub fn run(mut self, mut target: impl FnMut(&[u8]) -> u64) {
+        let _alone = alone();
         count_panics();
+        let name = self.name;
+        let watch = Watch::start(ABORTED_AFTER, move |input| {
+            eprintln!("{name}: {} bytes do not end within {ABORTED_AFTER:?}; they are in {}", input.len(), write(name, input));
+            std::process::abort();
+        });
         let seed = number("SUBNODE_FUZZ_SEED", 1);
         let until = Instant::now() + Duration::from_secs(number("SUBNODE_FUZZ_SECONDS", SECONDS));
         let mut random = Random::new(seed ^ kind(self.name));
         let mut kinds = HashSet::new();
         let (mut inputs, mut found, mut found_bytes) = (0_u64, 0, 0);
         for sample in self.corpus().into_iter().chain(self.samples.clone()) {
-            kinds.insert(self.one(&sample, &mut target));
+            kinds.insert(self.one(&sample, &watch, &mut target));
             inputs += 1;
         }
         while Instant::now() < until {
             let input = mutate(&mut random, &self.samples, &self.words, self.bytes_max);
-            let kind = self.one(&input, &mut target);
+            let kind = self.one(&input, &watch, &mut target);
             inputs += 1;
             if kinds.insert(kind) && found < FOUND_MAX && found_bytes < FOUND_BYTES_MAX {
                 (found, found_bytes) = (found + 1, found_bytes + input.len());
@@ -156,23 +173,28 @@ impl Fuzz {
         files.iter().map(|file| std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))).collect()
     }
 
-    fn one(&self, input: &[u8], target: &mut impl FnMut(&[u8]) -> u64) -> u64 {
+    fn one(&self, input: &[u8], watch: &Watch, target: &mut impl FnMut(&[u8]) -> u64) -> u64 {
         let (before, began) = (PANICS.load(Ordering::SeqCst), Instant::now());
+        watch.begin(input);
         let ended = catch_unwind(AssertUnwindSafe(|| target(input)));
+        watch.end();
         let took = began.elapsed();
-        match ended {
-            Ok(kind) if PANICS.load(Ordering::SeqCst) == before && took < INPUT_WITHIN => kind,
-            _ => panic!("{}: {} bytes fail after {took:?}; they are in {}", self.name, input.len(), self.write(input)),
-        }
+        let why = match ended {
+            Ok(_) if PANICS.load(Ordering::SeqCst) != before => "a thread panicked meanwhile",
+            Ok(_) if took >= INPUT_WITHIN => "it took too long",
+            Ok(kind) => return kind,
+            Err(_) => "the target panicked",
+        };
+        panic!("{}: {} bytes fail after {took:?} ({why}); they are in {}", self.name, input.len(), write(self.name, input));
     }
+}
 
-    /// Writes an input that failed: where it is.
-    fn write(&self, input: &[u8]) -> String {
-        let path = std::env::temp_dir().join(format!("subnode-fuzz-{}-{:016x}", self.name, kind(input)));
-        match std::fs::write(&path, input) {
-            Ok(()) => path.display().to_string(),
-            Err(error) => format!("no file ({error}): {input:02x?}"),
-        }
+/// Writes an input that failed: where it is.
+fn write(name: &str, input: &[u8]) -> String {
+    let path = std::env::temp_dir().join(format!("subnode-fuzz-{name}-{:016x}", kind(input)));
+    match std::fs::write(&path, input) {
+        Ok(()) => path.display().to_string(),
+        Err(error) => format!("no file ({error}): {input:02x?}"),
     }
 }
 
@@ -180,33 +202,33 @@ impl Fuzz {
 mod tests {
     use super::*;
 
-    #[test]
-    fn branches_behind_others_are_reached_and_what_fails_there_is_written() {
-        // Byte by byte: no single mutation of the sample comes so far.
-        let steps = |input: &[u8]| input.iter().zip(b"deep").take_while(|(one, other)| one == other).count();
-        let fuzz = || Fuzz::new("steps", 8).samples([*b"    "]).words(["d", "e", "p"]);
-        let failed = catch_unwind(|| {
-            fuzz().run(|input| {
-                assert!(steps(input) < 4, "found");
-                steps(input) as u64
-            });
-        });
-        let message = failed.expect_err("it is found").downcast::<String>().expect("a text");
+    /// The message of a run that fails, and the input in the file that it names.
+    fn failed(fuzz: Fuzz, target: impl FnMut(&[u8]) -> u64) -> (String, Vec<u8>) {
+        let failed = catch_unwind(AssertUnwindSafe(|| fuzz.run(target)));
+        let message = *failed.expect_err("it fails").downcast::<String>().expect("a text");
         let file = message.rsplit("they are in ").next().expect("a file");
-        assert_eq!(steps(&std::fs::read(file).expect("is there")), 4, "{message}");
+        let input = std::fs::read(file).expect("is there");
         std::fs::remove_file(file).expect("is removed");
+        (message, input)
     }
 
+    // All panics on purpose are in this test: one in another test would count as one of whatever runs here.
     #[test]
-    fn a_panic_that_a_thread_swallows_fails_the_input_too() {
-        let swallowed = |input: &[u8]| {
+    fn what_fails_is_reached_and_written_where_a_thread_swallows_its_panic_too() {
+        // Byte by byte: no single mutation of the sample comes so far.
+        let steps = |input: &[u8]| input.iter().zip(b"deep").take_while(|(one, other)| one == other).count();
+        let (message, input) = failed(Fuzz::new("steps", 8).samples([*b"    "]).words(["d", "e", "p"]), |input| {
+            assert!(steps(input) < 4, "found");
+            steps(input) as u64
+        });
+        assert!(message.contains("the target panicked") && steps(&input) == 4, "{message}");
+
+        let (message, input) = failed(Fuzz::new("swallowed", 8).samples(["four"]), |input| {
             let bad = input.len() > 3;
             drop(std::thread::spawn(move || assert!(!bad, "in a thread of its own")).join());
             0
-        };
-        let failed = catch_unwind(|| Fuzz::new("swallowed", 8).samples(["four"]).run(swallowed));
-        let message = failed.expect_err("it is noticed").downcast::<String>().expect("a text");
-        std::fs::remove_file(message.rsplit("they are in ").next().expect("a file")).expect("is removed");
+        });
+        assert!(message.contains("a thread panicked meanwhile") && input.len() > 3, "{message}");
     }
 
     #[test]

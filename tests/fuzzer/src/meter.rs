@@ -1,9 +1,12 @@
-//! What a thread has allocated. The allocator of every program that links this crate.
+//! What a thread has allocated, or all threads. The allocator of every program that links this crate.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
+    sync::atomic::{AtomicBool, AtomicIsize, Ordering},
 };
+
+use crate::alone;
 
 struct Meter;
 
@@ -17,8 +20,19 @@ thread_local! {
     static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
+/// Whether all threads are measured.
+static MEASURING: AtomicBool = AtomicBool::new(false);
+/// Bytes that all threads have allocated and not freed since that began, and the most of these.
+static ALL_HELD: AtomicIsize = AtomicIsize::new(0);
+static ALL_PEAK: AtomicIsize = AtomicIsize::new(0);
+
 /// No allocation is longer than `isize::MAX`.
 fn note(more: usize, less: usize) {
+    if MEASURING.load(Ordering::Relaxed) {
+        let change = 0_isize.wrapping_add_unsigned(more).wrapping_sub_unsigned(less);
+        let held = ALL_HELD.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
+        ALL_PEAK.fetch_max(held, Ordering::Relaxed);
+    }
     // A thread that ends has nothing to measure any more.
     let held = HELD.try_with(|held| {
         held.set(held.get().wrapping_add_unsigned(more).wrapping_sub_unsigned(less));
@@ -67,6 +81,28 @@ pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (done, usize::try_from(peak - before).unwrap_or(0))
 }
 
+/// The same of all threads of the process together, while no other test has its turn. Not within itself.
+pub fn peak_of_process<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    /// Ends the measurement where the work panics too.
+    struct Measured;
+
+    impl Drop for Measured {
+        fn drop(&mut self) {
+            MEASURING.store(false, Ordering::SeqCst);
+        }
+    }
+
+    let _alone = alone();
+    assert!(!MEASURING.load(Ordering::SeqCst), "a measurement of all threads within another");
+    ALL_HELD.store(0, Ordering::SeqCst);
+    ALL_PEAK.store(0, Ordering::SeqCst);
+    MEASURING.store(true, Ordering::SeqCst);
+    let measured = Measured;
+    let done = work();
+    drop(measured);
+    (done, usize::try_from(ALL_PEAK.load(Ordering::SeqCst)).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +125,13 @@ mod tests {
             drop(std::hint::black_box(grown));
         });
         assert!(peak >= 800_000, "{peak}");
+    }
+
+    #[test]
+    fn what_another_thread_holds_counts_for_the_process_alone() {
+        let elsewhere = || std::thread::spawn(|| drop(std::hint::black_box(vec![0_u8; 10_000_000]))).join().expect("ends");
+        let ((), of_thread) = peak_of(elsewhere);
+        let ((), of_process) = peak_of_process(elsewhere);
+        assert!(of_thread < 1_000_000 && of_process >= 9_000_000, "{of_thread}, {of_process}");
     }
 }

@@ -34,9 +34,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn whatever_members_propose_there_is_a_bound_and_nobody_takes_anothers_room(steps in steps()) {
+    fn whatever_members_propose_there_is_a_bound_and_nobody_takes_anothers_room(here in prop_oneof![Just(0), 56..=64_u8], steps in steps()) {
         let mut candidates = Candidates::default();
         let mut shared = BTreeSet::new();
+        (0..here).for_each(|number| candidates.insert(id(number)));
         for step in steps {
             let (wanted, here) = (candidates.wanted.len(), candidates.here.len());
             match step {
@@ -57,11 +58,18 @@ proptest! {
                     let before: Vec<_> = candidates.wanted.iter().map(|(id, wanted)| (*id, wanted.proposer)).collect();
                     let known = candidates.has(&id(number)) || candidates.wanted.contains_key(&id(number));
                     let answer = candidates.obtain(id(number), member(proposer));
+                    let after: Vec<_> = candidates.wanted.iter().map(|(id, wanted)| (*id, wanted.proposer)).collect();
                     prop_assert_eq!(answer == Obtain::Known, known);
-                    if let Obtain::Ask { instead_of: Some(gone) } = answer {
-                        let of = before.iter().find(|(id, _)| *id == gone).map(|(_, proposer)| *proposer);
+                    prop_assert!(answer != Obtain::Full || after == before, "a block was given up, and none is asked for instead");
+                    prop_assert_eq!(answer == Obtain::Full, !known && here >= CANDIDATES_MAX);
+                    if let Obtain::Ask { instead_of } = answer {
                         let full = wanted + here >= CANDIDATES_MAX;
-                        prop_assert!(of == Some(member(proposer)) || full, "another's block gave way though there was room");
+                        for gone in &instead_of {
+                            let of = before.iter().find(|(id, _)| id == gone).map(|(_, proposer)| *proposer);
+                            prop_assert!(of == Some(member(proposer)) || full, "another's block gave way though there was room");
+                        }
+                        prop_assert_eq!(after.len() + instead_of.len(), wanted + 1, "a fetch ends without being named");
+                        prop_assert!(after.len() + here <= CANDIDATES_MAX);
                     }
                     let of_proposer = candidates.wanted.values().filter(|other| other.proposer == member(proposer)).count();
                     prop_assert!(of_proposer <= WANTED_PER_MEMBER);
@@ -86,10 +94,10 @@ proptest! {
 fn a_proposers_oldest_gives_way_to_its_next_and_those_that_came_later_than_that_are_not_taken() {
     let mut candidates = Candidates::default();
     for number in 0..4 {
-        assert_eq!(candidates.obtain(id(number), member(1)), Obtain::Ask { instead_of: None });
+        assert_eq!(candidates.obtain(id(number), member(1)), Obtain::Ask { instead_of: Vec::new() });
     }
-    assert_eq!(candidates.obtain(id(9), member(2)), Obtain::Ask { instead_of: None });
-    assert_eq!(candidates.obtain(id(4), member(1)), Obtain::Ask { instead_of: Some(id(0)) });
+    assert_eq!(candidates.obtain(id(9), member(2)), Obtain::Ask { instead_of: Vec::new() });
+    assert_eq!(candidates.obtain(id(4), member(1)), Obtain::Ask { instead_of: vec![id(0)] });
     assert_eq!((candidates.came(&id(0)), candidates.came(&id(4))), (None, Some(member(1))));
 }
 
@@ -99,8 +107,20 @@ fn blocks_that_are_here_leave_no_room_for_more() {
     (0..64).for_each(|number| candidates.insert(id(number)));
     assert_eq!(candidates.obtain(id(64), member(1)), Obtain::Full);
     assert!(candidates.take(&id(7)));
-    assert_eq!(candidates.obtain(id(64), member(1)), Obtain::Ask { instead_of: None });
-    assert_eq!(candidates.obtain(id(65), member(2)), Obtain::Ask { instead_of: Some(id(64)) });
+    assert_eq!(candidates.obtain(id(64), member(1)), Obtain::Ask { instead_of: Vec::new() });
+    assert_eq!(candidates.obtain(id(65), member(2)), Obtain::Ask { instead_of: vec![id(64)] });
+}
+
+#[test]
+fn a_full_answer_gives_no_fetch_up_and_one_more_that_was_built_makes_two_give_way() {
+    let mut candidates = Candidates::default();
+    (0..60).for_each(|number| candidates.insert(id(number)));
+    (60..64).for_each(|number| assert_eq!(candidates.obtain(id(number), member(1)), Obtain::Ask { instead_of: Vec::new() }));
+    assert_eq!(candidates.insert_built(id(64)), None);
+    assert_eq!(candidates.obtain(id(65), member(1)), Obtain::Ask { instead_of: vec![id(60), id(61)] });
+    (70..73).for_each(|number| candidates.insert(id(number)));
+    assert_eq!(candidates.obtain(id(66), member(1)), Obtain::Full);
+    assert_eq!(candidates.wanted.len(), 3);
 }
 
 #[test]

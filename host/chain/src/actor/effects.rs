@@ -15,8 +15,9 @@ use crate::ledger::{GUARD_KEY, block_id, log_write};
 /// What a module sends to its committee at once.
 const BROADCAST_BYTES_MAX: usize = 256 << 10;
 
-/// Effects that wait to be performed, and their bytes. One call asks for 256, which may be 64 MiB to broadcast; but what is built or committed is told to
-/// the module while others wait, and each time it may ask for as much again.
+/// The most effects that wait to be performed, and their bytes. One call of the consensus module returns at most 256 effects, which may broadcast
+/// 64 MiB. The chain calls the module again whenever it has built or committed a block, and the effects of earlier calls may still wait then. Four
+/// such calls fit the count; two calls that broadcast as much as they may fit the bytes.
 const WAITING_MAX: usize = 1_024;
 const WAITING_BYTES_MAX: usize = 128 << 20;
 

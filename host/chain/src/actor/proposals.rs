@@ -70,7 +70,7 @@ impl Proposals {
             Obtain::Full => return false,
             Obtain::Ask { instead_of } => instead_of,
         };
-        if let Some(fetch) = instead_of.and_then(|id| self.fetching.remove(&id)) {
+        for fetch in instead_of.iter().filter_map(|id| self.fetching.remove(id)) {
             fetch.abort();
         }
         let fetch = self.fetches.spawn(async move {

@@ -143,7 +143,8 @@ impl Reservations {
     fn reserve(&mut self, pool: &mut Pool, sender: &[u8], sequence: u64, cost: Amount, funds: Amount) -> Option<Amount> {
         let is_new = self.senders.get(sender).is_none_or(|noted| !noted.costs.contains_key(&sequence));
         if is_new && self.notes >= NOTES_MAX {
-            // No transaction that is being admitted is this one.
+            // An admission holds at most NOTES_MAX transactions, so a runtime that notes more has noted costs of transactions that are not in it.
+            // `Amount::MAX` makes the runtime refuse this one as unpayable.
             return Some(Amount::MAX);
         }
         let noted = self.senders.entry(sender.to_vec()).or_default();
