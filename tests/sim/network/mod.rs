@@ -83,6 +83,7 @@ pub(crate) fn run_all(plans: Vec<(u64, Plan)>) -> (Vec<Report>, Vec<(u64, String
 }
 
 /// Runs plans; panics with those that fail, and prints what the others came to.
+#[cfg(test)]
 fn all(what: &str, plans: Vec<(u64, Plan)>) {
     if std::env::var_os("SUBNODE_SIM_TRACE").is_some() {
         // Another test may have set it.
