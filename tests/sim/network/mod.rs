@@ -9,8 +9,9 @@
 //!
 //! After every run: members of a chain were connected, and were so again soon after the network was whole; what a
 //! member sent to a member by a connection that is there arrived, once; no frame of consensus and no answer to a member
-//! came late; members held no more than what host/network/src/limits.rs lets strangers take, and gave it back; nobody
-//! was busy over nothing; no host was sent more than three times what came in its name.
+//! came late; members held no more than what host/network/src/limits.rs lets strangers take, and gave it back; for a peer
+//! that reads nothing no more frames were kept than fit one queue; nobody was busy over nothing; no host was sent more
+//! than three times what came in its name.
 
 mod attacks;
 #[cfg(test)]
