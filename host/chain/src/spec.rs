@@ -68,6 +68,12 @@ impl Spec {
         self.segments.is_empty()
     }
 
+    /// Whether all of it is in memory.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.segments.iter().all(|segment| matches!(segment, Segment::Bytes(_)))
+    }
+
     /// Reads it from its start.
     #[must_use]
     pub fn reader(&self) -> SpecReader {

@@ -111,6 +111,10 @@ impl Chain {
         self.others.close();
     }
 
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.is_cancelled()
+    }
+
     pub(crate) async fn left(&self) {
         self.left.cancelled().await;
     }

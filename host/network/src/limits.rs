@@ -122,7 +122,8 @@ pub(crate) fn widen(connection: &Connection, shared_chains: usize, member: bool)
 
 /// Connections that are secured and greeted at once, of all callers: 5 s each at most.
 const GREETED_MAX: usize = 128;
-/// Beside them, those from where members are: a few hosts that keep all other places taken keep no member out.
+/// Beside them, those from where members are: a few hosts that keep all other places taken keep no member out. Twice what one address may have: a
+/// member's host that breaks the rules leaves the other members the half.
 const MEMBERS_GREETED_MAX: usize = 64;
 /// The same of one address: a whole committee on one host, or behind one router.
 const GREETED_OF_SOURCE: u32 = 32;

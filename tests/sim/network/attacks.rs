@@ -95,10 +95,12 @@ pub(crate) enum Misdeed {
     Unread,
     /// Connects again and again to send more, and leaves its chains and joins them between frames.
     Churns,
+    /// Reads nothing, and leaves its chains and joins them again and again.
+    DeafChurns,
 }
 
 impl Misdeed {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Floods(Purpose::Consensus),
         Self::Floods(Purpose::Transactions),
         Self::Floods(Purpose::Blocks),
@@ -106,10 +108,22 @@ impl Misdeed {
         Self::Deaf,
         Self::Unread,
         Self::Churns,
+        Self::DeafChurns,
     ];
 
+    /// Whether it takes nothing of what it is sent.
+    pub(crate) fn is_deaf(self) -> bool {
+        matches!(self, Self::Deaf | Self::DeafChurns)
+    }
+
     pub(crate) async fn run(self, mut attacker: Attacker, address: SocketAddr) {
-        let listening = attacker.listen(address);
+        // A call would replace the connection whose list is changed.
+        let listening = (self != Self::DeafChurns).then(|| attacker.listen(address));
+        let listening = async {
+            if let Some(listening) = listening {
+                listening.await;
+            }
+        };
         let attacker = &mut attacker;
         let attack = async {
             match self {
@@ -117,6 +131,7 @@ impl Misdeed {
                 Self::Deaf => deaf(attacker).await,
                 Self::Unread => unread(attacker).await,
                 Self::Churns => churns(attacker).await,
+                Self::DeafChurns => deaf_churns(attacker).await,
             }
         };
         tokio::join!(listening, attack);
@@ -436,6 +451,24 @@ async fn deaf(attacker: &mut Attacker) {
         held.extend(attacker.deaf_peer(victim).await);
     }
     std::future::pending().await
+}
+
+async fn deaf_churns(attacker: &mut Attacker) {
+    let chains = attacker.chains.iter().flat_map(|chain| chain.0).collect::<Vec<_>>();
+    let lists = [framed(&[]), framed(&chains)].concat();
+    let mut held = std::collections::BTreeMap::new();
+    loop {
+        for (index, victim) in attacker.victims.clone().into_iter().enumerate() {
+            if !held.contains_key(&index) {
+                held.extend(attacker.deaf_peer(victim).await.map(|greeted| (index, greeted)));
+            }
+            let Some(greeted) = held.get_mut(&index) else { continue };
+            if greeted.tell.write_all(&lists).await.is_err() {
+                held.remove(&index);
+            }
+        }
+        attacker.pause(5, 20).await;
+    }
 }
 
 async fn churns(attacker: &mut Attacker) {

@@ -19,7 +19,7 @@ struct Without {
     gone: &'static [Gone],
 }
 
-const WITHOUT: [Without; 6] = [
+const WITHOUT: [Without; 7] = [
     Without {
         name: "a call waits until the ended connection is not listed any more",
         plan: "cut",
@@ -56,6 +56,15 @@ const WITHOUT: [Without; 6] = [
             "network/src/chain.rs",
             "Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot if self.is_member(node) => Payer::Members,",
             "",
+        )],
+    },
+    Without {
+        name: "a peer has one queue for each chain and purpose, whatever chains it leaves and joins",
+        plan: "DeafChurns",
+        gone: &[(
+            "network/src/peer.rs",
+            ".iter().filter(|((key, _), _)| !chains.contains(key)).for_each(|(_, lane)| lane.close_queue());",
+            ".retain(|(key, _), _| chains.contains(key));",
         )],
     },
     Without {

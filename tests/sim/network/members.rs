@@ -34,6 +34,13 @@ const WORK: Duration = Duration::from_millis(2);
 /// A block, and an answer.
 const BLOCK_BYTES: usize = 3_000;
 const ANSWER_BYTES: usize = 6_000;
+/// Frames of a state that a member has for members that break the rules, each time it speaks: as many as a queue takes. All
+/// together are longer than the window of one that reads nothing.
+const PIECES: usize = 16;
+const PIECE_BYTES: usize = 200;
+/// Frames that a member may keep for a chain and a peer that reads nothing: those that a queue takes (`queue_max`), one
+/// that is being written, and of the connections before those that end.
+const KEPT_MAX: usize = PIECES + 8;
 /// How often a member speaks on each chain.
 const SPEAKS_MS: std::ops::Range<u64> = 350..650;
 
@@ -91,6 +98,8 @@ pub(super) struct Node {
     committee: Arc<Committee>,
     records: Records,
     chains: BTreeMap<usize, Arc<Membership>>,
+    /// What frames for members that break the rules are of, by chain and member: each that is kept holds one.
+    pieces: BTreeMap<(usize, usize), Arc<[u8]>>,
     /// Ends what it says.
     silent: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
@@ -124,6 +133,8 @@ impl Node {
             chains.insert(chain, Arc::new(membership));
             inboxes.push((chain, inbox));
         }
+        let bad = |chain: &usize| plan.chains[*chain].iter().copied().filter(|other| *other >= plan.honest());
+        let pieces = chains.keys().flat_map(|chain| bad(chain).map(|other| ((*chain, other), Arc::from([5; PIECE_BYTES])))).collect();
         let node = Arc::new(Self {
             member,
             network,
@@ -131,6 +142,7 @@ impl Node {
             committee: committee.clone(),
             records: records.clone(),
             chains,
+            pieces,
             silent: CancellationToken::new(),
             tasks: Mutex::default(),
         });
@@ -186,6 +198,13 @@ impl Node {
         missing
     }
 
+    /// A member that reads nothing and for which this one keeps more frames of a chain than may wait, and how many.
+    pub(super) fn kept_too_many(&self) -> Option<(usize, usize)> {
+        let plan = &self.committee.plan;
+        let kept = self.pieces.iter().filter(|((_, other), _)| plan.misdeeds[other - plan.honest()].is_deaf());
+        kept.map(|((_, other), pieces)| (*other, Arc::strong_count(pieces) - 1)).find(|(_, kept)| *kept > KEPT_MAX)
+    }
+
     /// How often its tasks went on.
     pub(super) fn polls(&self) -> u64 {
         self.clock.polls()
@@ -209,6 +228,7 @@ impl Node {
             loop {
                 tokio::time::sleep(Duration::from_millis(random.random_range(SPEAKS_MS))).await;
                 let others: Vec<_> = self.committee.others(chain, self.member).collect();
+                self.send_pieces(chain);
                 if others.is_empty() {
                     return;
                 }
@@ -227,6 +247,18 @@ impl Node {
             }
         };
         self.silent.run_until_cancelled(speaking).await;
+    }
+
+    /// Sends to the members that break the rules.
+    fn send_pieces(&self, chain: usize) {
+        for ((_, other), pieces) in self.pieces.iter().filter(|((of, _), _)| *of == chain) {
+            for _ in 0..PIECES {
+                let piece = Bytes::from_owner(pieces.clone());
+                if self.chains[&chain].send(self.committee.ids[*other], Purpose::Snapshot, piece).is_err() {
+                    break;
+                }
+            }
+        }
     }
 
     fn say(&self, connections: &BTreeMap<usize, Instant>, way: Way, bytes: usize) {

@@ -88,7 +88,6 @@ fn whole(layout: Layout) -> Option<(usize, Layout)> {
 fn count(owner: u8, bytes: isize) {
     let owner = usize::from(owner) % OWNERS;
     HELD.with(|held| held[owner].set(held[owner].get().wrapping_add(bytes)));
-    if bytes > 0 {}
 }
 
 fn signed(bytes: usize) -> isize {

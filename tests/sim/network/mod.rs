@@ -7,7 +7,7 @@
 //! on at once, keys, and quinn's random numbers. A seed does not decide the secrets of connections, the ids of
 //! connections, and a parameter of each handshake that quinn draws to be ignored. Two runs of a seed send packets of
 //! the same length the same ways, except for some bytes of a handshake and for packets that an attacker changed. For
-//! members, two runs of a seed agree in most figures and differ by a hundredth in others. A seed that fails nearly
+//! members, two runs of a seed agree in most figures and differ by some hundredths in others. A seed that fails nearly
 //! always fails again.
 //!
 //! After every run these hold:
@@ -16,6 +16,7 @@
 //! * What a member sent to a member over a live connection arrived, once.
 //! * No frame of consensus and no answer to a member came late.
 //! * Members held no more than what host/network/src/limits.rs lets strangers take, and gave it back.
+//! * For a peer that reads nothing, members kept no more frames than fit one queue.
 //! * Nobody was busy over nothing.
 //! * No host was sent more than three times the bytes that came in its name.
 
@@ -90,6 +91,7 @@ pub(crate) fn run_all(plans: Vec<(u64, Plan)>) -> (Vec<Report>, Vec<(u64, String
 }
 
 /// Runs plans; panics with those that fail, and prints what the others came to.
+#[cfg(test)]
 fn all(what: &str, plans: Vec<(u64, Plan)>) {
     if std::env::var_os("SUBNODE_SIM_TRACE").is_some() {
         // Another test may have set it.

@@ -125,6 +125,9 @@ impl World {
         if held > allowed {
             return Err(format!("members hold {} MiB, at most {}", held >> 20, allowed >> 20));
         }
+        if let Some((member, (other, kept))) = self.nodes.iter().find_map(|node| Some((node.member, node.kept_too_many()?))) {
+            return Err(format!("member {member} keeps {kept} frames of a chain for {other}, which reads nothing"));
+        }
         if self.polls.0.elapsed() >= Duration::from_secs(1) {
             let seconds = self.polls.0.elapsed().as_secs().max(1);
             let now: Vec<_> = self.nodes.iter().map(|node| node.polls()).collect();

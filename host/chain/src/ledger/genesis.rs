@@ -54,8 +54,7 @@ pub(crate) async fn load_or_create(parts: &ChainParts, options: &ChainOptions) -
         && let Some(known) = store.view().get(Table::Meta, SPEC_KEY)?
     {
         // An empty spec asks for the chain as it is.
-        let spec = parts.spec.clone();
-        if reading(move || spec.hash()).await?.as_slice() != known {
+        if reading(&parts.spec, Spec::hash).await?.as_slice() != known {
             return Err(OpenError::OtherSpec);
         }
     }
@@ -125,8 +124,7 @@ async fn whole(runtime: &Module, tenant: &Tenant, spec: &Spec, options: &ChainOp
     }
     // It is here, and on its way to the guest.
     let memory = tenant.lease(2 * spec.len()).map_err(CallError::from)?;
-    let read = spec.clone();
-    let bytes = reading(move || read.bytes()).await?;
+    let bytes = reading(spec, Spec::bytes).await?;
     let built = call(runtime, tenant, limits(options, spec.len()), &bytes, None).await?;
     let batch = first(tenant, options, Sha256::digest(&bytes).into(), built, None)?;
     Ok(Founded { load, batch, _memory: memory })
@@ -149,7 +147,7 @@ async fn in_parts(runtime: &Module, tenant: &Tenant, spec: &Spec, options: &Chai
         }
         let built = built?;
         let handed: Option<[u8; 32]> = (!load.is_empty()).then(|| rows.finalize().into());
-        let hash = reading(move || reader.finish()).await?;
+        let hash = blocking(move || reader.finish()).await?;
         first(tenant, options, hash, built, handed)
     };
     match made.await {
@@ -161,8 +159,16 @@ async fn in_parts(runtime: &Module, tenant: &Tenant, spec: &Spec, options: &Chai
     }
 }
 
-/// Reads a spec where that holds up no other chain: it may be a long file.
-async fn reading<T: Send + 'static>(read: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, OpenError> {
+/// Reads a spec, and where it is a file, where that holds up no other chain.
+async fn reading<T: Send + 'static>(spec: &Spec, read: fn(&Spec) -> io::Result<T>) -> Result<T, OpenError> {
+    if spec.is_here() {
+        return read(spec).map_err(|error| unreadable_spec(&error).into());
+    }
+    let spec = spec.clone();
+    blocking(move || read(&spec)).await
+}
+
+async fn blocking<T: Send + 'static>(read: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, OpenError> {
     let read = tokio::task::spawn_blocking(read).await;
     read.map_err(|_| OpenError::from(StoreError::Closed))?.map_err(|error| unreadable_spec(&error).into())
 }

@@ -17,7 +17,7 @@ use crate::{
 
 const CHAIN: ChainKey = ChainKey([1; 32]);
 const NETWORK: &str = "test";
-/// Nodes that call in turn, each from an address of its own: one that called a moment ago may still be let go.
+/// Nodes that call in turn, each from an address of its own. The end of a node's connection takes a moment; by the node's next turn it is over.
 const CALLERS: u8 = 16;
 /// Broken rules of one connection before another takes its place: a node that breaks more is left alone for a minute.
 const FAULTS_MAX: u64 = 5;

@@ -9,9 +9,9 @@ use subnode_types::Purpose;
 
 use super::*;
 use crate::{
-    frame::{write_frame, write_header},
+    frame::{read_frame, read_header, write_frame, write_header},
     handshake::{HandshakeError, Hello, hear_chains, tell_chains},
-    limits::{PEER_ROOM, STRANGER_ANSWERS, lane_room, price},
+    limits::{PEER_ROOM, STRANGER_ANSWERS, lane_room, price, queue_max},
 };
 
 const CHAIN: ChainKey = ChainKey([1; 32]);
@@ -115,7 +115,9 @@ async fn frames_that_break_the_rules_cost_the_peer_its_connection_and_nobody_els
     write_frame(&mut stream, Bytes::from_static(b"vote")).await.expect("written");
     let Some(Incoming::Frame(received)) = inbox.next().await else { panic!("a frame") };
     assert_eq!((received.from, &*received.frame), (honest.network.id(), &b"vote"[..]));
-    assert_eq!(membership.connected(), [honest.network.id()]);
+    while membership.connected() != [honest.network.id()] {
+        tokio::task::yield_now().await;
+    }
     drop(honest.control);
 }
 
@@ -317,6 +319,73 @@ async fn a_peer_that_leaves_a_chain_and_comes_back_finds_its_room_as_it_left_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_reads_nothing_has_one_queue_however_often_it_leaves_a_chain_and_comes_back() {
+    let (network, membership, _inbox) = victim(&[]);
+    // It lets no stream be opened towards it.
+    let mut stranger = Attacker::greeted(&network, 2).await.expect("a greeting");
+    let to = stranger.network.id();
+    while membership.connected() != [to] {
+        tokio::task::yield_now().await;
+    }
+    let frames = Arc::new([7; 256 << 10]);
+    let (_, bytes_max) = queue_max(Purpose::Blocks);
+    let fit = usize::try_from(bytes_max).expect("few") / price(frames.len());
+    for round in 0..4 {
+        let sent = (0..2 * fit).filter(|_| membership.send(to, Purpose::Blocks, Bytes::from_owner(Shared(frames.clone()))).is_ok()).count();
+        assert_eq!(sent, fit, "round {round}: a queue takes what it has room for");
+        let kept = Arc::strong_count(&frames) - 1;
+        assert!(kept <= fit, "round {round}: {kept} frames are kept, {fit} fit a queue");
+        for chains in [BTreeSet::new(), [CHAIN].into()] {
+            tell_chains(&mut stranger.control.0, &chains).await.expect("told");
+            while membership.connected().len() != chains.len() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_stops_a_stream_or_leaves_and_comes_back_is_sent_what_follows_on_another() {
+    let (network, membership, _inbox) = victim(&[]);
+    let mut stranger = Attacker::greeted(&network, 2).await.expect("a greeting");
+    let to = stranger.network.id();
+    // One at a time: the next is opened once the one before has ended on both sides.
+    stranger.connection.set_max_concurrent_uni_streams(1_u32.into());
+    for chains in [[CHAIN].into(), BTreeSet::new(), [CHAIN].into()] {
+        tell_chains(&mut stranger.control.0, &chains).await.expect("told");
+        while membership.connected().len() != chains.len() {
+            tokio::task::yield_now().await;
+        }
+        if chains.is_empty() {
+            continue;
+        }
+        for _ in 0..2 {
+            let taken = async {
+                loop {
+                    // What is sent before it is known that the stream is stopped is lost.
+                    membership.send(to, Purpose::Blocks, Bytes::from_static(b"block")).expect("room");
+                    if let Ok(stream) = tokio::time::timeout(MOMENT / 20, stranger.connection.accept_uni()).await {
+                        break stream.expect("a stream");
+                    }
+                }
+            };
+            let mut stream = tokio::time::timeout(Duration::from_secs(20), taken).await.expect("another stream");
+            assert_eq!(read_header(&mut stream).await.expect("a header"), (CHAIN, Purpose::Blocks));
+            assert_eq!(read_frame(&mut stream, 100).await.expect("a frame").as_deref(), Some(&b"block"[..]));
+        }
+    }
+}
+
+/// Frames whose number is counted.
+struct Shared(Arc<[u8; 256 << 10]>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &*self.0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn questions_of_one_peer_leave_others_theirs_and_wait_for_its_places() {
     let (network, _membership, mut inbox) = victim(&[3]);
     let much = Attacker::greeted(&network, 2).await.expect("a greeting");
@@ -349,6 +418,6 @@ async fn questions_of_one_peer_leave_others_theirs_and_wait_for_its_places() {
     };
     let request = tokio::time::timeout(Duration::from_secs(20), found).await.expect("asked");
     request.answer(Bytes::from_static(b"here"));
-    assert_eq!(crate::frame::read_frame(&mut answer, 100).await.expect("an answer").as_deref(), Some(&b"here"[..]));
+    assert_eq!(read_frame(&mut answer, 100).await.expect("an answer").as_deref(), Some(&b"here"[..]));
     assert!(held.len() <= STRANGER_ANSWERS, "{} questions of one peer are answered at once", held.len());
 }
