@@ -264,8 +264,8 @@ fn genesis() -> Vec<u8> {
 
 /// A chain of these modules that answers clients, and what came of it.
 async fn live(guests: &Guests, choices: &mut Choices<'_>) -> u64 {
-    let hostile_consensus = choices.byte() % 3 == 0;
-    let spec = if choices.byte() % 4 == 0 { guests.answer("genesis", choices) } else { genesis() };
+    let hostile_consensus = choices.byte().is_multiple_of(3);
+    let spec = if choices.byte().is_multiple_of(4) { guests.answer("genesis", choices) } else { genesis() };
     let (consensus, config) = if hostile_consensus {
         let texts = (0..choices.byte() % 8).map(|call| guests.answer(if call == 0 { "start" } else { "handle" }, choices));
         let framed = |text: Vec<u8>| [&u32::try_from(text.len()).unwrap().to_le_bytes(), &text[..]].concat();

@@ -179,7 +179,7 @@ async fn assert_has_accounts(chain: &Chain, accounts: u64) {
     for index in [0, accounts / 2, accounts - 1] {
         let params = serde_json::to_vec(&(alloc::address(index), "latest")).unwrap();
         let answer = chain.query("eth_getBalance", &params, None).await;
-        assert_eq!(answer, Ok(Reply::Json(serde_json::to_vec(&U256::from(alloc::balance(index))).unwrap().into())));
+        assert_eq!(answer, Ok(Reply::Json(serde_json::to_vec(&U256::from(alloc::balance(index))).unwrap())));
     }
 }
 

@@ -186,7 +186,7 @@ impl World {
             self.internet.connect(here.ip(), self.plan.member_link / 10);
             let chains = (0..self.plan.chains.len()).filter(|chain| self.plan.chains[*chain].contains(&member)).collect();
             let attacker = attacker(self.seed ^ (index as u64 + 1) << 50, here.ip(), victims.clone(), chains);
-            let attacker = attacker.as_member(secret(self.seed, member));
+            let attacker = attacker.of_member(secret(self.seed, member));
             attackers.spawn(owned(Owner::Strangers, misdeed.run(attacker, here)));
         }
         attackers

@@ -150,7 +150,7 @@ impl Attacker {
     }
 
     /// With the key of a member.
-    pub(crate) fn as_member(self, secret: [u8; 32]) -> Self {
+    pub(crate) fn of_member(self, secret: [u8; 32]) -> Self {
         Self { kept_key: Some(secret), ..self }
     }
 
