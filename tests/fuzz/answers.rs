@@ -364,21 +364,3 @@ fn a_chain_seals_the_block_that_its_row_says() {
     let _alone = alone();
     on_this_thread().block_on(seals(&Guests::new()));
 }
-
-#[test]
-fn an_amendment_is_charged_before_it_waits_for_others() {
-    let _alone = alone();
-    let (runtime, guests) = (on_this_thread(), Guests::new());
-    runtime.block_on(async {
-        let solo = guests.sandbox.load(subnode_modules::SOLO).unwrap();
-        let chain = guests.chain(solo, genesis(), b"manual".to_vec()).await.unwrap();
-        // The instance that answers is there from now on.
-        chain.query("amend", &amended(&[7; 100]), None).await.unwrap();
-        let memory = chain.tenant().memory();
-        memory.take(memory.free() - 10_000).unwrap();
-        let error = chain.query("amend", &amended(&[7; 50_000]), None).await.unwrap_err();
-        assert!(error.message.contains("memory"), "{}", error.message);
-        chain.query("amend", &amended(&[7; 1_000]), None).await.unwrap();
-        chain.stop().await;
-    });
-}
