@@ -177,10 +177,11 @@ impl Desk {
         let missed =
             timeout(number).is_some_and(|timeout| timeout.kind == TimeoutKind::Propose && timeout.round.as_u32() == Some(self.round));
         if missed && self.proposer != self.key && !self.given {
-            if !self.signed.keys().any(|(key, ..)| *key == self.proposer) {
+            if self.signed.keys().any(|(key, ..)| *key == self.proposer) {
+                self.patience.missed(self.proposer);
+            } else {
                 self.patience.absent(self.proposer);
             }
-            self.patience.missed(self.proposer);
         }
     }
 

@@ -6,7 +6,7 @@
 //! A proposer that gives no valid block in time is waited for half as long at its next turn, down to a twelfth: one that votes and proposes nothing
 //! would have everyone wait in full each time. Missing votes are not the proposer's fault and change nothing. The wait grows by a twelfth with each
 //! block of its that is decided, and with each [`FORGIVEN_EVERY`] heights, whatever it does: one that is slow by itself is in time again at last.
-//! It is never shorter than twice what blocks take here, by the median of the members, so that a committee whose blocks are slow does not give all
+//! Of a member that is heard it is never shorter than twice what blocks take here, by the median of the members, so that a committee whose blocks are slow does not give all
 //! of them up.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,8 +34,11 @@ pub struct Patience {
 impl Patience {
     /// How long a member is waited for, of a whole timeout.
     pub fn timeout_ms(&self, member: Key, whole_ms: u64) -> u64 {
-        let twelfths = if self.absent.contains(&member) { 1 } else { self.twelfths.get(&member).copied().unwrap_or(WHOLE) };
-        let wait_ms = whole_ms.saturating_mul(twelfths.into()) / u64::from(WHOLE);
+        let part = |twelfths: u8| whole_ms.saturating_mul(twelfths.into()) / u64::from(WHOLE);
+        if self.absent.contains(&member) {
+            return part(1);
+        }
+        let wait_ms = part(self.twelfths.get(&member).copied().unwrap_or(WHOLE));
         wait_ms.max(self.usual_ms().saturating_mul(2).min(whole_ms))
     }
 
