@@ -383,27 +383,14 @@ impl ChainStore {
             }
             true
         })?;
-        let after = self.first_version(&mut changes, self.live_bytes(), first)?;
+        let after = first_version(&mut changes, self.live_bytes(), first, |_| Ok(None))?;
+        self.check_room(self.live_bytes(), after.live_bytes)?;
         let past_bytes = changes.past_after(self.past.bytes());
         let mut ops = changes.into_ops();
         ops.push(head_op(&after));
         self.go_back(ops, Purpose::Release, after).await?;
         self.past.begin(past_bytes);
         Ok(())
-    }
-
-    /// Adds what makes a batch the first version to changes of a chain of which `live` bytes are live; where the chain is then.
-    pub(crate) fn first_version(&self, changes: &mut Changes, live: u64, first: Batch) -> Result<Position, StoreError> {
-        let version = 1_u64;
-        let height = Write { table: Table::Meta, key: height_key(first.head.height), value: Some(version.to_be_bytes().to_vec()) };
-        for ((table, table_key), value) in last_writes(first.writes, height) {
-            changes.set(key::latest(table, &table_key), value, None);
-        }
-        let mut after = Position { version, oldest: version, live_bytes: 0, head: Some(first.head) };
-        changes.put(key::latest(Table::Meta, HEAD_KEY), after.encode(), None);
-        after.live_bytes = changes.live_after(live);
-        self.check_room(self.live_bytes(), after.live_bytes)?;
-        Ok(after)
     }
 
     /// Writes what takes the chain back to a position. Views opened before are void.
@@ -424,6 +411,27 @@ impl ChainStore {
 /// Writes the row that tells where the chain is.
 pub(crate) fn head_op(position: &Position) -> Op {
     (key::latest(Table::Meta, HEAD_KEY), Some(position.encode()))
+}
+
+/// Adds what makes a batch the first version to changes of a chain of which `live` bytes are live; where the chain is then. `before` says how long
+/// the value is that a row has already.
+pub(crate) fn first_version(
+    changes: &mut Changes,
+    live: u64,
+    first: Batch,
+    before: impl Fn(&[u8]) -> Result<Option<usize>, StoreError>,
+) -> Result<Position, StoreError> {
+    let version = 1_u64;
+    let height = Write { table: Table::Meta, key: height_key(first.head.height), value: Some(version.to_be_bytes().to_vec()) };
+    for ((table, table_key), value) in last_writes(first.writes, height) {
+        let row = key::latest(table, &table_key);
+        let before = before(&row)?;
+        changes.set(row, value, before);
+    }
+    let mut after = Position { version, oldest: version, live_bytes: 0, head: Some(first.head) };
+    changes.put(key::latest(Table::Meta, HEAD_KEY), after.encode(), None);
+    after.live_bytes = changes.live_after(live);
+    Ok(after)
 }
 
 /// The last write of each key, and one more.

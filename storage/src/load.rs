@@ -13,9 +13,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     Batch, ChainStore, Entry, KEY_BYTES_MAX, StoreError, Table, Write,
+    chain_store::{first_version, head_op},
     changes::Changes,
     key,
-    position::{HEAD_KEY, Position, height_key},
     rows::{Purpose, Row, Rows},
 };
 
@@ -314,26 +314,18 @@ impl ChainStore {
         .await
     }
 
-    async fn write_rest(self: &Arc<Self>, mut load: Load, Batch { head, writes }: Batch) -> Result<(), StoreError> {
+    async fn write_rest(self: &Arc<Self>, mut load: Load, rest: Batch) -> Result<(), StoreError> {
         load.flush().await?;
         let store = self.clone();
         blocking(&load.permit, move || store.rows.drop_staging()).await?;
-        let version = 1_u64;
-        let height = Write { table: Table::Meta, key: height_key(head.height), value: Some(version.to_be_bytes().to_vec()) };
-        let mut changes = Changes::default();
-        for ((table, table_key), value) in crate::chain_store::last_writes(writes, height) {
-            let row = key::latest(table, &table_key);
-            let before = self.rows.get(&row)?.map(|before| before.len());
-            changes.set(row, value, before);
-        }
         // Nothing is before the first version: it is not undone, and no old values are kept.
-        let mut after = Position { version, oldest: version, live_bytes: 0, head: Some(head) };
-        changes.put(key::latest(Table::Meta, HEAD_KEY), after.encode(), None);
-        after.live_bytes = changes.live_after(load.live_bytes);
+        let mut changes = Changes::default();
+        let before = |row: &[u8]| Ok(self.rows.get(row)?.map(|before| before.len()));
+        let after = first_version(&mut changes, load.live_bytes, rest, before)?;
         self.check_room(load.live_bytes, after.live_bytes)?;
         let past_bytes = changes.past_after(0);
         let mut ops = changes.into_ops();
-        ops.push(crate::chain_store::head_op(&after));
+        ops.push(head_op(&after));
         ops.push((key::PROGRESS.to_vec(), None));
         self.go_back(ops, Purpose::Data, after).await?;
         self.past.begin(past_bytes);

@@ -8,7 +8,7 @@ use std::sync::{
 
 use crate::{
     Batch, ChainStore, Head, StoreError, Table, Write,
-    chain_store::head_op,
+    chain_store::{first_version, head_op},
     changes::Changes,
     key,
     rows::{Op, Purpose, Rows, Written},
@@ -78,7 +78,8 @@ impl ChainStore {
     pub async fn adopt(&self, stage: Stage, head: Head, writes: Vec<Write>) -> Result<(), StoreError> {
         assert!(writes.iter().all(|write| write.table != Table::State), "a row of the state beside a gathered one");
         let mut changes = Changes::default();
-        let after = self.first_version(&mut changes, stage.live_bytes(), Batch { head, writes })?;
+        let after = first_version(&mut changes, stage.live_bytes(), Batch { head, writes }, |_| Ok(None))?;
+        self.check_room(self.live_bytes(), after.live_bytes)?;
         let mut ops = changes.into_ops();
         ops.push(head_op(&after));
         ops.push(stage.completion()?);
