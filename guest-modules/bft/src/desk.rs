@@ -127,7 +127,7 @@ impl Desk {
         }
     }
 
-    /// So many heights are decided, and this one.
+    /// A height is decided: proposers that missed their turns are waited for a little longer again.
     pub fn decided(&mut self, height: u64) {
         self.patience.decided(height);
     }

@@ -5,9 +5,9 @@
 //!
 //! A proposer that gives no valid block in time is waited for half as long at its next turn, down to a twelfth: one that votes and proposes nothing
 //! would have everyone wait in full each time. Missing votes are not the proposer's fault and change nothing. The wait grows by a twelfth with each
-//! block of its that is decided, and with each [`FORGIVEN_EVERY`] heights, whatever it does: one that is slow by itself is in time again at last.
-//! Of a member that is heard it is never shorter than twice what blocks take here, by the median of the members, so that a committee whose blocks are slow does not give all
-//! of them up.
+//! decided block of that proposer. It also grows by a twelfth with each [`FORGIVEN_EVERY`] heights, whatever the proposer does, so that one that is
+//! slow by itself is in time again at last. The wait for a member that is heard is never shorter than twice what blocks take here, by the median of
+//! the members, so that a committee whose blocks are slow does not give all of its proposers up.
 
 use std::collections::{BTreeMap, BTreeSet};
 

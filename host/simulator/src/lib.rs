@@ -46,8 +46,8 @@ pub struct Report {
     pub evidence: u64,
     /// Consensus frames that were carried, and their bytes.
     pub frames: (u64, u64),
-    /// Writes to the disks of all nodes since the nodes were started, and the blocks that all nodes had in the end. On
-    /// a real disk a node would wait until each of these writes is synced.
+    /// Writes to the disks of all nodes in the last three quarters of the time of trouble, and the blocks that nodes committed
+    /// meanwhile, counted once for each node. On a real disk a node would wait until each of these writes is synced.
     pub writes: (u64, u64),
     /// The most fuel that a call of the consensus module burnt, and the most memory that the module had.
     pub consensus_max: (u64, u64),

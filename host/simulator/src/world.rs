@@ -312,24 +312,34 @@ impl World {
         }
     }
 
+    /// Writes to all disks until now, and blocks that all nodes have.
+    fn written(&self) -> (u64, u64) {
+        let chains = self.nodes.iter().filter_map(|node| node.chain.as_ref());
+        (self.writes.load(Ordering::Relaxed), chains.map(|chain| chain.head().height).sum())
+    }
+
     /// Runs to its end.
     pub(crate) async fn run(mut self) -> Result<Report, String> {
         for index in (0..self.nodes.len()).filter(|index| !self.is_late(*index)).collect::<Vec<_>>() {
             self.start(index).await?;
         }
-        let begun = self.writes.load(Ordering::Relaxed);
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(self.plan.troubled_ms) {
+        let (began, troubled) = (Instant::now(), Duration::from_millis(self.plan.troubled_ms));
+        // What the first blocks take, before all are connected, is another matter.
+        let mut settled = None;
+        while began.elapsed() < troubled {
+            if settled.is_none() && began.elapsed() > troubled / 4 {
+                settled = Some(self.written());
+            }
             tokio::time::sleep(Duration::from_millis(self.random.random_range(10..200))).await;
             self.write().await;
             self.trouble().await?;
             self.ended().await?;
             self.check()?;
         }
+        let (written, before) = (self.written(), settled.unwrap_or_default());
+        let writes = (written.0 - before.0, written.1.saturating_sub(before.1));
         let height = self.recover().await?;
         let (trace, frames) = (self.links.trace(), self.links.frames());
-        let blocks = self.nodes.iter().filter_map(|node| node.chain.as_ref()).map(|chain| chain.head().height).sum();
-        let writes = (self.writes.load(Ordering::Relaxed) - begun, blocks);
         Ok(Report { trace, height, adopted: self.adopted, evidence: self.evidence, frames, writes, consensus_max: self.consensus_max })
     }
 
