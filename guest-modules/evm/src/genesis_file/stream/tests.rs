@@ -55,7 +55,7 @@ fn a_file_says_the_same_read_in_parts() {
             r#"{{"{one}":{{"balance":7,"nonce":null,"code":null,"storage":null}},"{two}":{{"nonce":"9","code":"0x6001","balance":"0x0"}}}}"#
         ),
         // The later of two holds.
-        format!(r#"{{"{two}":{{"balance":"1","storage":{{"0x1":"0x1"}}}},"{one}":{{"balance":"1"}},"0x{two}":{{"balance":"2"}}}}"#),
+        format!(r#"{{"{two}":{{"balance":"1","storage":{{"0x01":"0x01"}}}},"{one}":{{"balance":"1"}},"0x{two}":{{"balance":"2"}}}}"#),
         format!(r#" {{ "{one}" : {{ "balance" : "1" , "storage" : {{ "0x01" : "0x00" , "0x02" : "0x{}" }} }} }} "#, "f".repeat(64)),
     ];
     for alloc in allocs {
@@ -76,7 +76,7 @@ fn what_is_wrong_is_named_alike() {
         ("alloc.0x0000000000000000000000000000000000000001", wrong(r#"{"balance":"1","balance":"1"}"#)),
         (
             "alloc.0x0000000000000000000000000000000000000001.storage",
-            wrong(&format!(r#"{{"balance":"1","storage":{{"0x1":"0x{}"}}}}"#, "1".repeat(66))),
+            wrong(&format!(r#"{{"balance":"1","storage":{{"0x01":"0x{}"}}}}"#, "1".repeat(66))),
         ),
         ("alloc", file(r#"{"0x01":{"balance":"1"}}"#)),
         ("alloc: invalid type", file("[]")),
@@ -98,7 +98,7 @@ fn what_is_wrong_is_named_alike() {
 
 #[test]
 fn a_file_that_is_cut_is_no_file() {
-    let whole = file(r#"{"0x0000000000000000000000000000000000000001":{"balance":"5","code":"0x6001","storage":{"0x1":"0x2"}}}"#);
+    let whole = file(r#"{"0x0000000000000000000000000000000000000001":{"balance":"5","code":"0x6001","storage":{"0x01":"0x02"}}}"#);
     assert!(read(whole.as_bytes(), &mut Collected::default()).is_ok());
     for end in 0..whole.len() {
         assert!(read(&whole.as_bytes()[..end], &mut Collected::default()).is_err(), "{end} bytes");
