@@ -89,6 +89,7 @@ pub fn query(head: &BlockRef, method: &str, params: &[u8]) -> Result {
 
         "debug_traceTransaction" => trace::geth::transaction(call),
         "debug_traceBlockByNumber" | "debug_traceBlockByHash" => trace::geth::block(call),
+        "debug_traceBlock" => trace::geth::given_block(call),
         "debug_traceCall" => trace::geth::call(call),
         "trace_transaction" => trace::parity::transaction(call),
         "trace_get" => trace::parity::get(call),

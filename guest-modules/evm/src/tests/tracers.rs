@@ -1,8 +1,9 @@
 //! Each tracer on one transaction whose steps, gas and changes are worked out by hand.
 
+use alloy_consensus::Block;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, Bytes, TxKind, address, bytes, hex, keccak256};
-use alloy_rlp::BufMut;
+use alloy_rlp::{BufMut, Decodable};
 use serde_json::{Value, json};
 
 use super::{
@@ -182,6 +183,8 @@ fn blocks_and_calls_are_traced() {
     assert_eq!(block[1]["result"], single);
     let hash = ask(&head, "eth_getBlockByNumber", &json!(["0x2", false])).expect("a block")["hash"].clone();
     assert_eq!(ask(&head, "debug_traceBlockByHash", &json!([hash, config])).expect("traces"), block);
+    let raw = ask(&head, "debug_getRawBlock", &json!(["0x2"])).expect("bytes");
+    assert_eq!(ask(&head, "debug_traceBlock", &json!([raw, config])).expect("traces"), block);
     let genesis = ask(&head, "debug_traceBlockByNumber", &json!(["0x0"]));
     assert!(genesis.is_err_and(|error| error.message == "genesis is not traceable"));
     assert_eq!(ask(&head, "debug_traceBlockByNumber", &json!(["0x1"])).ok(), Some(json!([])));
@@ -294,4 +297,26 @@ fn a_contract_that_prints_is_heard() {
     execution.transact(&transaction, SENDER).expect("a transaction that executes");
     assert_eq!(execution.take_printed(), ["42"]);
     assert_eq!(execution.receipts[0].gas_used, execution.receipts[1].gas_used, "to be heard costs nothing");
+}
+
+#[test]
+fn a_block_that_is_not_the_chains_is_traced_on_its_parent() {
+    let (head, transaction) = traced();
+    let config = json!({ "tracer": "callTracer" });
+    let raw: Bytes = serde_json::from_value(ask(&head, "debug_getRawBlock", &json!(["0x2"])).expect("bytes")).expect("bytes");
+    let mut block = Block::<Transaction>::decode(&mut raw.as_ref()).expect("a block");
+    let traced = |block: &Block<Transaction>| ask(&head, "debug_traceBlock", &json!([Bytes::from(alloy_rlp::encode(block)), config]));
+    // Another one, which has the second transaction before the first: the nonces are not in order.
+    block.body.transactions.reverse();
+    block.header.transactions_root = alloy_consensus::proofs::calculate_transaction_root(&block.body.transactions);
+    assert!(traced(&block).is_err_and(|error| error.message.contains("nonce")));
+    block.body.transactions.truncate(1);
+    assert!(traced(&block).is_err_and(|error| error.message.contains("transactions root")));
+    block.body.transactions = vec![developer::transaction(0, TxKind::Call(CALLER), 0, Bytes::new())];
+    block.header.transactions_root = alloy_consensus::proofs::calculate_transaction_root(&block.body.transactions);
+    let traces = traced(&block).expect("traces");
+    assert_eq!((&traces[0]["result"]["to"], traces.as_array().map(Vec::len)), (&json!(CALLER), Some(1)));
+    assert_ne!(traces[0]["txHash"], json!(transaction.tx_hash()));
+    block.header.parent_hash = block.header.transactions_root;
+    assert!(traced(&block).is_err_and(|error| error.message.contains("not found")));
 }

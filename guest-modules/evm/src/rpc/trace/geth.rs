@@ -1,7 +1,7 @@
 //! `debug_`: geth's tracers, of which the client names one.
 
 use alloy_eips::BlockId;
-use alloy_primitives::B256;
+use alloy_primitives::{B256, Bytes};
 use alloy_rpc_types_eth::{TransactionInfo, TransactionRequest};
 use alloy_rpc_types_trace::geth::{
     GethDebugBuiltInTracerType as BuiltIn, GethDebugTracerType, GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace,
@@ -212,7 +212,17 @@ pub(in super::super) fn block(call: &mut Call<'_>) -> Result {
         return Err(error::rejected("tracing on top of pending is not supported"));
     }
     let number = number_of(call.head, id).ok_or_else(|| error::rejected(&format!("block {} not found", named(id))))?;
-    let replay = Replay::of(number)?;
+    replayed(&Replay::of(number)?, &options)
+}
+
+pub(in super::super) fn given_block(call: &mut Call<'_>) -> Result {
+    let bytes: Bytes = call.params.required()?;
+    let options = options(call)?;
+    replayed(&Replay::given(&bytes)?, &options)
+}
+
+/// The traces of a block's transactions.
+fn replayed(replay: &Replay, options: &Options) -> Result {
     let (mut json, mut budget) = (String::from("["), Budget::default());
     replay.trace(0..replay.block.body.transactions.len(), |execution, turn| {
         let (trace, outcome) = options.trace(execution.machine(), to_env(turn.transaction, turn.sender), turn.info, &mut budget)?;
@@ -268,7 +278,7 @@ pub(super) fn request_env(stage: &mut Stage, request: &TransactionRequest) -> Re
 
 #[cfg(test)]
 mod tests {
-    use alloy_primitives::{Address, Bytes, TxKind, bytes};
+    use alloy_primitives::{Address, TxKind, bytes};
 
     use super::*;
     use crate::{execute, headers, tests::developer};

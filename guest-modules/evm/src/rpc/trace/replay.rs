@@ -2,6 +2,7 @@
 
 use alloy_consensus::Block;
 use alloy_primitives::{Address, B256};
+use alloy_rlp::Decodable;
 use alloy_rpc_types_eth::TransactionInfo;
 use revm::context::result::ResultAndState;
 
@@ -14,7 +15,8 @@ use crate::{
     index::{self, ReceiptRow},
     spec::Spec,
     state::State,
-    transaction::Transaction,
+    transaction::{Transaction, senders},
+    verify,
 };
 
 /// A block, and who sent its transactions.
@@ -45,6 +47,27 @@ impl Replay {
             return Err(pruned());
         }
         tables::seek(number - 1).map_err(|heights| error::pruned(number - 1, heights.oldest))?;
+        Ok(Self { hash, block, senders })
+    }
+
+    /// A block in its bytes, whether or not it is part of the chain. Its parent is.
+    pub fn given(bytes: &[u8]) -> Result<Self> {
+        let mut rest = bytes;
+        let block =
+            Block::<Transaction>::decode(&mut rest).map_err(|reason| error::invalid_params(format!("could not decode block: {reason}")))?;
+        let hash = block.header.hash_slow();
+        if let Some(number) = index::block_number(hash) {
+            return Self::of(number);
+        }
+        let parent = index::block_number(block.header.parent_hash).and_then(headers::header);
+        let (parent_hash, parent) = parent.ok_or_else(|| error::rejected(&format!("parent {} not found", block.header.parent_hash)))?;
+        let spec = Spec::load();
+        let checked = verify::header(spec, parent_hash, &parent, &block.header).and_then(|()| verify::body(spec, &block, bytes.len()));
+        checked.map_err(|invalid| error::rejected(&invalid.reason))?;
+        let borrowed: Vec<&Transaction> = block.body.transactions.iter().collect();
+        let senders: Option<Vec<Address>> = senders(spec, &borrowed).into_iter().collect();
+        let senders = senders.ok_or_else(|| error::rejected("a transaction's signature is invalid"))?;
+        tables::seek(parent.number).map_err(|heights| error::pruned(parent.number, heights.oldest))?;
         Ok(Self { hash, block, senders })
     }
 
