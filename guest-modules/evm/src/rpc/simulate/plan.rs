@@ -4,6 +4,7 @@ use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header};
 use alloy_eips::eip4895::Withdrawals;
 use alloy_primitives::U256;
 use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest, state::StateOverride};
+use alloy_serde::null_as_default;
 use serde::Deserialize;
 
 use super::super::{Result, error};
@@ -15,9 +16,8 @@ pub const BLOCKS_MAX: u64 = 256;
 const SPACING_SECONDS: u64 = 12;
 
 /// What is asked for.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
 pub struct Payload {
     pub block_state_calls: Vec<Wanted>,
     pub trace_transfers: bool,
@@ -26,16 +26,18 @@ pub struct Payload {
 }
 
 /// A block that is asked for.
-#[derive(Deserialize, Default)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Wanted {
+    #[serde(deserialize_with = "null_as_default")]
     pub block_overrides: Overrides,
     pub state_overrides: Option<StateOverride>,
+    #[serde(deserialize_with = "null_as_default")]
     pub calls: Vec<TransactionRequest>,
 }
 
 /// What a block has that does not follow from its parent's.
-#[derive(Deserialize, Default)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Overrides {
     #[serde(flatten)]
@@ -124,7 +126,7 @@ mod tests {
 
     #[test]
     fn blocks_follow_each_other_and_gaps_are_filled() {
-        assert_eq!(planned(json!([{}, {}])), Ok(vec![(11, 112), (12, 124)]));
+        assert_eq!(planned(json!([{}, { "blockOverrides": null, "stateOverrides": null, "calls": null }])), Ok(vec![(11, 112), (12, 124)]));
         let jump = json!([{ "blockOverrides": { "number": "0xd" } }, { "blockOverrides": { "time": "0xc8" } }]);
         assert_eq!(planned(jump), Ok(vec![(11, 112), (12, 124), (13, 136), (14, 200)]));
         let late = json!([{ "blockOverrides": { "number": "0xd", "time": "0x7c" } }]);

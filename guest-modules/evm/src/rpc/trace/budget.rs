@@ -17,7 +17,7 @@ pub const BYTES_MAX: usize = 32 << 20;
 /// What ends an execution whose trace is too long. It shows nowhere: [`too_long`] is answered in its place.
 const ENDED: &str = "the trace is too long";
 
-/// What is left of an answer.
+/// What is left of an answer, in bytes.
 #[derive(Clone, Copy)]
 pub struct Budget {
     left: usize,
@@ -30,6 +30,7 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// A smaller one, for tests.
     #[cfg(test)]
     pub fn of(bytes: usize) -> Self {
         Self { left: bytes }
@@ -42,10 +43,12 @@ impl Budget {
         left.is_some()
     }
 
+    /// Bytes that can still be taken.
     pub fn left(&self) -> usize {
         self.left
     }
 
+    /// Whether nothing is left, or more was asked for.
     pub fn is_spent(&self) -> bool {
         self.left == 0
     }
@@ -74,7 +77,9 @@ pub fn end(interpreter: &mut Interpreter, context: &mut Surroundings) {
 
 /// A tracer that records no more than its budget allows.
 pub struct Bounded<I> {
+    /// Who records.
     pub tracer: I,
+    /// What is left for it.
     pub budget: Budget,
     /// What a step adds to the trace.
     step_bytes: usize,
