@@ -1,6 +1,6 @@
 //! `console.log` of Hardhat's and Foundry's contracts: calls of an address without code, whose data says what to print.
 
-use std::{collections::HashMap, sync::OnceLock};
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use alloy_dyn_abi::{DynSolType, DynSolValue};
 use alloy_primitives::{Address, address, hex};
@@ -17,8 +17,8 @@ const BYTES_MAX: usize = 16 << 10;
 const MIXED: [&str; 4] = ["uint256", "string", "bool", "address"];
 
 /// The types that follow a selector. Older versions of the contracts hash `uint` and `int`, where an ABI has `uint256` and `int256`.
-fn signatures() -> &'static HashMap<[u8; 4], Vec<DynSolType>> {
-    static KNOWN: OnceLock<HashMap<[u8; 4], Vec<DynSolType>>> = OnceLock::new();
+fn signatures() -> &'static BTreeMap<[u8; 4], Vec<DynSolType>> {
+    static KNOWN: OnceLock<BTreeMap<[u8; 4], Vec<DynSolType>>> = OnceLock::new();
     KNOWN.get_or_init(|| {
         let mut lists: Vec<Vec<String>> = vec![Vec::new()];
         let mut longest = lists.clone();

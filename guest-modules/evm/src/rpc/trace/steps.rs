@@ -1,10 +1,7 @@
 //! geth's struct logs: every opcode, with what it found. Each step is written as JSON at once: a record of all steps would be several times as
 //! large as the answer.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Write,
-};
+use std::{collections::BTreeMap, fmt::Write};
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use alloy_rpc_types_trace::geth::GethDefaultTracingOptions;
@@ -31,7 +28,7 @@ pub struct StepTracer {
     /// The step that is being executed, as far as it is known before.
     begun: Option<Begun>,
     /// The slots that each contract used so far.
-    storage: HashMap<Address, BTreeMap<B256, B256>>,
+    storage: BTreeMap<Address, BTreeMap<B256, B256>>,
     /// What each frame has to be refunded, the outermost first.
     refunds: Vec<i64>,
 }
@@ -48,7 +45,7 @@ struct Begun {
 
 impl StepTracer {
     pub fn new(options: GethDefaultTracingOptions, budget: Budget) -> Self {
-        Self { options, budget, json: String::new(), steps: 0, begun: None, storage: HashMap::new(), refunds: Vec::new() }
+        Self { options, budget, json: String::new(), steps: 0, begun: None, storage: BTreeMap::new(), refunds: Vec::new() }
     }
 
     /// The whole trace of a transaction that used this gas.
