@@ -11,6 +11,7 @@ mod history;
 mod pending;
 mod port;
 mod sending;
+mod traces;
 
 use std::{
     io::{Read, Write},

@@ -18,7 +18,7 @@ use crate::{
         },
     },
     body::{self, Body, Listed},
-    committee,
+    committee, console,
     dev::Overrides,
     execute::{Executed, Execution},
     header_rules::{BLOCK_BYTES_MAX_OSAKA, GAS_LIMIT_BOUND, excess_blob_gas, next_base_fee},
@@ -105,7 +105,11 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
     let seed = B256::try_from(attributes.seed.as_slice()).unwrap_or_default();
     let mut header = next_header(spec, parent_hash, &parent, attributes.timestamp_ms / 1000, seed, &overrides);
     let mut execution = Execution::start(spec, &header, State::default());
+    if spec.dev {
+        execution.hear_console();
+    }
     let body = fill(&mut execution);
+    console::print(&execution.take_printed());
     let executed = execution.finish(&[]).map_err(invalid)?;
     let (mut changes, receipts) = seal(&mut header, &body, executed);
     changes.extend(overrides.after_block().map(|after| after.change()));

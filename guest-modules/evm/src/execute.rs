@@ -10,7 +10,7 @@ use alloy_rlp::{Encodable, Header as RlpHeader};
 use revm::{
     context::{
         BlockEnv, CfgEnv,
-        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
+        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction, ResultAndState},
     },
     context_interface::block::BlobExcessGasAndPrice,
     database_interface::DatabaseCommit,
@@ -180,6 +180,31 @@ impl<'a> Execution<'a> {
         let (success, gas_used) = (result.is_success(), result.tx_gas_used());
         self.keep(transaction.ty(), sender, success, gas_used, result.into_logs());
         Ok(())
+    }
+
+    /// Has what contracts print kept.
+    pub fn hear_console(&mut self) {
+        self.evm.hear_console();
+    }
+
+    /// The lines that contracts printed since this was asked last.
+    pub fn take_printed(&mut self) -> Vec<String> {
+        self.evm.take_printed()
+    }
+
+    /// The machine between two transactions: its journal is empty.
+    pub fn machine(&mut self) -> &mut Machine {
+        self.commit();
+        &mut self.evm
+    }
+
+    /// Keeps what an inspected transaction did.
+    pub fn keep_inspected(&mut self, transaction: &Transaction, sender: Address, outcome: ResultAndState) {
+        self.state().commit(outcome.state);
+        self.blob_gas_used += transaction.blob_count().unwrap_or_default() * GAS_PER_BLOB;
+        let result = outcome.result;
+        let (success, gas_used) = (result.is_success(), result.tx_gas_used());
+        self.keep(transaction.ty(), sender, success, gas_used, result.into_logs());
     }
 
     /// Moves what the journal holds to the state. Between transactions it may stay there, where the next finds it at less cost.

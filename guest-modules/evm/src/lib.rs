@@ -1,11 +1,12 @@
 //! Ethereum as a Subnode runtime: revm behind the `runtime` world.
 //!
 //! Blocks, state, receipts and roots are Ethereum's from Paris to Osaka, so blocks from elsewhere verify and proofs
-//! hold. The module answers `eth_*` itself (`rpc`). Heavy arithmetic and hashing go to the host (`crypto`, `host`).
+//! hold. The module answers `eth_*`, `debug_*` and `trace_*` itself (`rpc`). Heavy arithmetic and hashing go to the
+//! host (`crypto`, `host`).
 //!
 //! Not here: who builds a block and when (the consensus module), the pool (the host), keys (the host).
 
-mod bindings {
+mod generated {
     //! The `runtime` world, from wit/.
     #![allow(missing_docs, clippy::too_many_arguments, reason = "generated; the items are documented in wit/")]
 
@@ -17,9 +18,23 @@ mod bindings {
     }
 }
 
+#[cfg(not(test))]
+use generated as bindings;
+
+#[cfg(test)]
+mod bindings {
+    //! The same world, its imports answered by a host in memory.
+    pub use crate::generated::*;
+
+    pub mod subnode {
+        pub use crate::tests::imports as chain;
+    }
+}
+
 mod block;
 mod body;
 mod committee;
+mod console;
 mod crypto;
 mod deposit;
 mod dev;
@@ -31,6 +46,7 @@ mod header_rules;
 mod headers;
 mod host;
 mod index;
+mod inspect;
 mod interpreter;
 mod list_root;
 mod machine;
@@ -41,6 +57,8 @@ mod spec;
 mod state;
 #[cfg(test)]
 mod suites;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod transfer;
 mod trie;
@@ -80,4 +98,4 @@ impl Guest for Runtime {
     }
 }
 
-bindings::export!(Runtime with_types_in bindings);
+generated::export!(Runtime with_types_in generated);

@@ -18,27 +18,38 @@ use revm::{
     state::EvmState,
 };
 
-use crate::{interpreter, precompiled::Precompiled, state::State};
+use crate::{
+    console::{self, Console},
+    interpreter,
+    precompiled::Precompiled,
+    state::State,
+};
 
 /// revm's surroundings of a transaction: block, rules, state.
 pub type Surroundings = Context<BlockEnv, TxEnv, CfgEnv, State, Journal<State>, ()>;
-type Frame = EthFrame<EthInterpreter>;
-type Error = EVMError<Infallible, InvalidTransaction>;
+/// A call or a creation that is being executed.
+pub type Frame = EthFrame<EthInterpreter>;
+/// The instructions of a fork.
+pub type Instructions = EthInstructions<EthInterpreter, Surroundings>;
+/// Why a transaction could not be executed.
+pub type Error = EVMError<Infallible, InvalidTransaction>;
 
 /// Gas of a call by the system (EIP-4788, EIP-2935, EIP-7002, EIP-7251). revm's own limit is that of EIP-8037, which no fork here has.
 const SYSTEM_CALL_GAS: u64 = 30_000_000;
 
 /// An EVM on a [`State`].
 pub struct Machine {
-    evm: Evm<Surroundings, (), EthInstructions<EthInterpreter, Surroundings>, Precompiled, Frame>,
+    evm: Evm<Surroundings, (), Instructions, Precompiled, Frame>,
     destroyed: bool,
+    /// What contracts printed, where somebody reads it.
+    console: Option<Console>,
 }
 
 impl Machine {
     pub fn new(surroundings: Surroundings) -> Self {
         let fork = surroundings.cfg.spec;
         let instructions = EthInstructions::new_mainnet_with_spec(fork);
-        Self { evm: Evm::new(surroundings, instructions, Precompiled::new(fork)), destroyed: false }
+        Self { evm: Evm::new(surroundings, instructions, Precompiled::new(fork)), destroyed: false, console: None }
     }
 
     pub fn surroundings(&mut self) -> &mut Surroundings {
@@ -59,6 +70,16 @@ impl Machine {
 
     pub fn set_precompiles(&mut self, precompiles: Precompiled) {
         self.evm.precompiles = precompiles;
+    }
+
+    /// Keeps what contracts print from now on (Hardhat's `console.log`).
+    pub fn hear_console(&mut self) {
+        self.console = Some(Console::default());
+    }
+
+    /// The lines that contracts printed since this was asked last.
+    pub fn take_printed(&mut self) -> Vec<String> {
+        self.console.as_mut().map(Console::take).unwrap_or_default()
     }
 
     /// Executes a transaction. What it changes waits in the journal.
@@ -106,7 +127,7 @@ impl Machine {
 
 impl EvmTr for Machine {
     type Context = Surroundings;
-    type Instructions = EthInstructions<EthInterpreter, Surroundings>;
+    type Instructions = Instructions;
     type Precompiles = Precompiled;
     type Frame = Frame;
 
@@ -119,6 +140,12 @@ impl EvmTr for Machine {
     }
 
     fn frame_init(&mut self, frame: FrameInit) -> Result<FrameInitResult<'_, Frame>, ContextDbError<Surroundings>> {
+        if let Some(console) = &mut self.console
+            && let FrameInput::Call(inputs) = &frame.frame_input
+            && inputs.target_address == console::ADDRESS
+        {
+            console.hear(&inputs.input.bytes(&self.evm.ctx));
+        }
         let Some(address) = self.storage_in_the_way(&frame) else { return self.evm.frame_init(frame) };
         // A nonce is in the way as storage is.
         self.set_nonce(address, 1);

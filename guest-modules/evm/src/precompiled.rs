@@ -73,8 +73,9 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> PrecompileProvider<CTX> for Precom
         self.fork.run(context, &inputs)
     }
 
+    /// Those of the fork, wherever its precompiles are: what a call moves is as cold as any address (geth's rule).
     fn warm_addresses(&self) -> &AddressSet {
-        self.addresses()
+        self.fork.warm_addresses()
     }
 
     fn contains(&self, address: &Address) -> bool {

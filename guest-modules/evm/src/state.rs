@@ -87,7 +87,7 @@ pub struct WholeAccount {
 }
 
 /// The state a block starts from, what has been read of it, and what has changed since.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct State {
     accounts: HashMap<Address, Cached>,
     codes: HashMap<B256, Bytecode>,
@@ -100,7 +100,7 @@ pub struct State {
     pub knows_all_blocks: bool,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Cached {
     account: Option<Account>,
     changed: bool,
@@ -111,6 +111,7 @@ struct Cached {
     storage: HashMap<U256, Slot>,
 }
 
+#[derive(Clone, Copy)]
 struct Slot {
     value: U256,
     changed: bool,

@@ -154,6 +154,30 @@ pub(super) fn raw_transaction_by_hash(call: &mut Call<'_>) -> Result {
     json(&raw.map(Bytes::from))
 }
 
+/// The block that a `debug_getRaw` method names.
+fn raw_of(call: &mut Call<'_>) -> Result<Found> {
+    let id = call.params.optional_block()?.ok_or_else(|| error::invalid_params("missing value for required argument 0"))?;
+    Found::of(call, id)?.ok_or_else(|| error::rejected("block not found"))
+}
+
+pub(super) fn raw_block(call: &mut Call<'_>) -> Result {
+    json(&Bytes::from(alloy_rlp::encode(raw_of(call)?.block)))
+}
+
+pub(super) fn raw_header(call: &mut Call<'_>) -> Result {
+    json(&Bytes::from(alloy_rlp::encode(raw_of(call)?.block.header)))
+}
+
+pub(super) fn raw_receipts(call: &mut Call<'_>) -> Result {
+    let mut found = raw_of(call)?;
+    let rows = found.take_receipts();
+    let raw = |(transaction, row): (&Transaction, ReceiptRow)| {
+        let receipt = execute::receipt(&row, logs_bloom(&row.logs));
+        Bytes::from(ReceiptEnvelope::from_typed(transaction.tx_type(), receipt).encoded_2718())
+    };
+    json(&found.block.body.transactions.iter().zip(rows).map(raw).collect::<Vec<_>>())
+}
+
 pub(super) fn transaction_by_index(call: &mut Call<'_>) -> Result {
     let id = named(call)?;
     let position = usize::try_from(call.params.number()?).unwrap_or(usize::MAX);

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     bindings::subnode::chain::pool,
-    crypto, execute,
+    console, crypto, execute,
     machine::Machine,
     pending,
     precompiled::Precompiled,
@@ -35,19 +35,19 @@ use crate::{
 };
 
 /// Most gas a call may use (geth's default).
-const GAS_MAX: u64 = 50_000_000;
+pub(super) const GAS_MAX: u64 = 50_000_000;
 /// geth stops an estimate's search when it is this close.
 const ESTIMATE_TOLERANCE: f64 = 0.015;
 const CALL_STIPEND: u64 = 2_300;
 
 /// A state and a block to run a request in.
-struct Stage {
-    evm: Machine,
-    header: Header,
+pub(super) struct Stage {
+    pub(super) evm: Machine,
+    pub(super) header: Header,
 }
 
 /// Where a request runs.
-enum At {
+pub(super) enum At {
     /// After this block and in its surroundings; those of the next block where it is `pending`, after what the pool has ready.
     Block(BlockId),
     /// In the surroundings of the next block, as a transaction that is sent now will. A developer's chain runs what the pool has ready first;
@@ -56,7 +56,7 @@ enum At {
 }
 
 impl At {
-    fn stand(self, call: &Call<'_>) -> Result<(State, Header)> {
+    pub(super) fn stand(self, call: &Call<'_>) -> Result<(State, Header)> {
         let block = match self {
             Self::Next if !Spec::load().dev => return Ok((State::default(), pending::header(call.head))),
             Self::Next => BlockId::pending(),
@@ -71,40 +71,58 @@ impl At {
 }
 
 /// A state, changed as the client asks, and its surroundings.
-fn stage(call: &Call<'_>, at: At, overrides: Option<StateOverride>, block_overrides: Option<BlockOverrides>) -> Result<Stage> {
+pub(super) fn stage(call: &Call<'_>, at: At, overrides: Option<StateOverride>, block_overrides: Option<BlockOverrides>) -> Result<Stage> {
+    let (state, header) = at.stand(call)?;
+    stage_on(state, header, overrides, block_overrides)
+}
+
+/// The same on a state at a moment of the block that a header describes.
+pub(super) fn stage_on(
+    mut state: State,
+    header: Header,
+    overrides: Option<StateOverride>,
+    block_overrides: Option<BlockOverrides>,
+) -> Result<Stage> {
     crypto::install();
     let spec = Spec::load();
-    let (mut state, header) = at.stand(call)?;
     state.knows_all_blocks = true;
     let precompiles = apply(&mut state, spec.fork(header.timestamp), overrides.unwrap_or_default())?;
-    let block_overrides = block_overrides.unwrap_or_default();
-    for (number, hash) in block_overrides.block_hash.into_iter().flatten() {
-        state.block_hashes.insert(number, hash);
-    }
     let mut evm = execute::evm(spec, &header, state);
     evm.set_precompiles(precompiles);
-    let env = &mut evm.surroundings().block;
-    env.number = block_overrides.number.unwrap_or(env.number);
-    env.timestamp = block_overrides.time.map_or(env.timestamp, U256::from);
-    env.gas_limit = block_overrides.gas_limit.unwrap_or(env.gas_limit);
-    env.beneficiary = block_overrides.coinbase.unwrap_or(env.beneficiary);
-    env.prevrandao = block_overrides.random.or(env.prevrandao);
-    env.basefee = block_overrides.base_fee.map_or(env.basefee, |fee| u64::try_from(fee).unwrap_or(u64::MAX));
-    if let Some(fee) = block_overrides.blob_base_fee {
-        let excess_blob_gas = header.excess_blob_gas.unwrap_or_default();
-        let blob_gasprice = u128::try_from(fee).unwrap_or(u128::MAX);
-        env.blob_excess_gas_and_price = Some(BlobExcessGasAndPrice { excess_blob_gas, blob_gasprice });
+    if spec.dev {
+        evm.hear_console();
     }
     let config = &mut evm.surroundings().cfg;
     config.disable_nonce_check = true;
     config.disable_eip3607 = true;
     config.disable_block_gas_limit = true;
     config.tx_gas_limit_cap = Some(u64::MAX);
-    Ok(Stage { evm, header })
+    let mut stage = Stage { evm, header };
+    stage.change_block(block_overrides.unwrap_or_default());
+    Ok(stage)
+}
+
+impl Stage {
+    /// Has transactions see another block.
+    pub(super) fn change_block(&mut self, overrides: BlockOverrides) {
+        self.evm.state().block_hashes.extend(overrides.block_hash.into_iter().flatten());
+        let env = &mut self.evm.surroundings().block;
+        env.number = overrides.number.unwrap_or(env.number);
+        env.timestamp = overrides.time.map_or(env.timestamp, U256::from);
+        env.gas_limit = overrides.gas_limit.unwrap_or(env.gas_limit);
+        env.beneficiary = overrides.coinbase.unwrap_or(env.beneficiary);
+        env.prevrandao = overrides.random.or(env.prevrandao);
+        env.basefee = overrides.base_fee.map_or(env.basefee, |fee| u64::try_from(fee).unwrap_or(u64::MAX));
+        if let Some(fee) = overrides.blob_base_fee {
+            let excess_blob_gas = self.header.excess_blob_gas.unwrap_or_default();
+            let blob_gasprice = u128::try_from(fee).unwrap_or(u128::MAX);
+            env.blob_excess_gas_and_price = Some(BlobExcessGasAndPrice { excess_blob_gas, blob_gasprice });
+        }
+    }
 }
 
 /// Changes accounts, and which precompiles are where.
-fn apply(state: &mut State, fork: Fork, overrides: StateOverride) -> Result<Precompiled> {
+pub(super) fn apply(state: &mut State, fork: Fork, overrides: StateOverride) -> Result<Precompiled> {
     let mut precompiles = Precompiled::new(fork.revm());
     // An account that is changed is no precompile any more, and what is moved is moved from where it was.
     for (address, wanted) in &overrides {
@@ -154,7 +172,7 @@ pub(super) fn input_of(request: &TransactionRequest) -> Result<Bytes> {
 }
 
 /// The request for revm. Without a price nothing is paid and the base fee is 0, and without a cap for blobs so is theirs (geth's rule).
-fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Result<TxEnv> {
+pub(super) fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Result<TxEnv> {
     if request.gas_price.is_some() && (request.max_fee_per_gas.is_some() || request.max_priority_fee_per_gas.is_some()) {
         return Err(error::invalid_params("both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified"));
     }
@@ -211,7 +229,7 @@ fn environment(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Res
 }
 
 /// What became of a transaction.
-enum Ran {
+pub(super) enum Ran {
     /// Its result, and what it touched.
     Executed(ExecutionResult, EvmState),
     /// It cannot run at all; why, in words.
@@ -220,7 +238,7 @@ enum Ran {
 
 impl Ran {
     /// The result of a call, or the error of one that could not run with this gas (as geth words it).
-    fn called_with(self, gas: u64) -> Result<(ExecutionResult, EvmState)> {
+    pub(super) fn called_with(self, gas: u64) -> Result<(ExecutionResult, EvmState)> {
         match self {
             Self::Executed(result, touched) => Ok((result, touched)),
             Self::Refused(_, reason) => Err(error::rejected(&format!("err: {reason} (supplied gas {gas})"))),
@@ -229,7 +247,7 @@ impl Ran {
 }
 
 /// Runs a transaction and forgets what it changed.
-fn run(stage: &mut Stage, env: TxEnv) -> Result<Ran> {
+pub(super) fn run(stage: &mut Stage, env: TxEnv) -> Result<Ran> {
     let base_fee = stage.evm.surroundings().block.basefee;
     let transaction = Refused::new(&env, base_fee, Spec::load().initcode_bytes_max());
     let result = stage.evm.transact(env);
@@ -246,7 +264,7 @@ fn run(stage: &mut Stage, env: TxEnv) -> Result<Ran> {
     }
 }
 
-fn output(result: ExecutionResult) -> Result<Bytes> {
+pub(super) fn output(result: ExecutionResult) -> Result<Bytes> {
     match result {
         ExecutionResult::Success { output, .. } => Ok(output.into_data()),
         ExecutionResult::Revert { output, .. } => Err(error::reverted(&output)),
@@ -254,14 +272,21 @@ fn output(result: ExecutionResult) -> Result<Bytes> {
     }
 }
 
+/// The gas of a call that may name none.
+pub(super) fn call_gas(stage: &Stage, request: &TransactionRequest) -> u64 {
+    request.gas.unwrap_or(GAS_MAX).min(GAS_MAX.max(stage.header.gas_limit))
+}
+
 pub(super) fn call(call: &mut Call<'_>) -> Result {
     let request: TransactionRequest = call.params.required()?;
     let block = call.params.block()?;
     let (overrides, block_overrides) = (call.params.optional()?, call.params.optional()?);
     let mut stage = stage(call, At::Block(block), overrides, block_overrides)?;
-    let gas = request.gas.unwrap_or(GAS_MAX).min(GAS_MAX.max(stage.header.gas_limit));
+    let gas = call_gas(&stage, &request);
     let env = environment(&mut stage, &request, gas)?;
-    json(&output(run(&mut stage, env)?.called_with(gas)?.0)?)
+    let ran = run(&mut stage, env)?;
+    console::print(&stage.evm.take_printed());
+    json(&output(ran.called_with(gas)?.0)?)
 }
 
 pub(super) fn estimate_gas(call: &mut Call<'_>) -> Result {
@@ -269,7 +294,7 @@ pub(super) fn estimate_gas(call: &mut Call<'_>) -> Result {
     let at = call.params.optional_block()?.map_or(At::Next, At::Block);
     let (overrides, block_overrides) = (call.params.optional()?, call.params.optional()?);
     let mut stage = stage(call, at, overrides, block_overrides)?;
-    json(&format!("{:#x}", estimate(&mut stage, &request)?))
+    json(&format!("{:#x}", estimate(&mut stage, &request, true)?))
 }
 
 /// The gas `eth_sendTransaction` fills in: at the price that will be paid, which code can read, whether or not the sender can pay it. That is
@@ -277,7 +302,8 @@ pub(super) fn estimate_gas(call: &mut Call<'_>) -> Result {
 pub(super) fn estimate_to_send(call: &Call<'_>, request: &TransactionRequest) -> Result<u64> {
     let mut stage = stage(call, At::Next, None, None)?;
     stage.evm.surroundings().cfg.disable_balance_check = true;
-    estimate(&mut stage, request)
+    // The transaction itself prints what it prints.
+    estimate(&mut stage, request, false)
 }
 
 /// The most gas that a transaction in the next block may ask for.
@@ -287,7 +313,21 @@ pub(super) fn gas_max(call: &Call<'_>) -> u64 {
     header.gas_limit.min(spec.tx_gas_max(spec.fork(header.timestamp)))
 }
 
-fn estimate(stage: &mut Stage, request: &TransactionRequest) -> Result<u64> {
+/// Runs a request with this gas; none where that is too little.
+fn attempt(stage: &mut Stage, request: &TransactionRequest, gas: u64) -> Result<Option<ExecutionResult>> {
+    let env = environment(stage, request, gas)?;
+    match run(stage, env)? {
+        Ran::Executed(ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. }, _) => Ok(None),
+        Ran::Executed(result, _) => Ok(Some(result)),
+        // Too little for the transaction itself.
+        Ran::Refused(InvalidTransaction::CallGasCostMoreThanGasLimit { .. } | InvalidTransaction::GasFloorMoreThanGasLimit { .. }, _) => {
+            Ok(None)
+        }
+        Ran::Refused(_, reason) => Err(error::rejected(&format!("failed with {gas} gas: {reason}"))),
+    }
+}
+
+fn estimate(stage: &mut Stage, request: &TransactionRequest, prints: bool) -> Result<u64> {
     let spec = Spec::load();
     // A developer's account may be given the funds later.
     let is_free = spec.dev || stage.evm.surroundings().cfg.disable_balance_check;
@@ -302,20 +342,11 @@ fn estimate(stage: &mut Stage, request: &TransactionRequest) -> Result<u64> {
         let available = balance.checked_sub(value).ok_or_else(|| error::rejected("insufficient funds for transfer"))?;
         high = high.min(u64::try_from(available / U256::from(price)).unwrap_or(u64::MAX));
     }
-    let mut attempt = |gas: u64| -> Result<Option<ExecutionResult>> {
-        let env = environment(stage, request, gas)?;
-        match run(stage, env)? {
-            Ran::Executed(ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. }, _) => Ok(None),
-            Ran::Executed(result, _) => Ok(Some(result)),
-            // Too little for the transaction itself.
-            Ran::Refused(
-                InvalidTransaction::CallGasCostMoreThanGasLimit { .. } | InvalidTransaction::GasFloorMoreThanGasLimit { .. },
-                _,
-            ) => Ok(None),
-            Ran::Refused(_, reason) => Err(error::rejected(&format!("failed with {gas} gas: {reason}"))),
-        }
-    };
-    let Some(result) = attempt(high)? else {
+    let first = attempt(stage, request, high);
+    if prints {
+        console::print(&stage.evm.take_printed());
+    }
+    let Some(result) = first? else {
         return Err(error::rejected(&format!("gas required exceeds allowance ({high})")));
     };
     let (used, refunded) = (result.tx_gas_used(), result.gas().inner_refunded());
@@ -330,14 +361,14 @@ fn estimate(stage: &mut Stage, request: &TransactionRequest) -> Result<u64> {
     // EIP-150 keeps back one 64th, and a call's stipend is needed though not spent: most searches end here.
     let optimistic = used.saturating_add(refunded).saturating_add(CALL_STIPEND).saturating_mul(64) / 63;
     if optimistic < high {
-        if succeeds(attempt(optimistic)?) { high = optimistic } else { low = optimistic }
+        if succeeds(attempt(stage, request, optimistic)?) { high = optimistic } else { low = optimistic }
     }
     while low + 1 < high {
         if (high - low) as f64 / (high as f64) < ESTIMATE_TOLERANCE {
             break;
         }
         let middle = (low + (high - low) / 2).min(low.saturating_mul(2));
-        if succeeds(attempt(middle)?) { high = middle } else { low = middle }
+        if succeeds(attempt(stage, request, middle)?) { high = middle } else { low = middle }
     }
     Ok(high)
 }

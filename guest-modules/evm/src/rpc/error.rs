@@ -49,3 +49,28 @@ pub fn reverted(output: &Bytes) -> RpcError {
     };
     RpcError { code: 3, message, data: Some(format!("\"{}\"", hex::encode_prefixed(output)).into_bytes()) }
 }
+
+/// Why `eth_simulateV1` refuses, by the codes of execution-apis.
+pub fn simulation(code: i32, message: impl Into<String>) -> RpcError {
+    new(code, message)
+}
+
+/// More blocks than one call simulates.
+pub fn too_many_blocks() -> RpcError {
+    simulation(-38026, "too many blocks")
+}
+
+/// A block that does not come after the one before it.
+pub fn block_numbers_out_of_order(number: u64, before: u64) -> RpcError {
+    simulation(-38020, format!("block numbers must be in order: {number} <= {before}"))
+}
+
+/// A block that is not later than the one before it. Unix times in seconds.
+pub fn block_timestamps_out_of_order(timestamp: u64, before: u64) -> RpcError {
+    simulation(-38021, format!("block timestamps must be in order: {timestamp} <= {before}"))
+}
+
+/// A call that asks for more gas than its block has left.
+pub fn block_gas_limit_reached(used: u64, limit: u64) -> RpcError {
+    simulation(-38015, format!("block gas limit reached: {used} >= {limit}"))
+}

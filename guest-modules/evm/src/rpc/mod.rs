@@ -1,6 +1,7 @@
 //! JSON-RPC methods, answered on a read-only view. What changes something is returned as an action for the host.
 
 mod blocks;
+mod bundles;
 mod call;
 mod controls;
 pub mod error;
@@ -11,7 +12,9 @@ mod outcome;
 mod params;
 mod reason;
 mod send;
+mod simulate;
 mod state;
+mod trace;
 
 use alloy_consensus::Header;
 use alloy_eips::{BlockId, BlockNumberOrTag};
@@ -68,14 +71,35 @@ pub fn query(head: &BlockRef, method: &str, params: &[u8]) -> Result {
         "eth_getUncleCountByBlockNumber" | "eth_getUncleCountByBlockHash" => blocks::uncle_count(call),
         "eth_getUncleByBlockNumberAndIndex" | "eth_getUncleByBlockHashAndIndex" => json(&()),
         "eth_getTransactionByHash" => blocks::transaction_by_hash(call),
-        "eth_getRawTransactionByHash" => blocks::raw_transaction_by_hash(call),
+        "eth_getRawTransactionByHash" | "debug_getRawTransaction" => blocks::raw_transaction_by_hash(call),
         "eth_getTransactionByBlockNumberAndIndex" | "eth_getTransactionByBlockHashAndIndex" => blocks::transaction_by_index(call),
         "eth_getTransactionReceipt" => blocks::receipt(call),
         "eth_getBlockReceipts" => blocks::block_receipts(call),
 
         "eth_call" => call::call(call),
+        "eth_callMany" => bundles::call_many(call),
         "eth_estimateGas" => call::estimate_gas(call),
         "eth_createAccessList" => call::create_access_list(call),
+
+        "debug_getRawBlock" => blocks::raw_block(call),
+        "debug_getRawHeader" => blocks::raw_header(call),
+        "debug_getRawReceipts" => blocks::raw_receipts(call),
+
+        "eth_simulateV1" => simulate::simulate(call),
+
+        "debug_traceTransaction" => trace::geth::transaction(call),
+        "debug_traceBlockByNumber" | "debug_traceBlockByHash" => trace::geth::block(call),
+        "debug_traceBlock" => trace::geth::given_block(call),
+        "debug_traceCall" => trace::geth::call(call),
+        "trace_transaction" => trace::parity::transaction(call),
+        "trace_get" => trace::parity::get(call),
+        "trace_block" => trace::parity::block(call),
+        "trace_filter" => trace::parity::filter(call),
+        "trace_replayTransaction" => trace::parity::replay_transaction(call),
+        "trace_replayBlockTransactions" => trace::parity::replay_block(call),
+        "trace_call" => trace::parity::call(call),
+        "trace_callMany" => trace::parity::call_many(call),
+        "trace_rawTransaction" => trace::parity::raw_transaction(call),
 
         "eth_gasPrice" => fees::gas_price(call),
         "eth_maxPriorityFeePerGas" => fees::max_priority_fee(),

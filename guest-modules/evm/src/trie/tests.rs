@@ -69,7 +69,7 @@ fn a_trie_from_sorted_keys_has_the_rows_of_any_other() {
     for (count, value_bytes) in (0..9).chain([40, 600]).flat_map(|count| [1, 20, 100].map(|bytes| (count, bytes))) {
         for seed in 0..5 {
             let keys = sorted_keys(count, seed);
-            let value = |key: &B256| alloy_rlp::encode(&key[..value_bytes.min(32)].repeat(value_bytes.div_ceil(32)));
+            let value = |key: &B256| alloy_rlp::encode(key[..value_bytes.min(32)].repeat(value_bytes.div_ceil(32)));
             let mut trie = Trie::new(EMPTY_ROOT_HASH, |_: &[u8]| None);
             keys.iter().for_each(|key| trie.update(*key, Some(value(key))));
             let (root, writes) = trie.commit(|many| many.iter().map(keccak256).collect());

@@ -1,0 +1,8 @@
+//! Tests of the whole guest without a node around it: its imports are answered in memory.
+
+mod cases;
+mod chain;
+pub mod developer;
+pub mod imports;
+mod simulation;
+mod tracers;
