@@ -16,12 +16,13 @@ use quinn::{Connection, SendStream, VarInt};
 use subnode_scheduler::Quota;
 use subnode_types::{NodeId, Purpose};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     chain::Chain,
     frame::{FrameError, set_priority, write_frame, write_header},
     limits::{LANE_ANSWERS, lane_room, lock, price, queue_max},
+    tasks::Tasks,
 };
 
 /// How often it is asked whether a stream's reset was acknowledged: quinn does not tell. One that left and came back waits so much longer.
@@ -105,14 +106,7 @@ impl Lane {
     }
 
     /// Queues a frame; false where too many wait.
-    pub(crate) fn send(
-        self: &Arc<Self>,
-        tasks: &TaskTracker,
-        connection: &Connection,
-        chain: &Arc<Chain>,
-        to: NodeId,
-        frame: Bytes,
-    ) -> bool {
+    pub(crate) fn send(self: &Arc<Self>, tasks: &Tasks, connection: &Connection, chain: &Arc<Chain>, to: NodeId, frame: Bytes) -> bool {
         let mut queue = lock(&self.queue);
         let (frames_max, _) = queue_max(self.purpose);
         if queue.frames.len() >= frames_max || self.bytes.take(price(frame.len()) as u64).is_err() {

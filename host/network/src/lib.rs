@@ -37,6 +37,7 @@ mod overlay;
 mod peer;
 mod registry;
 mod streams;
+mod tasks;
 
 pub use environment::Environment;
 pub use frame::{ChainKey, QUESTION_BYTES_MAX, frame_bytes_max};

@@ -25,6 +25,7 @@ use crate::{
     membership::Membership,
     peer::Peer,
     registry::Registry,
+    tasks::Tasks,
 };
 
 /// Connections that nobody has looked at yet, and what each may have sent: they are refused or asked to show their address at once.
@@ -127,11 +128,13 @@ impl Network {
             .incoming_buffer_size_total(INCOMING_MAX as u64 * INCOMING_BYTES);
         // A peer may change its address, as laptops and phones do, and hosts whose lease ends.
         server.migration(true);
+        // A simulation runs them all: in which order tasks come that could go on at once is a part of the seed.
+        let tasks = Tasks::new(seed.is_some().then(|| runtime.clone()));
         let mut config = EndpointConfig::default();
         config.rng_seed(seed);
         let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
             .map_err(|error| NetworkError::Listen(options.listen, error))?;
-        let registry = Arc::new(Registry::new(key.id(), options.network, options.strangers_max));
+        let registry = Arc::new(Registry::new(key.id(), options.network, options.strangers_max, tasks));
         let random = Mutex::new(seed.map_or_else(StdRng::from_os_rng, StdRng::from_seed));
         let dialer = Arc::new(Dialer { key, endpoint, registry: registry.clone(), random });
         let accepting = dialer.clone();
@@ -213,8 +216,7 @@ impl Network {
         registry.shutdown.cancel();
         self.dialer.endpoint.close(VarInt::from_u32(Reason::Shutdown as u32), b"shutting down");
         registry.leave_all();
-        registry.tasks.close();
-        registry.tasks.wait().await;
+        registry.tasks.end().await;
         self.dialer.endpoint.wait_idle().await;
     }
 }

@@ -17,13 +17,14 @@ use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     chain::Chain,
     frame::{ChainKey, FrameError, QUESTION_BYTES_MAX, frame_bytes_max, read_frame, set_priority, write_frame, write_header},
     lane::{self, Lane},
     limits::{MEMBER_ANSWERS, PEER_ROOM, STRANGER_ANSWERS, lock, price},
+    tasks::Tasks,
 };
 
 /// Broken rules after which a peer is dropped.
@@ -147,7 +148,7 @@ impl Peer {
     }
 
     /// Queues a frame.
-    pub(crate) fn send(&self, tasks: &TaskTracker, chain: &Arc<Chain>, purpose: Purpose, frame: Bytes) -> Result<(), SendError> {
+    pub(crate) fn send(&self, tasks: &Tasks, chain: &Arc<Chain>, purpose: Purpose, frame: Bytes) -> Result<(), SendError> {
         check_length(&frame, frame_bytes_max(purpose))?;
         if !self.has(chain.key) || self.connection.close_reason().is_some() {
             return Err(SendError::NotConnected);

@@ -9,7 +9,7 @@ use std::{
 
 use subnode_types::NodeId;
 use tokio::{sync::watch, time::Instant};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     chain::Chain,
@@ -17,6 +17,7 @@ use crate::{
     handshake::{CHAINS_MAX, Hello, Reason},
     limits::{lock, widen},
     peer::Peer,
+    tasks::Tasks,
 };
 
 /// How long a peer that broke the protocol too often is left alone.
@@ -33,7 +34,7 @@ pub(crate) struct Registry {
     state: Mutex<State>,
     /// Counts changes of chains and their members.
     changes: watch::Sender<u64>,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -65,14 +66,14 @@ impl State {
 }
 
 impl Registry {
-    pub(crate) fn new(id: NodeId, network: String, strangers_max: usize) -> Self {
+    pub(crate) fn new(id: NodeId, network: String, strangers_max: usize, tasks: Tasks) -> Self {
         Self {
             id,
             network,
             strangers_max,
             state: Mutex::default(),
             changes: watch::Sender::new(0),
-            tasks: TaskTracker::new(),
+            tasks,
             shutdown: CancellationToken::new(),
         }
     }
