@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod bad_input;
+mod churn;
 mod confined;
 mod figures;
 mod interrupted;
@@ -9,7 +10,6 @@ mod lifecycle;
 mod neighbours;
 mod quotas;
 mod service;
-mod soak;
 mod supervisor;
 mod tour;
 mod transfer;

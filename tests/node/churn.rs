@@ -1,4 +1,5 @@
-//! Random requests and kills for a while: what runs is what should run, and nothing is left behind.
+//! Random requests and kills for a while: what runs is what should run, and nothing is left behind. Tests go by name: the longest begins among the
+//! first, and the others run beside it.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +11,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use subnode_tests::operator::{Home, Node};
 
-/// How long it goes on by default; SUBNODE_SOAK_SECONDS says otherwise.
+/// How long it goes on by default; SUBNODE_CHURN_SECONDS says otherwise.
 const SECONDS: u64 = 180;
 /// Column families a node keeps ready, emptied ones with them.
 const READY: u64 = 32;
@@ -26,14 +27,14 @@ struct Expected {
     height: u64,
 }
 
-struct Soak {
+struct Churn {
     home: Home,
     random: StdRng,
     expected: BTreeMap<String, Expected>,
     requests: u64,
 }
 
-impl Soak {
+impl Churn {
     fn name(&mut self) -> String {
         format!("c{}", self.random.random_range(0..NAMES))
     }
@@ -143,43 +144,43 @@ impl Soak {
 
 #[test]
 fn desired_and_actual_agree_after_random_requests_and_kills() {
-    let seed = std::env::var("SUBNODE_SOAK_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = std::env::var("SUBNODE_CHURN_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos()));
-    let seconds = std::env::var("SUBNODE_SOAK_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(SECONDS);
-    println!("SUBNODE_SOAK_SEED={seed}");
-    let mut soak = Soak { home: Home::new("").unwrap(), random: StdRng::seed_from_u64(seed), expected: BTreeMap::new(), requests: 0 };
-    let mut node = soak.home.start().unwrap();
+    let seconds = std::env::var("SUBNODE_CHURN_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(SECONDS);
+    println!("SUBNODE_CHURN_SEED={seed}");
+    let mut churn = Churn { home: Home::new("").unwrap(), random: StdRng::seed_from_u64(seed), expected: BTreeMap::new(), requests: 0 };
+    let mut node = churn.home.start().unwrap();
     let baseline = node.operator.call("node_status", json!({})).unwrap();
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut kills = 0;
     while Instant::now() < until {
-        for _ in 0..soak.random.random_range(1..25) {
-            soak.step(&mut node);
+        for _ in 0..churn.random.random_range(1..25) {
+            churn.step(&mut node);
         }
-        soak.check(&mut node);
-        soak.check_leaks(&mut node, &baseline);
-        if soak.random.random_bool(0.7) {
+        churn.check(&mut node);
+        churn.check_leaks(&mut node, &baseline);
+        if churn.random.random_bool(0.7) {
             // In the midst of a request whose answer nobody hears.
-            let name = soak.name();
-            let mut killed = Operators::at(&soak.home);
-            let request = killed.random(&mut soak.random, &name, soak.expected.get(&name));
+            let name = churn.name();
+            let mut killed = Operators::at(&churn.home);
+            let request = killed.random(&mut churn.random, &name, churn.expected.get(&name));
             node.kill().unwrap();
             kills += 1;
-            node = soak.home.start().unwrap();
-            killed.settle(&mut node, &name, request, &mut soak.expected);
-            soak.check(&mut node);
+            node = churn.home.start().unwrap();
+            killed.settle(&mut node, &name, request, &mut churn.expected);
+            churn.check(&mut node);
         }
     }
-    println!("{} requests, {kills} kills", soak.requests);
-    assert!(soak.requests > 20 && kills > 2);
-    for name in soak.expected.keys() {
+    println!("{} requests, {kills} kills", churn.requests);
+    assert!(churn.requests > 20 && kills > 2);
+    for name in churn.expected.keys() {
         node.operator.call("chain_delete", json!({ "name": name, "force": true })).unwrap();
     }
-    soak.expected.clear();
-    soak.check(&mut node);
+    churn.expected.clear();
+    churn.check(&mut node);
     assert!(node.stop().unwrap());
     // After a stop every family that nobody uses is gone, but for those kept ready.
-    let families = rocksdb_families(&soak.home);
+    let families = rocksdb_families(&churn.home);
     assert!(families <= 1 + READY, "{families} families are left");
 }
 
