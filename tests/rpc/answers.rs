@@ -50,6 +50,26 @@ fn a_batch_holds_no_more_than_one_answer_may_have() {
     assert!(after < before + 200, "{before} MiB at most, then {after}");
 }
 
+#[test]
+fn an_error_repeats_little_of_what_was_asked() {
+    let node = Dev::start([""; 0]).unwrap();
+    let mut client = client(&node);
+    let long = "7".repeat(9 << 20);
+    for (method, params) in [
+        ("eth_call", json!([long])),
+        ("eth_getBalance", json!([long, "latest"])),
+        ("eth_sendRawTransaction", json!([long])),
+        ("eth_getLogs", json!([{ "fromBlock": long }])),
+        ("debug_traceTransaction", json!([long, { "tracer": long }])),
+        ("trace_filter", json!([{ "fromAddress": long }])),
+        (long.as_str(), json!([])),
+    ] {
+        let error = client.ask(method, &params).unwrap().unwrap_err();
+        let message = error["message"].as_str().unwrap();
+        assert!(message.len() < 5_000, "{} bytes: {}", message.len(), &message[..100]);
+    }
+}
+
 /// The most memory that a process has had, in MiB.
 fn most_resident_mib(node: &mut Dev) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.child().id())).unwrap();

@@ -46,6 +46,19 @@ pub struct RpcError {
     pub data: Option<Vec<u8>>,
 }
 
+/// Bytes of an error's text. A module's may repeat what it was asked, which can be as long as a request; `data` has what is not for people.
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
+
+/// What is shown of a text of a module's.
+fn shown(mut message: String) -> String {
+    let bytes = message.len();
+    if bytes > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push_str(&format!("... ({bytes} bytes)"));
+    }
+    message
+}
+
 /// JSON-RPC: internal error.
 const INTERNAL: i32 = -32603;
 /// EIP-1474: resource unavailable, method not supported, limit exceeded.
@@ -97,7 +110,7 @@ impl RpcError {
     /// What a client hears of a call that did not return. The log has the rest.
     pub(crate) fn from_call(error: &CallError) -> Self {
         match error {
-            CallError::Guest(fault) => Self::new(INTERNAL, format!("the chain's runtime failed on this call: {fault}")),
+            CallError::Guest(fault) => Self::new(INTERNAL, shown(format!("the chain's runtime failed on this call: {fault}"))),
             CallError::Host(HostFault::Instance(_)) => Self::limit("too many calls at once; retry"),
             CallError::Host(HostFault::Memory { .. }) => {
                 Self::limit("the chain's slice of memory is full; retry, or have its operator resize it")
@@ -112,7 +125,7 @@ impl RpcError {
 
 impl From<subnode_sandbox::RpcError> for RpcError {
     fn from(error: subnode_sandbox::RpcError) -> Self {
-        Self { code: error.code, message: error.message, data: error.data }
+        Self { code: error.code, message: shown(error.message), data: error.data }
     }
 }
 
