@@ -15,13 +15,13 @@ use bytes::Bytes;
 use subnode_chain::{Chain, ChainOptions, ChainParts, TimeSource};
 use subnode_devnet::{Signers, default_options};
 use subnode_network::{ChainKey, Incoming, Membership, Network, NetworkOptions, NodeKey, Part};
-use subnode_peers::{Boxed, Inbox, Joined, Peers, Traffic};
+use subnode_peers::{Inbox, Joined, Peers, Traffic};
 use subnode_sandbox::{Module, Tenant};
 use subnode_scheduler::Bandwidth;
 use subnode_simulator::{Member, Tamper};
 use subnode_storage::{ChainStore, MemoryStore, Retention, Store};
 use subnode_tests::testnet::Testnet;
-use subnode_types::{ChainName, NodeId, Purpose, Sealing};
+use subnode_types::{Boxed, ChainName, NodeId, Purpose, Sealing};
 
 /// As `subnode testnet` names its network and its first chain.
 pub(crate) const NETWORK: &str = "testnet";

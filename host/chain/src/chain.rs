@@ -5,7 +5,7 @@ use std::sync::Arc;
 use subnode_sandbox::{Module, Tenant};
 use subnode_scheduler::Bandwidth;
 use subnode_storage::{ChainStore, Retention};
-use subnode_types::{BlockRef, ChainName};
+use subnode_types::{BlockRef, Boxed, ChainName, boxed};
 
 use crate::{
     actor,
@@ -29,8 +29,8 @@ impl Chain {
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong with its modules, spec or store.
-    pub async fn open(parts: ChainParts, options: ChainOptions) -> Result<Self, OpenError> {
-        Ok(Self { running: Arc::new(open(parts, options).await?) })
+    pub fn open(parts: ChainParts, options: ChainOptions) -> Boxed<'static, Result<Self, OpenError>> {
+        boxed(async move { Ok(Self { running: Arc::new(open(parts, options).await?) }) })
     }
 
     fn parts(&self) -> &Arc<Parts> {
@@ -78,26 +78,35 @@ impl Chain {
     ///
     /// # Errors
     /// As [`Self::query`].
-    pub async fn begin_query(&self, method: &str, params: &[u8], session: Option<&Session>) -> Result<Begun, RpcError> {
-        query::begin(self.parts(), method, params, session).await
+    pub fn begin_query<'a>(
+        &'a self,
+        method: &'a str,
+        params: &'a [u8],
+        session: Option<&'a Session>,
+    ) -> Boxed<'a, Result<Begun, RpcError>> {
+        boxed(async move { query::begin(self.parts(), method, params, session).await })
     }
 
     /// Stops making blocks and taking transactions, or goes on. Reads are answered all the same.
     ///
     /// # Errors
     /// Where the chain has stopped.
-    pub async fn set_paused(&self, paused: bool) -> Result<(), RpcError> {
-        self.parts().standing.set_paused(paused);
-        self.parts().actor.paused().await
+    pub fn set_paused(&self, paused: bool) -> Boxed<'_, Result<(), RpcError>> {
+        boxed(async move {
+            self.parts().standing.set_paused(paused);
+            self.parts().actor.paused().await
+        })
     }
 
     /// Changes how much of the past is kept, and drops what is not kept any more.
     ///
     /// # Errors
     /// Where disk or database fail.
-    pub async fn set_retention(&self, retention: Retention) -> Result<(), RpcError> {
-        self.parts().ledger.retain(retention);
-        self.parts().actor.prune().await
+    pub fn set_retention(&self, retention: Retention) -> Boxed<'_, Result<(), RpcError>> {
+        boxed(async move {
+            self.parts().ledger.retain(retention);
+            self.parts().actor.prune().await
+        })
     }
 
     /// Tries other modules on the head: whether they are of the right worlds, and come up with a block and a start there. Nothing of
@@ -105,16 +114,21 @@ impl Chain {
     ///
     /// # Errors
     /// What they said.
-    pub async fn try_modules(&self, runtime: &Module, consensus: &Module, consensus_config: &[u8]) -> Result<(), OpenError> {
-        actor::try_modules(self.parts(), runtime, consensus, consensus_config).await
+    pub fn try_modules<'a>(
+        &'a self,
+        runtime: &'a Module,
+        consensus: &'a Module,
+        consensus_config: &'a [u8],
+    ) -> Boxed<'a, Result<(), OpenError>> {
+        boxed(async move { actor::try_modules(self.parts(), runtime, consensus, consensus_config).await })
     }
 
     /// Has the runtime build a block on the head, and drops it.
     ///
     /// # Errors
     /// Why it can build none.
-    pub async fn try_block(&self) -> Result<(), OpenError> {
-        actor::try_block(self.parts(), self.parts().guests.runtime()).await
+    pub fn try_block(&self) -> Boxed<'_, Result<(), OpenError>> {
+        boxed(async move { actor::try_block(self.parts(), self.parts().guests.runtime()).await })
     }
 
     /// Gives up instances that were not used since this was last called.
@@ -168,19 +182,23 @@ impl Chain {
     ///
     /// # Errors
     /// Where that cannot be written.
-    pub async fn repair(&self) -> Result<(), RpcError> {
-        self.parts().actor.repair().await
+    pub fn repair(&self) -> Boxed<'_, Result<(), RpcError>> {
+        boxed(async move { self.parts().actor.repair().await })
     }
 
     /// Ends it as a crash would, in the midst of whatever it does: for simulations.
-    pub async fn crash(&self) {
-        self.running.crash.cancel();
-        self.running.tasks.wait().await;
+    pub fn crash(&self) -> Boxed<'_, ()> {
+        boxed(async move {
+            self.running.crash.cancel();
+            self.running.tasks.wait().await;
+        })
     }
 
     /// Stops it, once a block being committed is durable. Calls of its modules end at once.
-    pub async fn stop(&self) {
-        self.running.shutdown.cancel();
-        self.running.tasks.wait().await;
+    pub fn stop(&self) -> Boxed<'_, ()> {
+        boxed(async move {
+            self.running.shutdown.cancel();
+            self.running.tasks.wait().await;
+        })
     }
 }

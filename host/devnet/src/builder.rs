@@ -12,7 +12,7 @@ use subnode_chain::{CHECKPOINT_EVERY, ChainOptions, FUTURE_MS_MAX, PoolLimits, T
 use subnode_node::{ChainSetup, Node, NodeError};
 use subnode_sandbox::{Limits, Module, ModuleError, Sandbox, SandboxError, SandboxOptions};
 use subnode_storage::{MemoryStore, Retention};
-use subnode_types::{ChainName, Sealing, Slice};
+use subnode_types::{Boxed, ChainName, Sealing, Slice, boxed};
 
 use crate::{Account, AccountsError, DEFAULT_MNEMONIC, DevChain, DevGenesis, Devnet, Hardfork, Signers, accounts, adopt, adopt_file};
 
@@ -258,20 +258,22 @@ impl Builder {
     ///
     /// # Errors
     /// [`DevnetError`] says which chain does not start, and why.
-    pub async fn spawn(self) -> Result<Devnet, DevnetError> {
-        let sandbox = shared_sandbox()?;
-        let accounts = accounts(&self.mnemonic, self.accounts)?;
-        let signing = Arc::new(Signers::of(&accounts));
-        let (runtime, consensus) = (sandbox.load(subnode_modules::EVM)?, sandbox.load(subnode_modules::SOLO)?);
-        let node = Node::new(Arc::new(MemoryStore::default()));
-        let mut chains = Vec::new();
-        for index in 0..self.chains {
-            let name: ChainName = format!("dev{}", index + 1).parse()?;
-            let setup = self.setup(name, index, &accounts, signing.clone(), (runtime.clone(), consensus.clone()))?;
-            let chain = node.open(setup).await?;
-            chains.push(DevChain::new(chain, accounts.clone(), self.chain_id + u64::from(index)));
-        }
-        Ok(Devnet::new(sandbox, node, chains))
+    pub fn spawn(self) -> Boxed<'static, Result<Devnet, DevnetError>> {
+        boxed(async move {
+            let sandbox = shared_sandbox()?;
+            let accounts = accounts(&self.mnemonic, self.accounts)?;
+            let signing = Arc::new(Signers::of(&accounts));
+            let (runtime, consensus) = (sandbox.load(subnode_modules::EVM)?, sandbox.load(subnode_modules::SOLO)?);
+            let node = Node::new(Arc::new(MemoryStore::default()));
+            let mut chains = Vec::new();
+            for index in 0..self.chains {
+                let name: ChainName = format!("dev{}", index + 1).parse()?;
+                let setup = self.setup(name, index, &accounts, signing.clone(), (runtime.clone(), consensus.clone()))?;
+                let chain = node.open(setup).await?;
+                chains.push(DevChain::new(chain, accounts.clone(), self.chain_id + u64::from(index)));
+            }
+            Ok(Devnet::new(sandbox, node, chains))
+        })
     }
 
     fn setup(

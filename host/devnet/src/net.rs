@@ -6,6 +6,7 @@ use subnode_chain::{Chain, Reply, RpcError};
 use subnode_node::Node;
 use subnode_rpc::RpcLimits;
 use subnode_sandbox::Sandbox;
+use subnode_types::{Boxed, boxed};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Account, DevProvider, provider};
@@ -57,16 +58,18 @@ impl Devnet {
     ///
     /// # Errors
     /// Where the address cannot be bound.
-    pub async fn serve(&self, address: &str) -> std::io::Result<SocketAddr> {
-        let listener = tokio::net::TcpListener::bind(address).await?;
-        let local = listener.local_addr()?;
-        let serving = subnode_rpc::serve(self.node.clone(), listener, RpcLimits::DEFAULT, self.shutdown.clone());
-        tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "a devnet's port closed");
-            }
-        });
-        Ok(local)
+    pub fn serve<'a>(&'a self, address: &'a str) -> Boxed<'a, std::io::Result<SocketAddr>> {
+        boxed(async move {
+            let listener = tokio::net::TcpListener::bind(address).await?;
+            let local = listener.local_addr()?;
+            let serving = subnode_rpc::serve(self.node.clone(), listener, RpcLimits::DEFAULT, self.shutdown.clone());
+            tokio::spawn(async move {
+                if let Err(error) = serving.await {
+                    tracing::error!(%error, "a devnet's port closed");
+                }
+            });
+            Ok(local)
+        })
     }
 }
 
@@ -91,8 +94,8 @@ impl DevChain {
     ///
     /// # Errors
     /// The chain's.
-    pub async fn call(&self, method: &str, params: &str) -> Result<Reply, RpcError> {
-        self.chain.query(method, params.as_bytes(), None).await
+    pub fn call<'a>(&'a self, method: &'a str, params: &'a str) -> Boxed<'a, Result<Reply, RpcError>> {
+        boxed(async move { self.chain.query(method, params.as_bytes(), None).await })
     }
 
     /// The chain itself.

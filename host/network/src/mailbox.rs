@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use subnode_peers::{Boxed, Inbox, Incoming};
+use subnode_peers::{Inbox, Incoming};
 use subnode_scheduler::RoundRobin;
-use subnode_types::NodeId;
+use subnode_types::{Boxed, NodeId};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::limits::lock;

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use subnode_peers::Traffic;
-use subnode_types::{NodeId, Purpose};
+use subnode_types::{Boxed, NodeId, Purpose, boxed};
 
 use crate::{
     chain::Chain,
@@ -63,9 +63,11 @@ impl Membership {
     ///
     /// # Errors
     /// [`RequestError`] says why there is no answer.
-    pub async fn request(&self, to: NodeId, purpose: Purpose, frame: Bytes) -> Result<Bytes, RequestError> {
-        let peer = self.dialer.registry.peer(to).ok_or(SendError::NotConnected)?;
-        peer.request(&self.chain, purpose, frame).await
+    pub fn request(&self, to: NodeId, purpose: Purpose, frame: Bytes) -> Boxed<'_, Result<Bytes, RequestError>> {
+        boxed(async move {
+            let peer = self.dialer.registry.peer(to).ok_or(SendError::NotConnected)?;
+            peer.request(&self.chain, purpose, frame).await
+        })
     }
 
     /// Counts what a node sent, and what the network does not look at, as a broken rule of the node's: after some it is dropped, and left alone for a

@@ -10,7 +10,7 @@ use std::{
 use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, VarInt};
 use rand::{SeedableRng, rngs::StdRng};
 use subnode_scheduler::Bandwidth;
-use subnode_types::NodeId;
+use subnode_types::{Boxed, NodeId, boxed};
 
 use crate::{
     chain::Chain,
@@ -211,13 +211,15 @@ impl Network {
     ///
     /// # Cancel safety
     /// Dropping it leaves without waiting for the goodbyes.
-    pub async fn close(&self) {
-        let registry = &self.dialer.registry;
-        registry.shutdown.cancel();
-        self.dialer.endpoint.close(VarInt::from_u32(Reason::Shutdown as u32), b"shutting down");
-        registry.leave_all();
-        registry.tasks.end().await;
-        self.dialer.endpoint.wait_idle().await;
+    pub fn close(&self) -> Boxed<'_, ()> {
+        boxed(async move {
+            let registry = &self.dialer.registry;
+            registry.shutdown.cancel();
+            self.dialer.endpoint.close(VarInt::from_u32(Reason::Shutdown as u32), b"shutting down");
+            registry.leave_all();
+            registry.tasks.end().await;
+            self.dialer.endpoint.wait_idle().await;
+        })
     }
 }
 

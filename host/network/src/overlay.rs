@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use subnode_peers::{Boxed, Joined, Peers, Traffic};
+use subnode_peers::{Joined, Peers, Traffic};
 use subnode_scheduler::Bandwidth;
-use subnode_types::{NodeId, Purpose};
+use subnode_types::{Boxed, NodeId, Purpose};
 
 use crate::{
     frame::ChainKey,

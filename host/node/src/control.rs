@@ -5,7 +5,7 @@ use std::sync::Arc;
 use subnode_chain::Chain;
 use subnode_scheduler::SliceRequest;
 use subnode_storage::Retention;
-use subnode_types::ChainName;
+use subnode_types::{Boxed, ChainName, boxed};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::{
@@ -38,16 +38,18 @@ impl Supervisor {
     ///
     /// # Errors
     /// Where there is another one of this name or number, the slice does not fit, or the chain does not open: there is none then.
-    pub async fn create(self: &Arc<Self>, name: &ChainName, desired: Desired) -> Result<ChainInfo, ControlError> {
-        self.not_stopping()?;
-        // Slow where they must be compiled, and a reason to refuse: before anything is granted.
-        self.load_modules(&desired).await?;
-        let desired = Desired { origin: Origin::Operator, ..desired };
-        match self.registry.reserve(name, desired.clone(), Tables::New)? {
-            Reserved::New(slot, changing) => self.make(&slot, changing).await,
-            Reserved::Existing(slot) if slot.desired().same_chain(&desired) => Ok(self.info(&slot)),
-            Reserved::Existing(_) => Err(ControlError::Exists(name.clone())),
-        }
+    pub fn create<'a>(self: &'a Arc<Self>, name: &'a ChainName, desired: Desired) -> Boxed<'a, Result<ChainInfo, ControlError>> {
+        boxed(async move {
+            self.not_stopping()?;
+            // Slow where they must be compiled, and a reason to refuse: before anything is granted.
+            self.load_modules(&desired).await?;
+            let desired = Desired { origin: Origin::Operator, ..desired };
+            match self.registry.reserve(name, desired.clone(), Tables::New)? {
+                Reserved::New(slot, changing) => self.make(&slot, changing).await,
+                Reserved::Existing(slot) if slot.desired().same_chain(&desired) => Ok(self.info(&slot)),
+                Reserved::Existing(_) => Err(ControlError::Exists(name.clone())),
+            }
+        })
     }
 
     /// Makes a chain whose place is reserved, and runs it if it should. Where that fails, nothing is left of it.
@@ -69,61 +71,69 @@ impl Supervisor {
     ///
     /// # Errors
     /// Where it does not open.
-    pub async fn run(self: &Arc<Self>, name: &ChainName) -> Result<ChainInfo, ControlError> {
-        self.not_stopping()?;
-        let (slot, _changing) = self.registry.changing(name).await?;
-        if slot.desired().wanted == Wanted::Stopped {
-            self.not_configured(&slot)?;
-            self.change(&slot, |desired| desired.wanted = Wanted::Running).await?;
-        }
-        lock(&slot.failures).forgive();
-        if self.node.chain(name).is_none() {
-            // What did not fit when the node was started may fit now.
-            self.registry.grants().grant(name, slot.desired().slice)?;
-            self.open(&slot).await?;
-        }
-        Ok(self.info(&slot))
+    pub fn run<'a>(self: &'a Arc<Self>, name: &'a ChainName) -> Boxed<'a, Result<ChainInfo, ControlError>> {
+        boxed(async move {
+            self.not_stopping()?;
+            let (slot, _changing) = self.registry.changing(name).await?;
+            if slot.desired().wanted == Wanted::Stopped {
+                self.not_configured(&slot)?;
+                self.change(&slot, |desired| desired.wanted = Wanted::Running).await?;
+            }
+            lock(&slot.failures).forgive();
+            if self.node.chain(name).is_none() {
+                // What did not fit when the node was started may fit now.
+                self.registry.grants().grant(name, slot.desired().slice)?;
+                self.open(&slot).await?;
+            }
+            Ok(self.info(&slot))
+        })
     }
 
     /// Stops a chain, once what it is committing is durable.
     ///
     /// # Errors
     /// Where that cannot be kept.
-    pub async fn stop(self: &Arc<Self>, name: &ChainName) -> Result<ChainInfo, ControlError> {
-        let (slot, _changing) = self.registry.changing(name).await?;
-        self.not_configured(&slot)?;
-        self.change(&slot, |desired| desired.wanted = Wanted::Stopped).await?;
-        self.close(&slot).await;
-        self.set_state(&slot, State::Stopped);
-        Ok(self.info(&slot))
+    pub fn stop<'a>(self: &'a Arc<Self>, name: &'a ChainName) -> Boxed<'a, Result<ChainInfo, ControlError>> {
+        boxed(async move {
+            let (slot, _changing) = self.registry.changing(name).await?;
+            self.not_configured(&slot)?;
+            self.change(&slot, |desired| desired.wanted = Wanted::Stopped).await?;
+            self.close(&slot).await;
+            self.set_state(&slot, State::Stopped);
+            Ok(self.info(&slot))
+        })
     }
 
     /// Has a chain vote that came from another host: its operator knows that no other host votes with this node's key.
     ///
     /// # Errors
     /// Where that cannot be kept.
-    pub async fn vote(self: &Arc<Self>, name: &ChainName) -> Result<ChainInfo, ControlError> {
-        let (slot, _changing) = self.registry.changing(name).await?;
-        self.change(&slot, |desired| desired.silent = false).await?;
-        if let Some(chain) = self.node.chain(name) {
-            chain.speak();
-        }
-        Ok(self.info(&slot))
+    pub fn vote<'a>(self: &'a Arc<Self>, name: &'a ChainName) -> Boxed<'a, Result<ChainInfo, ControlError>> {
+        boxed(async move {
+            let (slot, _changing) = self.registry.changing(name).await?;
+            self.change(&slot, |desired| desired.silent = false).await?;
+            if let Some(chain) = self.node.chain(name) {
+                chain.speak();
+            }
+            Ok(self.info(&slot))
+        })
     }
 
     /// Has a chain whose tables are damaged get the next state that its committee vouches for. Until it is there, the tables stay.
     ///
     /// # Errors
     /// Where it does not run, or nobody vouches for its states.
-    pub async fn repair(self: &Arc<Self>, name: &ChainName) -> Result<ChainInfo, ControlError> {
-        let (slot, _changing) = self.registry.changing(name).await?;
-        let state = |remedy| ControlError::State { name: name.clone(), state: slot.state().name(), remedy };
-        let chain = self.node.chain(name).ok_or_else(|| state("start it first"))?;
-        if !chain.is_repairable() {
-            return Err(state("no committee vouches for its states: import an export of it"));
-        }
-        chain.repair().await.map_err(ControlError::Chain)?;
-        Ok(self.info(&slot))
+    pub fn repair<'a>(self: &'a Arc<Self>, name: &'a ChainName) -> Boxed<'a, Result<ChainInfo, ControlError>> {
+        boxed(async move {
+            let (slot, _changing) = self.registry.changing(name).await?;
+            let state = |remedy| ControlError::State { name: name.clone(), state: slot.state().name(), remedy };
+            let chain = self.node.chain(name).ok_or_else(|| state("start it first"))?;
+            if !chain.is_repairable() {
+                return Err(state("no committee vouches for its states: import an export of it"));
+            }
+            chain.repair().await.map_err(ControlError::Chain)?;
+            Ok(self.info(&slot))
+        })
     }
 
     /// Keeps that chains vote which have listened for long enough.
@@ -142,52 +152,56 @@ impl Supervisor {
     ///
     /// # Errors
     /// Where it does not run.
-    pub async fn pause(self: &Arc<Self>, name: &ChainName, paused: bool) -> Result<ChainInfo, ControlError> {
-        let (slot, _changing) = self.registry.changing(name).await?;
-        self.not_configured(&slot)?;
-        let Some(chain) = self.node.chain(name) else {
-            return Err(ControlError::State { name: name.clone(), state: slot.state().name(), remedy: "start it first" });
-        };
-        let wanted = if paused { Wanted::Paused } else { Wanted::Running };
-        self.change(&slot, |desired| desired.wanted = wanted).await?;
-        chain.set_paused(paused).await.map_err(ControlError::Chain)?;
-        self.set_state(&slot, if paused { State::Paused } else { State::Running });
-        Ok(self.info(&slot))
+    pub fn pause<'a>(self: &'a Arc<Self>, name: &'a ChainName, paused: bool) -> Boxed<'a, Result<ChainInfo, ControlError>> {
+        boxed(async move {
+            let (slot, _changing) = self.registry.changing(name).await?;
+            self.not_configured(&slot)?;
+            let Some(chain) = self.node.chain(name) else {
+                return Err(ControlError::State { name: name.clone(), state: slot.state().name(), remedy: "start it first" });
+            };
+            let wanted = if paused { Wanted::Paused } else { Wanted::Running };
+            self.change(&slot, |desired| desired.wanted = wanted).await?;
+            chain.set_paused(paused).await.map_err(ControlError::Chain)?;
+            self.set_state(&slot, if paused { State::Paused } else { State::Running });
+            Ok(self.info(&slot))
+        })
     }
 
     /// Changes a chain's slice while it runs.
     ///
     /// # Errors
     /// Where the new one does not fit, or is less than what is in use.
-    pub async fn resize(self: &Arc<Self>, name: &ChainName, resize: &Resize) -> Result<ChainInfo, ControlError> {
-        let (slot, _changing) = self.registry.changing(name).await?;
-        self.not_configured(&slot)?;
-        let mut desired = slot.desired();
-        desired.slice = resize.slice.over(desired.slice, &self.parts.capacity);
-        desired.retention = resize.retention.unwrap_or(desired.retention);
-        let chain = self.node.chain(name);
-        if let Some(chain) = &chain {
-            let stats = chain.stats();
-            for (what, used, wanted) in [
-                ("memory", stats.memory_bytes.0, desired.slice.memory_bytes),
-                ("storage", stats.storage_bytes.0, desired.slice.storage_bytes),
-            ] {
-                if wanted < used {
-                    return Err(ControlError::LessThanInUse { name: name.clone(), what, used, wanted });
+    pub fn resize<'a>(self: &'a Arc<Self>, name: &'a ChainName, resize: &'a Resize) -> Boxed<'a, Result<ChainInfo, ControlError>> {
+        boxed(async move {
+            let (slot, _changing) = self.registry.changing(name).await?;
+            self.not_configured(&slot)?;
+            let mut desired = slot.desired();
+            desired.slice = resize.slice.over(desired.slice, &self.parts.capacity);
+            desired.retention = resize.retention.unwrap_or(desired.retention);
+            let chain = self.node.chain(name);
+            if let Some(chain) = &chain {
+                let stats = chain.stats();
+                for (what, used, wanted) in [
+                    ("memory", stats.memory_bytes.0, desired.slice.memory_bytes),
+                    ("storage", stats.storage_bytes.0, desired.slice.storage_bytes),
+                ] {
+                    if wanted < used {
+                        return Err(ControlError::LessThanInUse { name: name.clone(), what, used, wanted });
+                    }
                 }
             }
-        }
-        let before = slot.desired().slice;
-        self.registry.grants().grant(name, desired.slice)?;
-        if let Err(error) = self.change(&slot, |known| known.clone_from(&desired)).await {
-            // What was granted before fits still.
-            drop(self.registry.grants().grant(name, before));
-            return Err(error);
-        }
-        if let Some(chain) = &chain {
-            apply(chain, &desired).await?;
-        }
-        Ok(self.info(&slot))
+            let before = slot.desired().slice;
+            self.registry.grants().grant(name, desired.slice)?;
+            if let Err(error) = self.change(&slot, |known| known.clone_from(&desired)).await {
+                // What was granted before fits still.
+                drop(self.registry.grants().grant(name, before));
+                return Err(error);
+            }
+            if let Some(chain) = &chain {
+                apply(chain, &desired).await?;
+            }
+            Ok(self.info(&slot))
+        })
     }
 
     /// Puts other modules in a chain's place of its own. They are tried on its head first, and the chain keeps its old ones where that
@@ -195,48 +209,56 @@ impl Supervisor {
     ///
     /// # Errors
     /// What the trial said.
-    pub async fn upgrade(self: &Arc<Self>, name: &ChainName, upgrade: &Upgrade) -> Result<ChainInfo, ControlError> {
-        let (slot, _changing) = self.registry.changing(name).await?;
-        self.not_configured(&slot)?;
-        let Some(chain) = self.node.chain(name) else {
-            return Err(ControlError::State { name: name.clone(), state: slot.state().name(), remedy: "start it first" });
-        };
-        let before = slot.desired();
-        let mut after = before.clone();
-        after.runtime = upgrade.runtime.clone().unwrap_or(after.runtime);
-        after.consensus = upgrade.consensus.clone().unwrap_or(after.consensus);
-        let (runtime, consensus) = self.load_modules(&after).await?;
-        let refused = |reason: String| ControlError::Upgrade { name: name.clone(), reason };
-        let tried = Box::pin(chain.try_modules(&runtime, &consensus, &after.consensus_config)).await;
-        tried.map_err(|error| refused(error.to_string()))?;
-        drop(chain);
-        self.change(&slot, |desired| desired.clone_from(&after)).await?;
-        self.close(&slot).await;
-        if let Err(error) = self.open(&slot).await {
-            self.change(&slot, |desired| desired.clone_from(&before)).await?;
-            self.open(&slot).await?;
-            return Err(refused(error.to_string()));
-        }
-        Ok(self.info(&slot))
+    pub fn upgrade<'a>(self: &'a Arc<Self>, name: &'a ChainName, upgrade: &'a Upgrade) -> Boxed<'a, Result<ChainInfo, ControlError>> {
+        boxed(async move {
+            let (slot, _changing) = self.registry.changing(name).await?;
+            self.not_configured(&slot)?;
+            let Some(chain) = self.node.chain(name) else {
+                return Err(ControlError::State { name: name.clone(), state: slot.state().name(), remedy: "start it first" });
+            };
+            let before = slot.desired();
+            let mut after = before.clone();
+            after.runtime = upgrade.runtime.clone().unwrap_or(after.runtime);
+            after.consensus = upgrade.consensus.clone().unwrap_or(after.consensus);
+            let (runtime, consensus) = self.load_modules(&after).await?;
+            let refused = |reason: String| ControlError::Upgrade { name: name.clone(), reason };
+            let tried = Box::pin(chain.try_modules(&runtime, &consensus, &after.consensus_config)).await;
+            tried.map_err(|error| refused(error.to_string()))?;
+            drop(chain);
+            self.change(&slot, |desired| desired.clone_from(&after)).await?;
+            self.close(&slot).await;
+            if let Err(error) = self.open(&slot).await {
+                self.change(&slot, |desired| desired.clone_from(&before)).await?;
+                self.open(&slot).await?;
+                return Err(refused(error.to_string()));
+            }
+            Ok(self.info(&slot))
+        })
     }
 
     /// Deletes a chain and all it has.
     ///
     /// # Errors
     /// Where it runs and `force` does not say to delete it all the same.
-    pub async fn delete(self: &Arc<Self>, name: &ChainName, force: bool) -> Result<(), ControlError> {
-        if self.registry.slot(name).is_none() && (self.store().unfinished().contains(name) || self.registry.is_damaged(name)) {
-            self.transfers.forget(name);
-            self.node.set_absent(name, None);
-            let (store, name) = (self.store().clone(), name.clone());
-            return blocking(move || store.delete(&name)).await;
-        }
-        let (slot, _changing) = self.registry.changing(name).await?;
-        self.not_configured(&slot)?;
-        if !force && self.node.chain(name).is_some() {
-            return Err(ControlError::State { name: name.clone(), state: slot.state().name(), remedy: "stop it first, or use --force" });
-        }
-        self.forget(&slot).await
+    pub fn delete<'a>(self: &'a Arc<Self>, name: &'a ChainName, force: bool) -> Boxed<'a, Result<(), ControlError>> {
+        boxed(async move {
+            if self.registry.slot(name).is_none() && (self.store().unfinished().contains(name) || self.registry.is_damaged(name)) {
+                self.transfers.forget(name);
+                self.node.set_absent(name, None);
+                let (store, name) = (self.store().clone(), name.clone());
+                return blocking(move || store.delete(&name)).await;
+            }
+            let (slot, _changing) = self.registry.changing(name).await?;
+            self.not_configured(&slot)?;
+            if !force && self.node.chain(name).is_some() {
+                return Err(ControlError::State {
+                    name: name.clone(),
+                    state: slot.state().name(),
+                    remedy: "stop it first, or use --force",
+                });
+            }
+            self.forget(&slot).await
+        })
     }
 }
 

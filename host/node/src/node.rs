@@ -7,7 +7,7 @@ use subnode_chain::{Chain, ChainOptions, ChainParts, OpenError, Spec};
 use subnode_sandbox::{Accounts, Module, Tenant};
 use subnode_scheduler::Cores;
 use subnode_storage::{Retention, Store, StoreError};
-use subnode_types::{ChainName, Slice};
+use subnode_types::{Boxed, ChainName, Slice, boxed};
 use tokio::task::JoinSet;
 
 use crate::peering::Peering;
@@ -111,31 +111,33 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`]: what is wrong with it. Other chains do not notice.
-    pub async fn open(&self, setup: ChainSetup) -> Result<Chain, NodeError> {
-        let name = setup.name.clone();
-        let opening = self.take_name(&name)?;
-        let store = self.store.open(&name, setup.retention).map_err(NodeError::Store)?;
-        store.set_limit_bytes(setup.slice.storage_bytes);
-        let tenant = Tenant::new(name.clone(), &self.cores, setup.slice.cpu, setup.slice.memory_bytes);
-        let parts = ChainParts {
-            tenant,
-            runtime: setup.runtime,
-            consensus: setup.consensus,
-            store,
-            spec: setup.spec,
-            consensus_config: setup.consensus_config,
-            accounts: setup.accounts,
-            network: self.peering.as_ref().map(|peering| peering.network.clone() as _),
-            vote_secret: self.peering.as_ref().map(|peering| peering.secret),
-        };
-        let opened = Box::pin(Chain::open(parts, setup.options)).await;
-        let chain = opened.map_err(NodeError::Open)?;
-        let mut chains = self.chains.write().unwrap_or_else(PoisonError::into_inner);
-        chains.first.get_or_insert_with(|| name.clone());
-        chains.by_name.insert(name, chain.clone());
-        drop(chains);
-        drop(opening);
-        Ok(chain)
+    pub fn open(&self, setup: ChainSetup) -> Boxed<'_, Result<Chain, NodeError>> {
+        boxed(async move {
+            let name = setup.name.clone();
+            let opening = self.take_name(&name)?;
+            let store = self.store.open(&name, setup.retention).map_err(NodeError::Store)?;
+            store.set_limit_bytes(setup.slice.storage_bytes);
+            let tenant = Tenant::new(name.clone(), &self.cores, setup.slice.cpu, setup.slice.memory_bytes);
+            let parts = ChainParts {
+                tenant,
+                runtime: setup.runtime,
+                consensus: setup.consensus,
+                store,
+                spec: setup.spec,
+                consensus_config: setup.consensus_config,
+                accounts: setup.accounts,
+                network: self.peering.as_ref().map(|peering| peering.network.clone() as _),
+                vote_secret: self.peering.as_ref().map(|peering| peering.secret),
+            };
+            let opened = Box::pin(Chain::open(parts, setup.options)).await;
+            let chain = opened.map_err(NodeError::Open)?;
+            let mut chains = self.chains.write().unwrap_or_else(PoisonError::into_inner);
+            chains.first.get_or_insert_with(|| name.clone());
+            chains.by_name.insert(name, chain.clone());
+            drop(chains);
+            drop(opening);
+            Ok(chain)
+        })
     }
 
     /// Takes the name of a chain that neither runs nor is being opened.
@@ -183,11 +185,13 @@ impl Node {
     }
 
     /// Stops a chain, once what it is committing is durable; nothing happens where it does not run.
-    pub async fn close(&self, name: &ChainName) {
-        let chain = self.chains.write().unwrap_or_else(PoisonError::into_inner).by_name.remove(name);
-        if let Some(chain) = chain {
-            chain.stop().await;
-        }
+    pub fn close<'a>(&'a self, name: &'a ChainName) -> Boxed<'a, ()> {
+        boxed(async move {
+            let chain = self.chains.write().unwrap_or_else(PoisonError::into_inner).by_name.remove(name);
+            if let Some(chain) = chain {
+                chain.stop().await;
+            }
+        })
     }
 
     /// Has every chain give up instances that were not used since the last time.
@@ -199,10 +203,12 @@ impl Node {
     }
 
     /// Stops every chain, once what each is committing is durable.
-    pub async fn stop(&self) {
-        let chains = std::mem::take(&mut *self.chains.write().unwrap_or_else(PoisonError::into_inner));
-        let mut stopping: JoinSet<()> = chains.by_name.into_values().map(|chain| async move { chain.stop().await }).collect();
-        while stopping.join_next().await.is_some() {}
+    pub fn stop(&self) -> Boxed<'_, ()> {
+        boxed(async move {
+            let chains = std::mem::take(&mut *self.chains.write().unwrap_or_else(PoisonError::into_inner));
+            let mut stopping: JoinSet<()> = chains.by_name.into_values().map(|chain| async move { chain.stop().await }).collect();
+            while stopping.join_next().await.is_some() {}
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use subnode_types::ChainName;
+use subnode_types::{Boxed, ChainName, boxed};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -25,28 +25,30 @@ impl Supervisor {
     ///
     /// # Errors
     /// Where the store cannot be read, or what is configured does not fit: nothing runs then.
-    pub async fn start(parts: SupervisorParts, configured: Vec<(ChainName, Desired)>) -> Result<Arc<Self>, ControlError> {
-        let node = Node::yielding(parts.store.clone(), parts.peering.clone());
-        let supervisor = Arc::new(Self {
-            node,
-            registry: Registry::new(parts.store.clone(), parts.capacity),
-            transfers: Transfers::default(),
-            started: Instant::now(),
-            shutdown: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            parts,
-        });
-        supervisor.load()?;
-        supervisor.configure(configured).await?;
-        let sweeper = supervisor.clone();
-        supervisor.tasks.spawn(async move {
-            while sweeper.shutdown.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
-                sweeper.node.sweep();
-                sweeper.transfers.sweep();
-                sweeper.keep_voting().await;
-            }
-        });
-        Ok(supervisor)
+    pub fn start(parts: SupervisorParts, configured: Vec<(ChainName, Desired)>) -> Boxed<'static, Result<Arc<Self>, ControlError>> {
+        boxed(async move {
+            let node = Node::yielding(parts.store.clone(), parts.peering.clone());
+            let supervisor = Arc::new(Self {
+                node,
+                registry: Registry::new(parts.store.clone(), parts.capacity),
+                transfers: Transfers::default(),
+                started: Instant::now(),
+                shutdown: CancellationToken::new(),
+                tasks: TaskTracker::new(),
+                parts,
+            });
+            supervisor.load()?;
+            supervisor.configure(configured).await?;
+            let sweeper = supervisor.clone();
+            supervisor.tasks.spawn(async move {
+                while sweeper.shutdown.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
+                    sweeper.node.sweep();
+                    sweeper.transfers.sweep();
+                    sweeper.keep_voting().await;
+                }
+            });
+            Ok(supervisor)
+        })
     }
 
     /// Reads what should run from the store.
@@ -77,26 +79,28 @@ impl Supervisor {
     ///
     /// # Errors
     /// Where one of them does not fit: the ones before it are as configured then.
-    pub async fn configure(self: &Arc<Self>, configured: Vec<(ChainName, Desired)>) -> Result<(), ControlError> {
-        if let Some((first, _)) = configured.first() {
-            self.node.set_first(first.clone());
-        }
-        let configured_before = self.registry.slots().into_iter().filter(|slot| slot.desired().origin == Origin::Config);
-        for slot in configured_before.filter(|slot| !configured.iter().any(|(name, _)| *name == slot.name)) {
-            let Some(_changing) = self.registry.lock(&slot).await else { continue };
-            tracing::warn!(chain = %slot.name, "no longer in the configuration: it is stopped, and its data kept");
-            if slot.desired().wanted != Wanted::Stopped {
-                self.change(&slot, |desired| desired.wanted = Wanted::Stopped).await?;
+    pub fn configure<'a>(self: &'a Arc<Self>, configured: Vec<(ChainName, Desired)>) -> Boxed<'a, Result<(), ControlError>> {
+        boxed(async move {
+            if let Some((first, _)) = configured.first() {
+                self.node.set_first(first.clone());
             }
-        }
-        for (name, desired) in configured {
-            self.configure_one(name, desired).await?;
-        }
-        for slot in self.registry.slots() {
-            let Some(_changing) = self.registry.lock(&slot).await else { continue };
-            self.follow(&slot).await;
-        }
-        Ok(())
+            let configured_before = self.registry.slots().into_iter().filter(|slot| slot.desired().origin == Origin::Config);
+            for slot in configured_before.filter(|slot| !configured.iter().any(|(name, _)| *name == slot.name)) {
+                let Some(_changing) = self.registry.lock(&slot).await else { continue };
+                tracing::warn!(chain = %slot.name, "no longer in the configuration: it is stopped, and its data kept");
+                if slot.desired().wanted != Wanted::Stopped {
+                    self.change(&slot, |desired| desired.wanted = Wanted::Stopped).await?;
+                }
+            }
+            for (name, desired) in configured {
+                self.configure_one(name, desired).await?;
+            }
+            for slot in self.registry.slots() {
+                let Some(_changing) = self.registry.lock(&slot).await else { continue };
+                self.follow(&slot).await;
+            }
+            Ok(())
+        })
     }
 
     pub(crate) async fn configure_one(self: &Arc<Self>, name: ChainName, desired: Desired) -> Result<(), ControlError> {

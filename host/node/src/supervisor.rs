@@ -12,7 +12,7 @@ use subnode_chain::ChainOptions;
 use subnode_sandbox::Accounts;
 use subnode_scheduler::{Capacity, Grant};
 use subnode_storage::Store;
-use subnode_types::ChainName;
+use subnode_types::{Boxed, ChainName, boxed};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -93,9 +93,11 @@ impl Supervisor {
     ///
     /// # Errors
     /// Where it is none, or cannot be kept.
-    pub async fn add_module(&self, component: Vec<u8>) -> Result<String, ControlError> {
-        let modules = self.parts.modules.clone();
-        blocking(move || modules.add(&component)).await
+    pub fn add_module(&self, component: Vec<u8>) -> Boxed<'_, Result<String, ControlError>> {
+        boxed(async move {
+            let modules = self.parts.modules.clone();
+            blocking(move || modules.add(&component)).await
+        })
     }
 
     /// All chains, by name.
@@ -123,14 +125,16 @@ impl Supervisor {
     }
 
     /// Stops all chains, once what each is committing is durable.
-    pub async fn shut_down(&self) {
-        self.shutdown.cancel();
-        self.tasks.close();
-        for slot in self.registry.slots() {
-            lock(&slot.watch).cancel();
-        }
-        self.tasks.wait().await;
-        self.node.stop().await;
+    pub fn shut_down(&self) -> Boxed<'_, ()> {
+        boxed(async move {
+            self.shutdown.cancel();
+            self.tasks.close();
+            for slot in self.registry.slots() {
+                lock(&slot.watch).cancel();
+            }
+            self.tasks.wait().await;
+            self.node.stop().await;
+        })
     }
 
     pub(crate) fn not_stopping(&self) -> Result<(), ControlError> {

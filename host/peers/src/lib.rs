@@ -5,15 +5,12 @@
 //!
 //! Not here: what a frame means (`chain`), how a frame travels (`network`).
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use subnode_scheduler::Bandwidth;
-use subnode_types::{NodeId, Purpose};
+use subnode_types::{Boxed, NodeId, Purpose};
 use tokio::sync::oneshot;
-
-/// A future of a trait object.
-pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The network of a node.
 pub trait Network: Send + Sync {

@@ -44,7 +44,7 @@ use serde_json::{Value, json};
 use subnode_chain::CHECKPOINT_EVERY;
 use subnode_node::{ChainInfo, ControlError, Desired, LogBook, Origin, Resize, SliceRequest, Supervisor, Upgrade, Wanted};
 use subnode_storage::Retention;
-use subnode_types::{ChainName, Parts, Sealing, Slice};
+use subnode_types::{Boxed, ChainName, Parts, Sealing, Slice, boxed};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -100,32 +100,34 @@ pub fn bind_admin(path: &Path) -> io::Result<UnixListener> {
 ///
 /// # Cancel safety
 /// Not cancel safe: dropping it breaks open connections off. Spawn it and await it.
-pub async fn serve_admin(admin: Admin, listener: UnixListener, shutdown: CancellationToken) -> Result<(), ServeError> {
-    let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener, &places)).await {
-        let (stream, place) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, mostly: others must close first.
-                tracing::warn!(%error, "cannot accept an operator's connection");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (admin, shutdown) = (admin.clone(), shutdown.clone());
-        connections.spawn(async move {
-            if let Err(error) = converse(&admin, stream, &shutdown).await {
-                tracing::debug!(%error, "an operator's connection ended");
-            }
-            drop(place);
-        });
-    }
-    connections.close();
-    if tokio::time::timeout(DRAINS_WITHIN, connections.wait()).await.is_err() {
-        tracing::warn!("operators' requests that were not answered within {DRAINS_WITHIN:?} are waited for no longer");
-    }
-    Ok(())
+pub fn serve_admin(admin: Admin, listener: UnixListener, shutdown: CancellationToken) -> Boxed<'static, Result<(), ServeError>> {
+    boxed(async move {
+        let connections = TaskTracker::new();
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener, &places)).await {
+            let (stream, place) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, mostly: others must close first.
+                    tracing::warn!(%error, "cannot accept an operator's connection");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let (admin, shutdown) = (admin.clone(), shutdown.clone());
+            connections.spawn(async move {
+                if let Err(error) = converse(&admin, stream, &shutdown).await {
+                    tracing::debug!(%error, "an operator's connection ended");
+                }
+                drop(place);
+            });
+        }
+        connections.close();
+        if tokio::time::timeout(DRAINS_WITHIN, connections.wait()).await.is_err() {
+            tracing::warn!("operators' requests that were not answered within {DRAINS_WITHIN:?} are waited for no longer");
+        }
+        Ok(())
+    })
 }
 
 async fn accept(listener: &UnixListener, places: &Arc<Semaphore>) -> io::Result<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {

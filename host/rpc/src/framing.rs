@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 use subnode_chain::{Begun, Chain, Reply, RpcError, Session};
-use subnode_types::Hex;
+use subnode_types::{Boxed, Hex, boxed};
 
 use crate::{
     RpcLimits,
@@ -18,8 +18,8 @@ const RESPONSE_TOO_LARGE: i32 = -32003;
 const LIMIT_EXCEEDED: i32 = -32005;
 
 /// Answers one request body, a call or a batch. None where there is nothing to say: notifications only.
-pub async fn answer(chain: &Chain, body: &[u8], session: Option<&Session>, limits: &RpcLimits) -> Option<Vec<u8>> {
-    answer_held(chain, body, session, limits, &mut Held::default()).await
+pub fn answer<'a>(chain: &'a Chain, body: &'a [u8], session: Option<&'a Session>, limits: &'a RpcLimits) -> Boxed<'a, Option<Vec<u8>>> {
+    boxed(async move { answer_held(chain, body, session, limits, &mut Held::default()).await })
 }
 
 /// The same for a client of a port, whose answer is counted as it comes to be. An answer that finds no room is an error in its place.

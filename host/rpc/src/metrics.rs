@@ -50,6 +50,7 @@ use prometheus_client::{
 use serde_json::json;
 use subnode_chain::ChainStats;
 use subnode_node::{ChainInfo, Machine, Supervisor, Wanted};
+use subnode_types::{Boxed, boxed};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -67,13 +68,19 @@ const CONNECTIONS_MAX: usize = 64;
 ///
 /// # Errors
 /// Where the listener fails.
-pub async fn serve_metrics(supervisor: Arc<Supervisor>, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ServeError> {
-    let router =
-        Router::new().route("/metrics", get(metrics)).route("/health", get(health)).route("/ready", get(ready)).with_state(supervisor);
-    let limits = RpcLimits::DEFAULT;
-    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, Arc::new(Budget::new(limits.held_bytes)), &limits);
-    connection::serve(listener, router, limits.header_within, shutdown).await;
-    Ok(())
+pub fn serve_metrics(
+    supervisor: Arc<Supervisor>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Boxed<'static, Result<(), ServeError>> {
+    boxed(async move {
+        let router =
+            Router::new().route("/metrics", get(metrics)).route("/health", get(health)).route("/ready", get(ready)).with_state(supervisor);
+        let limits = RpcLimits::DEFAULT;
+        let listener = BoundedListener::new(listener, CONNECTIONS_MAX, Arc::new(Budget::new(limits.held_bytes)), &limits);
+        connection::serve(listener, router, limits.header_within, shutdown).await;
+        Ok(())
+    })
 }
 
 async fn metrics(State(supervisor): State<Arc<Supervisor>>) -> Response {

@@ -12,6 +12,7 @@ use axum::{
 };
 use subnode_chain::{Chain, charged};
 use subnode_node::Node;
+use subnode_types::{Boxed, boxed};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{Any, CorsLayer};
@@ -53,15 +54,22 @@ struct App {
 ///
 /// # Cancel safety
 /// Not cancel safe: dropping it breaks open connections off. Spawn it and await it.
-pub async fn serve(node: Arc<Node>, listener: TcpListener, limits: RpcLimits, shutdown: CancellationToken) -> Result<(), ServeError> {
-    let budget = Arc::new(Budget::new(limits.held_bytes));
-    let listener = BoundedListener::new(listener, limits.connections, budget.clone(), &limits);
-    let app = App { node, limits, requests: Arc::new(Semaphore::new(limits.requests)), budget, shutdown: shutdown.clone() };
-    // Wallets in browsers call from pages of any origin. Nothing here depends on cookies.
-    let cors = CorsLayer::new().allow_origin(Any).allow_methods([Method::POST, Method::GET]).allow_headers(Any);
-    let router = Router::new().route("/", any(first)).route("/chain/{name}", any(named)).layer(cors).with_state(app);
-    connection::serve(listener, router, limits.header_within, shutdown).await;
-    Ok(())
+pub fn serve(
+    node: Arc<Node>,
+    listener: TcpListener,
+    limits: RpcLimits,
+    shutdown: CancellationToken,
+) -> Boxed<'static, Result<(), ServeError>> {
+    boxed(async move {
+        let budget = Arc::new(Budget::new(limits.held_bytes));
+        let listener = BoundedListener::new(listener, limits.connections, budget.clone(), &limits);
+        let app = App { node, limits, requests: Arc::new(Semaphore::new(limits.requests)), budget, shutdown: shutdown.clone() };
+        // Wallets in browsers call from pages of any origin. Nothing here depends on cookies.
+        let cors = CorsLayer::new().allow_origin(Any).allow_methods([Method::POST, Method::GET]).allow_headers(Any);
+        let router = Router::new().route("/", any(first)).route("/chain/{name}", any(named)).layer(cors).with_state(app);
+        connection::serve(listener, router, limits.header_within, shutdown).await;
+        Ok(())
+    })
 }
 
 async fn first(State(app): State<App>, request: Request) -> Response {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use subnode_types::{BlockRef, Validator};
+use subnode_types::{BlockRef, Boxed, Validator, boxed};
 
 use crate::{
     CallError, Effect, GuestFault, Input, Judged, Limits, Module, ModuleError, Signer, Tenant,
@@ -39,50 +39,57 @@ impl ConsensusGuest {
     ///
     /// # Errors
     /// Where the module is no consensus; the inner error where it traps at its start, or this host has no room for it.
-    pub async fn new(
-        module: &Module,
-        tenant: &Tenant,
+    pub fn new<'a>(
+        module: &'a Module,
+        tenant: &'a Tenant,
         limits: Limits,
         signer: Arc<dyn Signer>,
-    ) -> Result<Result<Self, CallError>, ModuleError> {
-        let pre = module.consensus()?.clone();
-        let engine = pre.engine().clone();
-        let guest = Guest::new(&engine, tenant, limits, &[], Some(signer), move |store| {
-            Box::pin(async move { pre.instantiate_async(store).await })
-        });
-        Ok(guest.await.map(Self))
+    ) -> Boxed<'a, Result<Result<Self, CallError>, ModuleError>> {
+        boxed(async move {
+            let pre = module.consensus()?.clone();
+            let engine = pre.engine().clone();
+            let guest = Guest::new(&engine, tenant, limits, &[], Some(signer), move |store| {
+                Box::pin(async move { pre.instantiate_async(store).await })
+            });
+            Ok(guest.await.map(Self))
+        })
     }
 
     /// Starts it; the inner error says what is wrong with its configuration.
     ///
     /// # Errors
     /// A fault of guest or host.
-    pub async fn start(&mut self, beginning: Beginning) -> Verdict<Vec<Effect>, String> {
-        let Beginning { config, head, ready, committee, log, kept } = beginning;
-        let now_ms = head.timestamp_ms;
-        let beginning = bindings::subnode::chain::agreement::Beginning {
-            config,
-            head: consensus_ref(&head),
-            ready,
-            committee: validators(&committee),
-            log,
-            kept,
-        };
-        let started = self.0.call(now_ms, None, move |exports, store| Box::pin(async move { exports.call_start(store, &beginning).await }));
-        match started.await? {
-            Ok(effects) => bounded(effects).map(Ok),
-            Err(reason) => Ok(Err(reason)),
-        }
+    pub fn start(&mut self, beginning: Beginning) -> Boxed<'_, Verdict<Vec<Effect>, String>> {
+        boxed(async move {
+            let Beginning { config, head, ready, committee, log, kept } = beginning;
+            let now_ms = head.timestamp_ms;
+            let beginning = bindings::subnode::chain::agreement::Beginning {
+                config,
+                head: consensus_ref(&head),
+                ready,
+                committee: validators(&committee),
+                log,
+                kept,
+            };
+            let started =
+                self.0.call(now_ms, None, move |exports, store| Box::pin(async move { exports.call_start(store, &beginning).await }));
+            match started.await? {
+                Ok(effects) => bounded(effects).map(Ok),
+                Err(reason) => Ok(Err(reason)),
+            }
+        })
     }
 
     /// Advances it by one input.
     ///
     /// # Errors
     /// A fault of guest or host.
-    pub async fn handle(&mut self, now_ms: u64, input: Input) -> Result<Vec<Effect>, CallError> {
-        let effects =
-            self.0.call(now_ms, None, move |exports, store| Box::pin(async move { exports.call_handle(store, now_ms, &input).await }));
-        bounded(effects.await?)
+    pub fn handle(&mut self, now_ms: u64, input: Input) -> Boxed<'_, Result<Vec<Effect>, CallError>> {
+        boxed(async move {
+            let effects =
+                self.0.call(now_ms, None, move |exports, store| Box::pin(async move { exports.call_handle(store, now_ms, &input).await }));
+            bounded(effects.await?)
+        })
     }
 
     /// Fuel burnt since the last time this was asked.
@@ -100,13 +107,21 @@ impl ConsensusGuest {
     ///
     /// # Errors
     /// A fault of guest or host.
-    pub async fn check(&mut self, committee: &[Validator], height: u64, id: &[u8], certificate: &[u8]) -> Verdict<(), String> {
-        let (committee, id, certificate) = (validators(committee), id.to_vec(), certificate.to_vec());
-        self.0
-            .call(0, None, move |exports, store| {
-                Box::pin(async move { exports.call_check(store, &committee, height, &id, &certificate).await })
-            })
-            .await
+    pub fn check<'a>(
+        &'a mut self,
+        committee: &'a [Validator],
+        height: u64,
+        id: &'a [u8],
+        certificate: &'a [u8],
+    ) -> Boxed<'a, Verdict<(), String>> {
+        boxed(async move {
+            let (committee, id, certificate) = (validators(committee), id.to_vec(), certificate.to_vec());
+            self.0
+                .call(0, None, move |exports, store| {
+                    Box::pin(async move { exports.call_check(store, &committee, height, &id, &certificate).await })
+                })
+                .await
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Calls of the `runtime` world.
 
-use subnode_types::BlockRef;
+use subnode_types::{BlockRef, Boxed, boxed};
 
 use crate::{
     Admission, Answer, Attributes, Built, CallError, GuestFault, HostFault, Invalid, Lent, Limits, Module, ModuleError, Occurrence,
@@ -38,24 +38,38 @@ impl RuntimeGuest {
     ///
     /// # Errors
     /// Where the module is no runtime; the inner error where it traps at its start, or this host has no room for it.
-    pub async fn new(module: &Module, tenant: &Tenant, limits: Limits, seed: &[u8]) -> Result<Result<Self, CallError>, ModuleError> {
-        let pre = module.runtime()?.clone();
-        Ok(Self::instantiate(pre, None, tenant, limits, seed).await)
+    pub fn new<'a>(
+        module: &'a Module,
+        tenant: &'a Tenant,
+        limits: Limits,
+        seed: &'a [u8],
+    ) -> Boxed<'a, Result<Result<Self, CallError>, ModuleError>> {
+        boxed(async move {
+            let pre = module.runtime()?.clone();
+            Ok(Self::instantiate(pre, None, tenant, limits, seed).await)
+        })
     }
 
     /// The same for building or executing a block: it finds the memory that the block before took.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub async fn for_block(module: &Module, tenant: &Tenant, limits: Limits, seed: &[u8]) -> Result<Result<Self, CallError>, ModuleError> {
-        if let Some((pre, slot)) = module.for_block() {
-            match Self::instantiate(pre.clone(), Some(slot), tenant, limits, seed).await {
-                // A call that was given up holds its slot until its turn ends.
-                Err(CallError::Host(HostFault::Instance(_))) => {}
-                guest => return Ok(guest),
+    pub fn for_block<'a>(
+        module: &'a Module,
+        tenant: &'a Tenant,
+        limits: Limits,
+        seed: &'a [u8],
+    ) -> Boxed<'a, Result<Result<Self, CallError>, ModuleError>> {
+        boxed(async move {
+            if let Some((pre, slot)) = module.for_block() {
+                match Self::instantiate(pre.clone(), Some(slot), tenant, limits, seed).await {
+                    // A call that was given up holds its slot until its turn ends.
+                    Err(CallError::Host(HostFault::Instance(_))) => {}
+                    guest => return Ok(guest),
+                }
             }
-        }
-        Self::new(module, tenant, limits, seed).await
+            Self::new(module, tenant, limits, seed).await
+        })
     }
 
     async fn instantiate(
@@ -90,96 +104,120 @@ impl RuntimeGuest {
     ///
     /// # Errors
     /// A fault of guest or host.
-    pub async fn genesis(&mut self, spec: &[u8], lent: Lent) -> Verdict<Built, String> {
-        let (spec, bytes_max) = (spec.to_vec(), self.guest.transfer_bytes());
-        self.guest
-            .call(0, Some(lent), move |exports, store| {
-                Box::pin(async move { block(exports.call_genesis(store, &spec).await, bytes_max).await })
-            })
-            .await
+    pub fn genesis<'a>(&'a mut self, spec: &'a [u8], lent: Lent) -> Boxed<'a, Verdict<Built, String>> {
+        boxed(async move {
+            let (spec, bytes_max) = (spec.to_vec(), self.guest.transfer_bytes());
+            self.guest
+                .call(0, Some(lent), move |exports, store| {
+                    Box::pin(async move { block(exports.call_genesis(store, &spec).await, bytes_max).await })
+                })
+                .await
+        })
     }
 
     /// Whether each transaction may enter the pool.
     ///
     /// # Errors
     /// A fault of guest or host.
-    pub async fn admit(
-        &mut self,
-        head: &BlockRef,
-        transactions: &[Vec<u8>],
+    pub fn admit<'a>(
+        &'a mut self,
+        head: &'a BlockRef,
+        transactions: &'a [Vec<u8>],
         lent: Lent,
-    ) -> Result<Vec<Result<Admission, RpcError>>, CallError> {
-        let (now_ms, head, transactions) = (head.timestamp_ms, runtime_ref(head), transactions.to_vec());
-        let admit = self
-            .guest
-            .call(now_ms, Some(lent), move |exports, store| Box::pin(async move { exports.call_admit(store, &head, &transactions).await }));
-        let admitted = admit.await?;
-        let names = admitted.iter().flatten().flat_map(|admission| [admission.id.len(), admission.sender.len()]);
-        match names.max() {
-            Some(bytes) if bytes > POOL_NAME_BYTES_MAX => {
-                Err(GuestFault::Bound(format!("an id or a sender of {bytes} bytes, at most {POOL_NAME_BYTES_MAX}")).into())
+    ) -> Boxed<'a, Result<Vec<Result<Admission, RpcError>>, CallError>> {
+        boxed(async move {
+            let (now_ms, head, transactions) = (head.timestamp_ms, runtime_ref(head), transactions.to_vec());
+            let admit = self.guest.call(now_ms, Some(lent), move |exports, store| {
+                Box::pin(async move { exports.call_admit(store, &head, &transactions).await })
+            });
+            let admitted = admit.await?;
+            let names = admitted.iter().flatten().flat_map(|admission| [admission.id.len(), admission.sender.len()]);
+            match names.max() {
+                Some(bytes) if bytes > POOL_NAME_BYTES_MAX => {
+                    Err(GuestFault::Bound(format!("an id or a sender of {bytes} bytes, at most {POOL_NAME_BYTES_MAX}")).into())
+                }
+                _ => Ok(admitted),
             }
-            _ => Ok(admitted),
-        }
+        })
     }
 
     /// A block on `parent`, from the pool it is lent.
     ///
     /// # Errors
     /// A fault of guest or host.
-    pub async fn build(&mut self, parent: &BlockRef, attributes: &Attributes, lent: Lent) -> Verdict<Built, Invalid> {
-        // As in `execute`: a runtime that reads the clock would else find its own blocks invalid elsewhere.
-        let (now_ms, parent, attributes) = (parent.timestamp_ms, runtime_ref(parent), attributes.clone());
-        let bytes_max = self.guest.transfer_bytes();
-        self.guest
-            .call(now_ms, Some(lent), move |exports, store| {
-                Box::pin(async move { block(exports.call_build(store, &parent, &attributes).await, bytes_max).await })
-            })
-            .await
+    pub fn build<'a>(&'a mut self, parent: &'a BlockRef, attributes: &'a Attributes, lent: Lent) -> Boxed<'a, Verdict<Built, Invalid>> {
+        boxed(async move {
+            // As in `execute`: a runtime that reads the clock would else find its own blocks invalid elsewhere.
+            let (now_ms, parent, attributes) = (parent.timestamp_ms, runtime_ref(parent), attributes.clone());
+            let bytes_max = self.guest.transfer_bytes();
+            self.guest
+                .call(now_ms, Some(lent), move |exports, store| {
+                    Box::pin(async move { block(exports.call_build(store, &parent, &attributes).await, bytes_max).await })
+                })
+                .await
+        })
     }
 
     /// What a block from elsewhere does, or why it is invalid.
     ///
     /// # Errors
     /// A fault of guest or host.
-    pub async fn execute(&mut self, parent: &BlockRef, block: &[u8], lent: Lent) -> Verdict<Outcome, Invalid> {
-        let (now_ms, parent, block) = (parent.timestamp_ms, runtime_ref(parent), block.to_vec());
-        let bytes_max = self.guest.transfer_bytes();
-        self.guest
-            .call(now_ms, Some(lent), move |exports, store| {
-                Box::pin(async move {
-                    match exports.call_execute(store, &parent, &block).await? {
-                        Ok(outcome) => unpacked(outcome, bytes_max).await.map(Ok),
-                        Err(invalid) => Ok(Err(invalid)),
-                    }
+    pub fn execute<'a>(&'a mut self, parent: &'a BlockRef, block: &'a [u8], lent: Lent) -> Boxed<'a, Verdict<Outcome, Invalid>> {
+        boxed(async move {
+            let (now_ms, parent, block) = (parent.timestamp_ms, runtime_ref(parent), block.to_vec());
+            let bytes_max = self.guest.transfer_bytes();
+            self.guest
+                .call(now_ms, Some(lent), move |exports, store| {
+                    Box::pin(async move {
+                        match exports.call_execute(store, &parent, &block).await? {
+                            Ok(outcome) => unpacked(outcome, bytes_max).await.map(Ok),
+                            Err(invalid) => Ok(Err(invalid)),
+                        }
+                    })
                 })
-            })
-            .await
+                .await
+        })
     }
 
     /// Answers a client.
     ///
     /// # Errors
     /// A fault of guest or host.
-    pub async fn query(&mut self, head: &BlockRef, method: &str, params: &[u8], lent: Lent) -> Verdict<Answer, RpcError> {
-        let (now_ms, head, method, params) = (head.timestamp_ms, runtime_ref(head), method.to_owned(), params.to_vec());
-        self.guest
-            .call(now_ms, Some(lent), move |exports, store| {
-                Box::pin(async move { exports.call_query(store, &head, &method, &params).await })
-            })
-            .await
+    pub fn query<'a>(
+        &'a mut self,
+        head: &'a BlockRef,
+        method: &'a str,
+        params: &'a [u8],
+        lent: Lent,
+    ) -> Boxed<'a, Verdict<Answer, RpcError>> {
+        boxed(async move {
+            let (now_ms, head, method, params) = (head.timestamp_ms, runtime_ref(head), method.to_owned(), params.to_vec());
+            self.guest
+                .call(now_ms, Some(lent), move |exports, store| {
+                    Box::pin(async move { exports.call_query(store, &head, &method, &params).await })
+                })
+                .await
+        })
     }
 
     /// The texts to send to a subscriber.
     ///
     /// # Errors
     /// A fault of guest or host.
-    pub async fn notify(&mut self, head: &BlockRef, filter: &[u8], occurrence: &Occurrence, lent: Lent) -> Result<Vec<Vec<u8>>, CallError> {
-        let (now_ms, head, filter, occurrence) = (head.timestamp_ms, runtime_ref(head), filter.to_vec(), occurrence.clone());
-        self.guest
-            .call(now_ms, Some(lent), move |exports, store| {
-                Box::pin(async move { exports.call_notify(store, &head, &filter, &occurrence).await })
-            })
-            .await
+    pub fn notify<'a>(
+        &'a mut self,
+        head: &'a BlockRef,
+        filter: &'a [u8],
+        occurrence: &'a Occurrence,
+        lent: Lent,
+    ) -> Boxed<'a, Result<Vec<Vec<u8>>, CallError>> {
+        boxed(async move {
+            let (now_ms, head, filter, occurrence) = (head.timestamp_ms, runtime_ref(head), filter.to_vec(), occurrence.clone());
+            self.guest
+                .call(now_ms, Some(lent), move |exports, store| {
+                    Box::pin(async move { exports.call_notify(store, &head, &filter, &occurrence).await })
+                })
+                .await
+        })
     }
 }

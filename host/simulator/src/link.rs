@@ -9,9 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use subnode_peers::{Boxed, Inbox, Incoming, Joined, Network, Peers, Received, Request, Traffic};
+use subnode_peers::{Inbox, Incoming, Joined, Network, Peers, Received, Request, Traffic};
 use subnode_scheduler::Bandwidth;
-use subnode_types::{NodeId, Purpose};
+use subnode_types::{Boxed, NodeId, Purpose};
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{Tamper, members::Half};

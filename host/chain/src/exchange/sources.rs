@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use subnode_chain_core::wire::{self, Question};
-use subnode_peers::{Boxed, Peers};
-use subnode_types::{ChainName, NodeId, Purpose};
+use subnode_peers::Peers;
+use subnode_types::{Boxed, ChainName, NodeId, Purpose};
 
 /// Nodes to ask, and those of them that answered wrongly.
 pub(crate) struct Sources {

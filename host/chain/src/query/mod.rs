@@ -18,6 +18,7 @@ use self::{
 };
 pub use self::{reply::Reply, session::Session};
 use crate::{error::RpcError, mempool::Origin, parts::Parts};
+use subnode_types::{Boxed, boxed};
 
 /// Answers a client's call, up to the point from where on the client's next call can begin: a submitted transaction is admitted meanwhile,
 /// together with those that follow it.
@@ -118,12 +119,14 @@ impl Begun {
     ///
     /// # Errors
     /// Where the transaction is refused.
-    pub async fn wait(self) -> Result<Reply, RpcError> {
-        let outcome = match self.sent {
-            None => Reply::Null,
-            Some(Sent::Submitted(submitted)) => Reply::Id(submitted.admitted().await?.ok_or_else(RpcError::outrun)?.mined().await?),
-            Some(Sent::Admitted(admitted)) => Reply::Id(admitted.mined().await?),
-        };
-        Ok(self.reply.unwrap_or(outcome))
+    pub fn wait(self) -> Boxed<'static, Result<Reply, RpcError>> {
+        boxed(async move {
+            let outcome = match self.sent {
+                None => Reply::Null,
+                Some(Sent::Submitted(submitted)) => Reply::Id(submitted.admitted().await?.ok_or_else(RpcError::outrun)?.mined().await?),
+                Some(Sent::Admitted(admitted)) => Reply::Id(admitted.mined().await?),
+            };
+            Ok(self.reply.unwrap_or(outcome))
+        })
     }
 }
