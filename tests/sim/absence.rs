@@ -25,8 +25,9 @@ fn an_absent_proposer_is_waited_for_once() {
 
 #[test]
 fn a_member_that_votes_and_gives_nobody_a_block_is_waited_for_less_and_less() {
-    let tampers: [(&str, Bad); 3] = [
+    let tampers: [(&str, Bad); 4] = [
         ("nothing", Bad::Tampers(|member| Box::new(Actor::new(Kind::NoProposer, member)))),
+        ("nothing, and is silent meanwhile", Bad::Tampers(|member| Box::new(Actor::new(Kind::LateVoter, member)))),
         ("what is no block", Bad::Tampers(|member| Box::new(Actor::new(Kind::InvalidProposer, member)))),
         ("blocks that it keeps", Bad::Tampers(|_| Box::new(Withholder))),
     ];

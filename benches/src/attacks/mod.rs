@@ -105,10 +105,11 @@ impl Tamper for Silent {
     }
 }
 
-const ATTACKS: [Attack; 20] = [
+const ATTACKS: [Attack; 21] = [
     Attack::Nothing,
     Attack::Silence,
     Attack::Tampers("votes, and proposes nothing", |member| Box::new(Actor::new(Kind::NoProposer, member))),
+    Attack::Tampers("votes late, and proposes nothing", |member| Box::new(Actor::new(Kind::LateVoter, member))),
     Attack::Tampers("says two things", |member| Box::new(Actor::new(Kind::Equivocator, member))),
     Attack::Tampers("proposes what is no block", |member| Box::new(Actor::new(Kind::InvalidProposer, member))),
     Attack::Tampers("gives nobody a block", |_| Box::new(Withholder)),
