@@ -6,7 +6,8 @@ use subnode_types::{BlockRef, NodeId, Position, Sealing, Validator};
 
 use crate::bindings::{consensus, runtime};
 
-pub(crate) fn runtime_ref(block: &BlockRef) -> runtime::subnode::chain::types::BlockRef {
+/// A block, as runtimes name it.
+pub fn runtime_ref(block: &BlockRef) -> runtime::subnode::chain::types::BlockRef {
     runtime::subnode::chain::types::BlockRef { height: block.height, id: block.id.clone(), timestamp_ms: block.timestamp_ms }
 }
 

@@ -61,6 +61,7 @@ pub use limits::Limits;
 pub use log_limit::LogKind;
 pub use module::{Module, ModuleError, World};
 pub use module_hash::ModuleHash;
+pub use packed::CHANGE_BYTES;
 pub(crate) use runtime::POOL_NAME_BYTES_MAX;
 pub use runtime::{RuntimeGuest, Verdict};
 pub use sandbox::{Sandbox, SandboxError, SandboxOptions};

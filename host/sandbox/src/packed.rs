@@ -7,8 +7,8 @@ const KEY_BYTES_MAX: usize = 256;
 /// In place of a value's length: there is none.
 const DELETED: u32 = u32::MAX;
 
-/// What a change takes besides its bytes: itself, and the two allocations that hold them.
-const CHANGE_BYTES: usize = size_of::<Change>() + 64;
+/// What a [`Change`] takes besides the bytes of its key and value: itself, and the two allocations that hold them.
+pub const CHANGE_BYTES: usize = size_of::<Change>() + 64;
 /// Changes that are unpacked before the turn may end.
 const CHANGES_AT_ONCE: usize = 512;
 

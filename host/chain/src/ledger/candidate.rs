@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subnode_chain_core::{BlockTooLong, CommitteeError, Committees, Manifest, Summary, Turn};
-use subnode_sandbox::{CallError, Change, GuestFault, Lease, Outcome, Tenant, convert};
+use subnode_sandbox::{CHANGE_BYTES, CallError, Change, GuestFault, Lease, Outcome, Tenant, convert};
 use subnode_storage::KEY_BYTES_MAX;
 use subnode_types::BlockRef;
 
@@ -12,6 +12,9 @@ use subnode_types::BlockRef;
 const ID_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 /// Bytes of a sender's name, as in an admission: the pool remembers those whose sequence a block moved on.
 const SENDER_BYTES_MAX: usize = 64;
+/// What a candidate takes besides its block and its changes: itself, its manifest, and its places in maps. A block of a byte that changes
+/// nothing takes some 2 KiB.
+const CANDIDATE_BYTES: u64 = 4 << 10;
 /// What a block's id stands for: 32 bytes.
 pub(crate) type BlockId = [u8; 32];
 
@@ -32,6 +35,8 @@ pub(crate) struct Candidate {
     pub(crate) committees: Option<Committees>,
     /// Pooled transactions that can be in no block after it, where it was built here.
     pub(crate) discarded: Vec<Vec<u8>>,
+    /// Memory that all but the block takes.
+    _memory: Lease,
 }
 
 /// What a block is made on.
@@ -76,6 +81,16 @@ impl From<NoBlock> for CallError {
 /// The length of a key that the store does not take, if there is one.
 pub(crate) fn unfit_key(changes: &[Change]) -> Option<usize> {
     changes.iter().map(|change| change.key.len()).find(|bytes| !(1..=KEY_BYTES_MAX).contains(bytes))
+}
+
+/// What changes take in memory.
+pub(crate) fn changes_bytes(changes: &[Change]) -> u64 {
+    changes.iter().map(|change| (change.key.len() + change.value.as_ref().map_or(0, Vec::len) + CHANGE_BYTES) as u64).sum()
+}
+
+fn outcome_bytes(outcome: &Outcome) -> u64 {
+    let senders: u64 = outcome.progress.iter().map(|progress| (size_of_val(progress) + progress.sender.len()) as u64).sum();
+    changes_bytes(&outcome.state) + changes_bytes(&outcome.index) + senders
 }
 
 impl Candidate {
@@ -128,9 +143,10 @@ impl Candidate {
             checkpoint,
         };
         let manifest = Manifest::of(&block, summary.digest())?;
-        let memory = tenant.lease(block.len() as u64)?;
-        let offered = Arc::new(Offered { manifest, block, _memory: Some(memory) });
-        Ok(Self { id: offered.manifest.id(), offered, outcome, summary, committees, discarded: Vec::new() })
+        let memory = tenant.lease(CANDIDATE_BYTES + outcome_bytes(&outcome))?;
+        let of_block = tenant.lease(block.len() as u64)?;
+        let offered = Arc::new(Offered { manifest, block, _memory: Some(of_block) });
+        Ok(Self { id: offered.manifest.id(), offered, outcome, summary, committees, discarded: Vec::new(), _memory: memory })
     }
 
     pub(crate) fn head(&self) -> BlockRef {
@@ -172,4 +188,42 @@ pub(crate) fn digest(outcome: &Outcome) -> [u8; 32] {
 /// The id that bytes are, if they have its length.
 pub(crate) fn block_id(bytes: &[u8]) -> Option<BlockId> {
     bytes.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use subnode_scheduler::Cores;
+    use subnode_types::Parts;
+
+    use super::*;
+
+    fn tenant(memory_bytes: u64) -> Tenant {
+        Tenant::new("demo".parse().expect("a name"), &Cores::new(1), Parts::ONE, memory_bytes)
+    }
+
+    /// A candidate of a block of one byte that writes this value.
+    fn candidate(tenant: &Tenant, value: Vec<u8>) -> Result<Candidate, NoBlock> {
+        let outcome = Outcome {
+            block: convert::runtime_ref(&BlockRef { height: 0, id: vec![7; 32], timestamp_ms: 0 }),
+            transactions: 0,
+            state: vec![Change { key: b"key".to_vec(), value: Some(value) }],
+            index: Vec::new(),
+            progress: Vec::new(),
+            committee: None,
+        };
+        let basis = Basis { parent: None, committees: &Committees::default(), checkpoint: None };
+        Candidate::new(tenant, basis, vec![1], outcome)
+    }
+
+    #[test]
+    fn what_a_block_changes_is_charged_while_it_could_be_next() {
+        let tenant = tenant(1 << 20);
+        let one = candidate(&tenant, vec![0; 600_000]).expect("there is room");
+        assert!(tenant.memory().used() > 600_000);
+        assert!(matches!(candidate(&tenant, vec![0; 600_000]), Err(NoBlock::Memory(_))), "two of a byte each have no room");
+        drop(one);
+        assert_eq!(tenant.memory().used(), 0);
+        let empty: Vec<_> = (0..).map_while(|_| candidate(&tenant, Vec::new()).ok()).collect();
+        assert!(empty.len() < 256, "{} blocks of a byte", empty.len());
+    }
 }

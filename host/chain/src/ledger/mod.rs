@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 pub use self::tombstone::bury;
 pub(crate) use self::{
-    candidate::{Basis, BlockId, Candidate, Offered, block_id, unfit_key},
+    candidate::{Basis, BlockId, Candidate, Offered, block_id, changes_bytes, unfit_key},
     genesis::{Opened, genesis_batch, load_or_create},
     log::{ConsensusLog, Logged},
     rows::{GUARD_KEY, REPAIR_KEY, adoption, batch, decided, decode_head, encode_head, load_committees, log_write, writes},

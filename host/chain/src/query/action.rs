@@ -6,10 +6,14 @@ use subnode_sandbox::{Action, Change, convert};
 use tokio::sync::oneshot;
 
 use super::{ask::Basis, reply::Reply, session::Session};
-use crate::{error::RpcError, feed::NotKept, ledger::unfit_key, mailbox::Amendment, parts::Parts};
+use crate::{
+    error::RpcError,
+    feed::NotKept,
+    ledger::{changes_bytes, unfit_key},
+    mailbox::Amendment,
+    parts::Parts,
+};
 
-/// What a change takes besides its bytes: itself, and the two allocations that hold them.
-const CHANGE_BYTES: usize = size_of::<Change>() + 64;
 /// Blocks one request may seal.
 const SEALED_MAX: u32 = 100_000;
 
@@ -117,8 +121,7 @@ pub(super) async fn amend(
         return Err(RpcError::rejected(format!("the runtime changes a key of {bytes} bytes, which no table takes")));
     }
     // Until it is done: requests to the actor wait for each other.
-    let bytes: usize = changes.iter().map(|change| change.key.len() + change.value.as_ref().map_or(0, Vec::len) + CHANGE_BYTES).sum();
-    let _memory = parts.tenant.lease(bytes as u64).map_err(|fault| RpcError::from_call(&fault.into()))?;
+    let _memory = parts.tenant.lease(changes_bytes(&changes)).map_err(|fault| RpcError::from_call(&fault.into()))?;
     let Some(still) = still else {
         return parts.actor.amend(version, changes).await;
     };
