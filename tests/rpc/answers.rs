@@ -60,7 +60,7 @@ fn an_error_repeats_little_of_what_was_asked() {
         ("eth_getBalance", json!([long, "latest"])),
         ("eth_sendRawTransaction", json!([long])),
         ("eth_getLogs", json!([{ "fromBlock": long }])),
-        ("debug_traceTransaction", json!([long, { "tracer": long }])),
+        ("debug_traceCall", json!([{}, "latest", { "tracer": long }])),
         ("trace_filter", json!([{ "fromAddress": long }])),
         (long.as_str(), json!([])),
     ] {
