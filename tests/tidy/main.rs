@@ -13,7 +13,7 @@ use std::{
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// Who names whom, as drawn in ARCHITECTURE.md. Everyone may name `types`; `tests` and `benches` may name anyone, and nobody them.
+/// Who names whom, as drawn in ARCHITECTURE.md. Everyone may name `types`; `tests` and `benches` may name anyone, and nobody them but as dev-dependencies.
 const ARROWS: [(&str, &[&str]); 16] = [
     ("chain", &["chain-core", "peers", "sandbox", "scheduler", "signer", "storage"]),
     ("chain-core", &[]),

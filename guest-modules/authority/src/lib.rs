@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use subnode_sdk::{
     committee::{Committee, Key},
-    member::{self, Id, Member, Message, Rules, Seat, Signature, Views},
+    member::{self, Id, Member, Message, Rules, Seat, Signature, VIEWS_KEPT, Views},
 };
 
 /// What a member says in a view.
@@ -42,14 +42,9 @@ impl member::Said for Said {
     }
 }
 
-/// Views before and after its own of which a member keeps what is said. Members that hear each other are in one view, and a message is late by seconds
-/// where a view takes three at least: a few would do. 64 leave room for timeouts of a fraction of a second on a slow network. Whoever is further off is
-/// found by [`Views`]. Kept at most: 129 views, three words of each member in each.
-const VIEWS: u32 = 64;
-
 /// What is known of a height.
 struct Authority {
-    /// Who said what in which view.
+    /// Who said what in which view. Bound: 129 views, three words of each member in each.
     heard: BTreeMap<(u32, Key), BTreeMap<Said, Signature>>,
     /// Where members are, beyond these views too.
     views: Views,
@@ -66,7 +61,7 @@ impl Authority {
 
     fn move_to(&mut self, seat: &mut Seat<Said>, view: u32) {
         seat.move_to(view);
-        self.heard.retain(|(known, _), _| known.saturating_add(VIEWS) >= view);
+        self.heard.retain(|(known, _), _| known.saturating_add(VIEWS_KEPT) >= view);
         self.say(seat, Said::Move(self.accepted));
     }
 
@@ -117,11 +112,6 @@ impl Authority {
     }
 }
 
-/// Whether a member keeps what is said in a view.
-fn is_near(seat: &Seat<Said>, view: u32) -> bool {
-    view.abs_diff(seat.view) <= VIEWS
-}
-
 impl Rules for Authority {
     type Said = Said;
 
@@ -139,7 +129,7 @@ impl Rules for Authority {
 
     fn listens(&self, seat: &Seat<Said>, message: &Message<Said>) -> bool {
         let known = self.heard.get(&(message.view, message.member)).is_some_and(|heard| heard.contains_key(&message.said));
-        !known && (is_near(seat, message.view) || self.views.is_new(&message.member, message.view))
+        !known && (seat.is_near(message.view) || self.views.is_new(&message.member, message.view))
     }
 
     fn hear(&mut self, seat: &mut Seat<Said>, message: Message<Said>) {
@@ -149,7 +139,7 @@ impl Rules for Authority {
             self.accepted = self.accepted.max(Some((message.view, id)));
         }
         self.views.heard(message.member, message.view);
-        if is_near(seat, message.view) {
+        if seat.is_near(message.view) {
             self.heard.entry((message.view, message.member)).or_default().insert(message.said, message.signature);
         }
     }

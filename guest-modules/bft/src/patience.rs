@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::context::Key;
 
-/// Waits are counted in twelfths of the timeout. One that missed its turn and was not heard since has one of them: in a committee of four with blocks
+/// Waits are counted in twelfths of the timeout. One that missed its turn and was not heard since has one of them, and then half of the wait: in a committee of four with blocks
 /// each half a second and a timeout of three seconds it costs the others a tenth of their blocks.
 const WHOLE: u8 = 12;
 /// Heights after which each member is waited for a twelfth longer again. By then each of a committee of sixteen had two turns, so that one that
@@ -42,7 +42,8 @@ impl Patience {
         wait_ms.max(self.usual_ms().saturating_mul(2).min(whole_ms))
     }
 
-    /// The lower median of what the members' last blocks took: a third of the members cannot move it beyond what some honest member's took.
+    /// The lower median of what the members' last blocks took, by their number. Less than half of them cannot move it beyond what some other's took.
+    /// Whoever owns it has everyone waited for as long as the timeout says, at most.
     fn usual_ms(&self) -> u64 {
         let mut took: Vec<_> = self.took_ms.values().copied().collect();
         took.sort_unstable();
@@ -60,9 +61,11 @@ impl Patience {
         *twelfths = (*twelfths / 2).max(1);
     }
 
-    /// Nothing was heard of a member at the height of its turn.
+    /// Nothing was heard of a member at the height of its turn. It has missed one turn, however long it is away.
     pub fn absent(&mut self, member: Key) {
-        self.absent.insert(member);
+        if self.absent.insert(member) {
+            self.missed(member);
+        }
     }
 
     /// A member is there.
@@ -127,8 +130,9 @@ mod tests {
         let mut patience = Patience::default();
         patience.absent(key(1));
         assert_eq!(wait(&patience, 1), 250);
+        patience.absent(key(1));
         patience.heard(key(1));
-        assert_eq!(wait(&patience, 1), 3_000);
+        assert_eq!(wait(&patience, 1), 1_500, "it missed one turn, as one that says nothing until the others have waited");
     }
 
     #[test]

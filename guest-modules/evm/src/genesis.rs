@@ -1,7 +1,7 @@
 //! Genesis: from a geth-style file to the first block and its state.
 //!
 //! A file that the host gives whole becomes a [`State`] in memory, as that of any block. A longer one is read in parts ([`genesis_stream`]). Both
-//! make the same block and the same rows.
+//! make the same block and the same state. Of an address that is there twice the later account holds; the parts leave the code of the earlier one.
 
 use std::io::BufReader;
 

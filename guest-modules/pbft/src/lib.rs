@@ -24,13 +24,8 @@ use subnode_sdk::{
     codec::{decode, encode},
     committee::{Committee, Key},
     consensus::{Effect, Evidence},
-    member::{Id, Member, Rules, Seat, Signature, Views},
+    member::{Id, Member, Rules, Seat, Signature, VIEWS_KEPT, Views},
 };
-
-/// Views before and after its own of which a member keeps what is said. Members that hear each other are in one view, and a message is late by seconds
-/// where a view takes three at least: a few would do. 64 leave room for timeouts of a fraction of a second on a slow network. Whoever is further off is
-/// found by [`Views`]. Kept at most: 129 views x 50 members x 50 votes in a change x 97 bytes, 31 MB.
-const VIEWS: u32 = 64;
 
 /// What a member said in a view: its first word of each kind.
 #[derive(Default)]
@@ -55,6 +50,7 @@ impl Words {
 
 /// What is known of a height.
 struct Pbft {
+    /// What members said in which view. Bound: 129 views x 50 members x 50 votes in a change x 97 bytes, 31 MB.
     heard: BTreeMap<u32, BTreeMap<Key, Words>>,
     /// To which views members have changed, beyond these too.
     views: Views,
@@ -155,7 +151,7 @@ impl Pbft {
     /// Goes to a later view.
     fn change_to(&mut self, seat: &mut Seat<Said>, view: u32) {
         seat.move_to(view);
-        self.heard.retain(|known, _| known.saturating_add(VIEWS) >= view);
+        self.heard.retain(|known, _| known.saturating_add(VIEWS_KEPT) >= view);
         self.say(seat, Said::Change(self.prepared.clone()));
     }
 
@@ -181,11 +177,6 @@ impl Known for Pbft {
         let known = self.words(view, &change.member).and_then(|words| words.change.as_ref());
         known.is_some_and(|known| (&known.0, &known.1) == (&change.prepared, &change.signature))
     }
-}
-
-/// Whether a member keeps what is said in a view.
-fn is_near(seat: &Seat<Said>, view: u32) -> bool {
-    view.abs_diff(seat.view) <= VIEWS
 }
 
 /// Both messages, where a member said of another block what it says now: anyone can check their signatures. Changes that came along are left out:
@@ -219,8 +210,8 @@ impl Rules for Pbft {
     fn listens(&self, seat: &Seat<Said>, message: &Message) -> bool {
         let words = self.words(message.view, &message.member);
         let is_new = match &message.said {
-            Said::Change(_) if !is_near(seat, message.view) => self.views.is_new(&message.member, message.view),
-            _ if !is_near(seat, message.view) => false,
+            Said::Change(_) if !seat.is_near(message.view) => self.views.is_new(&message.member, message.view),
+            _ if !seat.is_near(message.view) => false,
             Said::Change(_) => words.is_none_or(|words| words.change.is_none()),
             // Another block than before is evidence, once.
             Said::Propose(id, _) | Said::Prepare(id) | Said::Commit(id) => words
@@ -240,7 +231,7 @@ impl Rules for Pbft {
         if matches!(message.said, Said::Change(_)) {
             self.views.heard(member, message.view);
         }
-        if !is_near(seat, message.view) {
+        if !seat.is_near(message.view) {
             return;
         }
         let words = self.heard.entry(message.view).or_default().entry(member).or_default();

@@ -13,8 +13,9 @@
 //!             └ action ─▶ admission ─▶ pool ─ ready ─▶ actor ◀─ effects ─ consensus module
 //!                                        └── draw ──▶ build ─▶ commit ─▶ notifier ─▶ subscribers
 //!
-//! node ─ consensus ───────────▶ actor ─ obtain ─▶ fetch ─ block ─▶ execute ─ judged ─▶ consensus module node ─ frame
-//! ─▶ inbox ─ height ─▶ follow ─ fetch ─▶ block, certificate ─▶ actor ─▶ check, execute, commit ```
+//! node ─ consensus ───────────▶ actor ─ obtain ─▶ fetch ─ block ─▶ execute ─ judged ─▶ consensus module
+//! node ─ frame ─▶ inbox ─ height ─▶ follow ─ fetch ─▶ block, certificate ─▶ actor ─▶ check, execute, commit
+//! ```
 //!
 //! | from other nodes | bound |
 //! |---|---|

@@ -5,7 +5,7 @@ use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 use sha2::{Digest, Sha256};
 
 /// Bytes of a file that are in memory while it is read through.
-const READ_BYTES: usize = 256 << 10;
+pub(crate) const READ_BYTES: usize = 256 << 10;
 
 /// A runtime's spec. Cheap to clone.
 #[derive(Clone, Debug, Default)]

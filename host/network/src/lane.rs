@@ -25,8 +25,12 @@ use crate::{
     tasks::Tasks,
 };
 
-/// How often it is asked whether a stream's reset was acknowledged: quinn does not tell. One that left and came back waits so much longer.
+/// How soon it is asked whether a stream's reset was acknowledged, which quinn does not tell, and how often at last: twice as long each time. A
+/// peer that left and came back waits so much longer.
 const RESET_POLL: Duration = Duration::from_millis(20);
+const RESET_POLL_MAX: Duration = Duration::from_secs(2);
+/// What waits when a chain leaves goes out within this time, or is dropped.
+const LEFT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Takes so many bytes of room, once they are there.
 pub(crate) async fn take(room: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
@@ -120,11 +124,20 @@ impl Lane {
                     biased;
                     () = lane.write(&connection, &chain, to) => {}
                     _ = connection.closed() => {}
+                    () = lane.close_after(&chain) => {}
                 }
             });
         }
         self.queued.notify_one();
         true
+    }
+
+    /// Once the chain has left: drops what did not go out since. Never ends.
+    async fn close_after(&self, chain: &Chain) {
+        chain.left().await;
+        tokio::time::sleep(LEFT_WITHIN).await;
+        self.close_queue();
+        std::future::pending().await
     }
 
     /// Sends what is queued on one stream after another, until the connection ends, or the chain has left and nothing waits.
@@ -142,8 +155,10 @@ impl Lane {
             }
             // What is written and not acknowledged is dropped with it. It was reset already where the peer stopped it.
             drop(stream.reset(VarInt::from_u32(0)));
+            let mut poll = RESET_POLL;
             while stream.priority().is_ok() {
-                tokio::time::sleep(RESET_POLL).await;
+                tokio::time::sleep(poll).await;
+                poll = (poll * 2).min(RESET_POLL_MAX);
             }
             self.bytes.give(writing);
         }

@@ -34,6 +34,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(3);
 pub(crate) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// From a frame's length to its end, and from a stream's begin to the end of its header: 100 KB/s for the longest frame.
 pub(crate) const FRAME_WITHIN: Duration = Duration::from_secs(10);
+/// The same of a frame of a member's, which takes nobody's room but the member's own. A link that is flooded carries nothing for seconds, and then
+/// what is more urgent: a frame of a checkpoint has waited for ten.
+pub(crate) const MEMBER_FRAME_WITHIN: Duration = Duration::from_secs(60);
 /// What a peer may send on a stream before it is read: a whole frame, so that an answer comes at once. A stream of frames has 20 MB/s at 50 ms there
 /// and back; states come on many streams.
 const STREAM_WINDOW: u32 = (1 << 20) + (64 << 10);
@@ -197,7 +200,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What counts as one address: hosts are given 64 bits of IPv6.
-fn source(address: IpAddr) -> IpAddr {
+pub(crate) fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX))),

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -23,7 +24,7 @@ use crate::{
     chain::Chain,
     frame::{ChainKey, FrameError, QUESTION_BYTES_MAX, frame_bytes_max, read_frame, set_priority, write_frame, write_header},
     lane::{self, Lane},
-    limits::{MEMBER_ANSWERS, PEER_ROOM, STRANGER_ANSWERS, lock, price},
+    limits::{MEMBER_ANSWERS, PEER_ROOM, STRANGER_ANSWERS, lock, price, source},
     tasks::Tasks,
 };
 
@@ -112,7 +113,7 @@ impl Peer {
         lock(&self.chains).contains(&chain)
     }
 
-    /// Ends the streams of a chain that has left.
+    /// Forgets the lanes of a chain that has left: their streams end within seconds, whatever the peer reads.
     pub(crate) fn forget(&self, chain: ChainKey) {
         lock(&self.lanes).retain(|(key, _), _| *key != chain);
     }
@@ -136,6 +137,11 @@ impl Peer {
     pub(crate) async fn answer(&self, member: bool) -> Option<OwnedSemaphorePermit> {
         let [strangers, members] = &self.answers;
         lane::take(if member { members } else { strangers }, 1).await
+    }
+
+    /// The address that it counts for among strangers.
+    pub(crate) fn source(&self) -> IpAddr {
+        source(self.connection.remote_address().ip())
     }
 
     pub(crate) fn faults(&self) -> u64 {

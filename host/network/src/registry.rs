@@ -15,7 +15,7 @@ use crate::{
     chain::Chain,
     frame::ChainKey,
     handshake::{CHAINS_MAX, Hello, Reason},
-    limits::{lock, widen},
+    limits::{lock, source, widen},
     peer::Peer,
     tasks::Tasks,
 };
@@ -57,6 +57,22 @@ struct State {
 impl State {
     fn is_member(&self, id: NodeId) -> bool {
         self.chains.values().any(|chain| chain.is_member(id))
+    }
+
+    /// The stranger whose place a newcomer from this address gets once all are taken: the latest of the address that has most of them, if it has
+    /// more than the newcomer's would have.
+    fn crowded(&self, address: IpAddr) -> Option<Arc<Peer>> {
+        let mut by_address: BTreeMap<IpAddr, Vec<&Arc<Peer>>> = BTreeMap::new();
+        for stranger in self.strangers() {
+            by_address.entry(stranger.source()).or_default().push(stranger);
+        }
+        let would_have = by_address.get(&source(address)).map_or(0, Vec::len) + 1;
+        let most = by_address.into_values().max_by_key(Vec::len).filter(|most| most.len() > would_have)?;
+        most.into_iter().max_by_key(|stranger| stranger.since).cloned()
+    }
+
+    fn strangers(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.peers.values().filter(|peer| !self.is_member(peer.id))
     }
 
     /// Where a node is called that belongs to a chain of this one.
@@ -234,9 +250,11 @@ impl Registry {
             }
             Reason::Duplicate.close(&known.connection, "connected anew");
         } else if !member {
-            let strangers = state.peers.keys().filter(|id| !state.is_member(**id)).count();
-            if strangers >= self.strangers_max {
-                return Err((Reason::Full, "too many nodes that belong to no chain here"));
+            if state.strangers().count() >= self.strangers_max {
+                let full = (Reason::Full, "too many nodes that belong to no chain here");
+                let crowded = state.crowded(peer.connection.remote_address().ip()).ok_or(full)?;
+                Reason::Full.close(&crowded.connection, "too many nodes of one address");
+                state.peers.remove(&crowded.id);
             }
         }
         state.peers.insert(peer.id, peer.clone());

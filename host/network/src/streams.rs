@@ -16,7 +16,7 @@ use crate::{
     },
     handshake::Reason,
     lane::Lane,
-    limits::{FRAME_WITHIN, price},
+    limits::{FRAME_WITHIN, MEMBER_FRAME_WITHIN, price},
     mailbox::Held,
     peer::{ANSWERED_WITHIN, Peer},
     registry::Registry,
@@ -122,7 +122,8 @@ async fn frames(peer: &Peer, chain: &Chain, lane: &Lane, purpose: Purpose, mut s
         if purpose != Purpose::Consensus {
             room.extend(peer.room(price(length)).await);
         }
-        let frame = within(FRAME_WITHIN, read_bytes(&mut stream, length)).await?;
+        let time = if chain.is_member(peer.id) { MEMBER_FRAME_WITHIN } else { FRAME_WITHIN };
+        let frame = within(time, read_bytes(&mut stream, length)).await?;
         let frame = Bytes::from_owner(Held::new(frame, room));
         if !chain.deliver(Incoming::Frame(Received { from: peer.id, purpose, frame })) {
             return Ok(());

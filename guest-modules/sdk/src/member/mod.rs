@@ -14,7 +14,7 @@ mod views;
 pub use message::{Id, Message, Said, Signature};
 pub use rules::Rules;
 pub use seat::Seat;
-pub use views::Views;
+pub use views::{VIEWS_KEPT, Views};
 
 use message::{Certificate, Entry};
 use seat::{REPEAT, RETRY, START, VIEW};

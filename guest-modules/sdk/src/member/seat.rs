@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::message::{Certificate, Entry, Id, Message, Said, Signature};
+use super::{
+    message::{Certificate, Entry, Id, Message, Said, Signature},
+    views::VIEWS_KEPT,
+};
 use crate::{
     codec::encode,
     committee::{Committee, Key},
@@ -14,7 +17,8 @@ pub(super) const START: u64 = 0;
 pub(super) const VIEW: u64 = 1;
 pub(super) const REPEAT: u64 = 2;
 pub(super) const RETRY: u64 = 3;
-/// Each view is longer than the one before by a third of the first, until they are 16 times as long: some view is as long as the network is slow.
+/// Each view is longer than the one before by a third of the first, until one is 16 times as long (1 + 45 / 3): some view is as long as the network
+/// is slow.
 const STRETCH_MAX: u64 = 45;
 
 /// Where a member is, and through what its rules act.
@@ -33,7 +37,7 @@ pub struct Seat<S> {
     pub(super) building: bool,
     /// Blocks that this host has executed, and whether they are valid.
     pub(super) judged: BTreeMap<Id, bool>,
-    /// What it said itself at this height.
+    /// What it said itself in this view and in the one before.
     pub(super) said: Vec<Message<S>>,
 }
 
@@ -48,6 +52,12 @@ impl<S: Said> Seat<S> {
     #[must_use]
     pub fn leads(&self) -> bool {
         self.key == Some(self.leader(self.view))
+    }
+
+    /// Whether a member keeps what is said in a view.
+    #[must_use]
+    pub fn is_near(&self, view: u32) -> bool {
+        view.abs_diff(self.view) <= VIEWS_KEPT
     }
 
     pub(super) fn say(&mut self, said: S) -> Option<Message<S>> {
@@ -91,6 +101,7 @@ impl<S: Said> Seat<S> {
     /// Gives this view up for a later one.
     pub fn move_to(&mut self, view: u32) {
         (self.view, self.building) = (view, false);
+        self.said.retain(|message| message.view.saturating_add(1) >= view);
         self.set_view_timer();
     }
 
@@ -101,8 +112,7 @@ impl<S: Said> Seat<S> {
 
     /// Says again what it said in this view and in the one before: messages are lost.
     pub(super) fn repeat(&mut self) {
-        let recent = self.said.iter().filter(|message| message.view.saturating_add(1) >= self.view);
-        self.effects.extend(recent.map(|message| Effect::Broadcast(encode(message))));
+        self.effects.extend(self.said.iter().map(|message| Effect::Broadcast(encode(message))));
         self.set_repeat_timer();
     }
 

@@ -4,6 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::committee::Key;
 
+/// Views before and after its own of which a member keeps what is said. Members that hear each other are in one view, and a message is late by
+/// seconds where a view takes three at least: a few would do. 64 leave room for timeouts of a fraction of a second on a slow network. Whoever is
+/// further off is found by [`Views`].
+pub const VIEWS_KEPT: u32 = 64;
+
 /// The last view in which each member was heard: an entry for each, however far ahead one that may lie says it is.
 ///
 /// What a protocol keeps of views is bounded, and members may be further apart than that: where too few are there to decide, those that are go through

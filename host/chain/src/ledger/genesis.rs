@@ -24,10 +24,11 @@ use crate::{
     error::OpenError,
     options::{ChainOptions, ChainParts},
     reader::EmptyState,
-    spec::Spec,
+    spec::{READ_BYTES, Spec},
 };
 
-/// The longest spec that a runtime gets whole if it can read parts: the contract's bound.
+/// The longest spec that a runtime gets whole if it can read parts: the contract's bound. The chain's key depends on it, as the digest of what came in
+/// parts is a part of it.
 const WHOLE_BYTES_MAX: u64 = 4 << 20;
 /// Fuel of genesis for each byte of the spec, where that is more than a block's: to parse it, and to hash, sort and write what is made of it.
 const FUEL_PER_BYTE: u64 = 2_000;
@@ -159,9 +160,9 @@ async fn in_parts(runtime: &Module, tenant: &Tenant, spec: &Spec, options: &Chai
     }
 }
 
-/// Reads a spec, and where it is a file, where that holds up no other chain.
+/// Reads a spec: a long one, or one of a file, where that holds up no other chain.
 async fn reading<T: Send + 'static>(spec: &Spec, read: fn(&Spec) -> io::Result<T>) -> Result<T, OpenError> {
-    if spec.is_here() {
+    if spec.is_here() && spec.len() <= READ_BYTES as u64 {
         return read(spec).map_err(|error| unreadable_spec(&error).into());
     }
     let spec = spec.clone();

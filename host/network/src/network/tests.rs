@@ -142,6 +142,19 @@ async fn strangers_read_and_do_not_vote_and_there_are_not_too_many() {
     // The connection may be closed before the greeting's answer is read.
     drop(hello.call(&one_more).await);
     assert_eq!(closed_with(&one_more).await, Reason::Full as u64);
+    // From another address one gets in: the last of the first address makes room, and a second one does not.
+    let elsewhere = NetworkOptions { listen: ([127, 0, 0, 2], 0).into(), ..options() };
+    let elsewhere = Network::open(key(7), elsewhere).expect("an endpoint");
+    let victim = network.address().expect("an address");
+    let newcomer = elsewhere.dialer.call(network.id(), victim).await.expect("a connection");
+    let greeting = hello.call(&newcomer).await.expect("a greeting");
+    let last = others.pop().expect("three");
+    assert_eq!(closed_with(&last.connection).await, Reason::Full as u64);
+    assert!(newcomer.close_reason().is_none() && others.iter().all(|other| other.connection.close_reason().is_none()));
+    let (again, _network) = Attacker::silent(&network, 8).await;
+    drop(hello.call(&again).await);
+    assert_eq!(closed_with(&again).await, Reason::Full as u64);
+    drop(greeting);
 }
 
 #[tokio::test(flavor = "multi_thread")]
