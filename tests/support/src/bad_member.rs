@@ -35,7 +35,7 @@ pub enum Kind {
     EarlyProposer,
     /// Votes, and proposes nothing.
     NoProposer,
-    /// The same, and says nothing at all in a round of its own: it is heard once the others have waited for it.
+    /// Says nothing in the first round of a height: at its turn it is heard once the others have waited for it.
     LateVoter,
 }
 
@@ -49,8 +49,6 @@ pub struct Actor {
     /// What it proposes that is no block, by id; and which of it at a height, in a round.
     junk: BTreeMap<[u8; 32], Vec<u8>>,
     proposed: BTreeMap<(u64, u32), BlockId>,
-    /// The height and round that it was last to propose in.
-    turn: Option<(u64, u32)>,
     /// Certificates that it has seen go by, of any block.
     certificates: Vec<Vec<u8>>,
     flooder: Flooder,
@@ -69,7 +67,6 @@ impl Actor {
             random: StdRng::seed_from_u64(seed ^ 0xbad),
             junk: BTreeMap::new(),
             proposed: BTreeMap::new(),
-            turn: None,
             certificates: Vec::new(),
             flooder: Flooder::new(member),
         }
@@ -174,11 +171,9 @@ impl Tamper for Actor {
                 vec![(purpose, self.proposal(proposal))]
             }
             (Kind::NoProposer, Some(Message::Proposal(..))) => Vec::new(),
-            (Kind::LateVoter, Some(Message::Proposal(proposal, _))) => {
-                self.turn = Some((proposal.height.0, proposal.round));
+            (Kind::LateVoter, Some(Message::Proposal(Proposal { round: 0, .. }, _) | Message::Vote(Vote { round: 0, .. }, _))) => {
                 Vec::new()
             }
-            (Kind::LateVoter, Some(Message::Vote(vote, _))) if self.turn == Some((vote.height.0, vote.round)) => Vec::new(),
             (Kind::Flooder, _) => self.flood(to, purpose, frame),
             (Kind::ForgedCertificates, Some(Message::Vote(vote, signature))) => {
                 let block = self.id();
