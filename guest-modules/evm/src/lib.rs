@@ -17,6 +17,7 @@ mod bindings {
     }
 }
 
+mod assembly;
 mod block;
 mod body;
 mod committee;
