@@ -18,7 +18,7 @@ use revm::{
     state::EvmState,
 };
 
-use crate::{interpreter, precompiled::Precompiled, state::State};
+use crate::{deployers, interpreter, precompiled::Precompiled, state::State};
 
 /// revm's surroundings of a transaction: block, rules, state.
 pub type Surroundings = Context<BlockEnv, TxEnv, CfgEnv, State, Journal<State>, ()>;
@@ -32,13 +32,20 @@ const SYSTEM_CALL_GAS: u64 = 30_000_000;
 pub struct Machine {
     evm: Evm<Surroundings, (), EthInstructions<EthInterpreter, Surroundings>, Precompiled, Frame>,
     destroyed: bool,
+    /// Whether [`deployers`] says who creates contracts.
+    listed_create: bool,
 }
 
 impl Machine {
     pub fn new(surroundings: Surroundings) -> Self {
         let fork = surroundings.cfg.spec;
         let instructions = EthInstructions::new_mainnet_with_spec(fork);
-        Self { evm: Evm::new(surroundings, instructions, Precompiled::new(fork)), destroyed: false }
+        Self { evm: Evm::new(surroundings, instructions, Precompiled::new(fork)), destroyed: false, listed_create: false }
+    }
+
+    /// Has contracts created for those alone that the chain's list has.
+    pub fn with_listed_create(self, listed_create: bool) -> Self {
+        Self { listed_create, ..self }
     }
 
     pub fn surroundings(&mut self) -> &mut Surroundings {
@@ -119,6 +126,12 @@ impl EvmTr for Machine {
     }
 
     fn frame_init(&mut self, frame: FrameInit) -> Result<FrameInitResult<'_, Frame>, ContextDbError<Surroundings>> {
+        if self.listed_create
+            && let FrameInput::Create(inputs) = &frame.frame_input
+            && let Some(refused) = deployers::refused(&mut self.evm.ctx.journaled_state, self.evm.ctx.tx.caller, inputs)
+        {
+            return Ok(ItemOrResult::Result(FrameResult::Create(refused)));
+        }
         let Some(address) = self.storage_in_the_way(&frame) else { return self.evm.frame_init(frame) };
         // A nonce is in the way as storage is.
         self.set_nonce(address, 1);

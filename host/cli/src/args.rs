@@ -132,7 +132,8 @@ pub struct DevArgs {
     /// Time of genesis, Unix seconds; now by default.
     #[arg(long, value_name = "SECONDS", value_parser = |text: &str| parse_number(text, 0..=u64::MAX))]
     pub timestamp: Option<u64>,
-    /// Geth-style genesis file, in place of the flags that describe one. System contracts that its forks need are added.
+    /// Geth-style genesis file, in place of the flags that describe one. System contracts that its forks need are added. What gas costs and who may
+    /// create contracts is said in its config.subnode (`fees`, `deployers`).
     #[arg(long, visible_alias = "genesis", value_name = "FILE", conflicts_with_all = ["chain_id", "balance", "gas_limit", "base_fee", "hardfork", "timestamp"])]
     pub init: Option<PathBuf>,
     /// What `web3_clientVersion` answers, where a tool wants another than anvil's (or Hardhat's, with --hardhat). Where it begins with Hardhat's
@@ -364,7 +365,8 @@ pub enum ChainCommand {
 pub struct CreateArgs {
     /// Its name: 1 to 64 of a-z, 0-9, - and _.
     pub name: ChainName,
-    /// What the runtime starts from: for the EVM a geth-style genesis file.
+    /// What the runtime starts from: for the EVM a geth-style genesis file, whose config.subnode says what gas costs (`fees`), who may create contracts
+    /// (`deployers`) and how large these may be (`codeSizeLimit`).
     #[arg(long, value_name = "FILE")]
     pub genesis: Option<PathBuf>,
     /// Tells chains of a network apart; the next free number by default.
