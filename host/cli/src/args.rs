@@ -3,7 +3,7 @@
 mod key;
 mod module;
 
-use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf};
+use std::{net::IpAddr, num::NonZeroU64, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use alloy::primitives::utils::parse_ether;
 use clap::{Parser, Subcommand};
@@ -259,9 +259,31 @@ pub struct SliceArgs {
     /// Bytes per second of its clients, in place of what the slice brings along.
     #[arg(long, value_name = "SIZE")]
     pub bandwidth: Option<ByteSize>,
-    /// Heights whose state is kept; 0 keeps all.
-    #[arg(long, value_name = "HEIGHTS")]
-    pub history: Option<u64>,
+    /// How much past state is kept: a number of heights (0 keeps all), or a size, as 2GiB, that old values and what it takes to undo blocks may have.
+    /// Blocks and receipts are kept.
+    #[arg(long, value_name = "HEIGHTS|SIZE")]
+    pub history: Option<History>,
+}
+
+/// How much of the past of the state is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// So many heights; 0 keeps all.
+    Heights(u64),
+    /// What these bytes hold.
+    Bytes(NonZeroU64),
+}
+
+impl FromStr for History {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(heights) = text.parse() {
+            return Ok(Self::Heights(heights));
+        }
+        let size = text.parse::<ByteSize>().ok().and_then(|size| NonZeroU64::new(size.0));
+        size.map(Self::Bytes).ok_or_else(|| format!("{text}: use a number of heights (0 keeps all), or a size as 512MiB or 2GiB"))
+    }
 }
 
 #[derive(Subcommand)]
