@@ -352,6 +352,8 @@ impl ChainStore {
             let before = self.rows.get(&row)?.map(|value| value.len());
             changes.set(row, value, before);
         }
+        let old_bytes = self.past.old_bytes().map(|old_bytes| changes.old_after(old_bytes));
+        self.note_old(&mut changes, old_bytes);
         after.live_bytes = changes.live_after(position.live_bytes);
         let past_bytes = changes.past_after(self.past.bytes());
         let mut ops = changes.into_ops();
@@ -360,6 +362,7 @@ impl ChainStore {
         }
         self.go_back(ops, Purpose::Release, after).await?;
         self.past.set_bytes(past_bytes);
+        self.past.set_old_bytes(old_bytes);
         Ok(())
     }
 

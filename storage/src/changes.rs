@@ -11,6 +11,8 @@ pub(crate) struct Changes {
     removed: u64,
     past_added: u64,
     past_removed: u64,
+    old_added: u64,
+    old_removed: u64,
 }
 
 fn bytes(row: &[u8], value_bytes: usize) -> u64 {
@@ -38,6 +40,10 @@ impl Changes {
             self.past_added += added.map_or(0, |added| added + ROW_OVERHEAD_BYTES);
             self.past_removed += removed.map_or(0, |removed| removed + ROW_OVERHEAD_BYTES);
         }
+        if key::is_old(row) {
+            self.old_added += added.unwrap_or_default();
+            self.old_removed += removed.unwrap_or_default();
+        }
     }
 
     /// Writes or deletes.
@@ -56,6 +62,11 @@ impl Changes {
     /// What blocks, look-ups and old values take in memory after them, where it was `past` bytes.
     pub(crate) fn past_after(&self, past: u64) -> u64 {
         past.saturating_add(self.past_added).saturating_sub(self.past_removed)
+    }
+
+    /// Bytes of old values of the state, and of what it takes to undo versions, after them, where they were `old`.
+    pub(crate) fn old_after(&self, old: u64) -> u64 {
+        old.saturating_add(self.old_added).saturating_sub(self.old_removed)
     }
 
     pub(crate) fn into_ops(self) -> Vec<Op> {

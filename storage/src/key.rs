@@ -52,6 +52,16 @@ pub(crate) fn is_past(row: &[u8]) -> bool {
     row.first().is_some_and(|first| tables.contains(first) || [HISTORY, UNDO, WRITTEN].contains(first))
 }
 
+/// Whether a row of the past is an old value of the state, or what it takes to undo a version.
+pub(crate) fn is_old(row: &[u8]) -> bool {
+    row.first().is_some_and(|first| [HISTORY, UNDO].contains(first))
+}
+
+/// The first key of such rows, and the first one after all of them.
+pub(crate) fn old_rows() -> [Vec<u8>; 2] {
+    [vec![HISTORY], vec![UNDO + 1]]
+}
+
 /// Where the latest value of a key is.
 pub(crate) fn latest(table: Table, key: &[u8]) -> Vec<u8> {
     let mut row = Vec::with_capacity(key.len() + 1);

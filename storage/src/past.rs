@@ -1,20 +1,29 @@
 //! How much of the past a chain keeps.
 //!
-//! Old values of the state go by count: [`Retention`]. Blocks and look-ups stay for good, unless the past has a limit in bytes
+//! Old values of the state go by count or by their bytes: [`Retention`]. Blocks and look-ups stay for good, unless the past has a limit in bytes
 //! ([`crate::ChainStore::set_past_limit`]): then the oldest blocks go first, with the rows of the index that they wrote, and old values of the state once no
 //! block is older. The first version stays. What is held ([`crate::ChainStore::hold`]) is never dropped, and neither are the last versions.
 //!
 //! The limit is of bytes in memory that were written since the store was opened: it is for chains that live no longer than the process.
 
 use std::sync::{
-    RwLock,
+    Mutex, PoisonError, RwLock,
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::{StoreError, Table, changes::Changes, history::push_key, key, position::is_height_key, rows::Rows};
+use crate::{
+    StoreError, Table,
+    changes::Changes,
+    history::push_key,
+    key,
+    position::{OLD_BYTES_KEY, decode_number, is_height_key},
+    rows::Rows,
+};
 
 /// How many versions one commit prunes at most: two, so that a shortened retention catches up and a commit stays small.
 pub(crate) const PRUNED_PER_COMMIT: u64 = 2;
+/// Versions that are kept whatever they take.
+pub(crate) const VERSIONS_MIN: u64 = 64;
 /// The first version whose block may be dropped: the one before is genesis.
 const FIRST_DROPPED: u64 = 2;
 
@@ -25,6 +34,21 @@ pub enum Retention {
     Archive,
     /// State at this many versions before the head.
     Last(u64),
+    /// State at as many versions before the head as these bytes hold. They count old values and what it takes to undo versions, keys and values.
+    Within {
+        /// The bytes.
+        bytes: u64,
+        /// So many versions are kept whatever they take.
+        versions_min: u64,
+    },
+}
+
+impl Retention {
+    /// As many versions as these bytes hold, and the last 64 whatever they take: what was just committed can be asked about and undone.
+    #[must_use]
+    pub fn within(bytes: u64) -> Self {
+        Self::Within { bytes, versions_min: VERSIONS_MIN }
+    }
 }
 
 /// What is kept, and how much it is.
@@ -34,6 +58,8 @@ pub(crate) struct Past {
     pub(crate) held: AtomicU64,
     pub(crate) limit_bytes: AtomicU64,
     bytes: AtomicU64,
+    /// Bytes of old values: known from the first commit on that a retention by bytes had, and as long as each commit counts them.
+    old_bytes: Mutex<Option<u64>>,
     /// The oldest version whose block can still be dropped.
     pub(crate) first: AtomicU64,
 }
@@ -45,6 +71,8 @@ pub(crate) struct Kept {
     pub(crate) oldest: u64,
     /// The oldest version whose block can still be dropped.
     pub(crate) first: u64,
+    /// Bytes of old values, where a retention asks.
+    pub(crate) old_bytes: Option<u64>,
 }
 
 impl Past {
@@ -54,7 +82,9 @@ impl Past {
             first = key::parse_written(row).unwrap_or(first);
             false
         })?;
+        let counted = rows.get(&key::latest(Table::Meta, OLD_BYTES_KEY))?.map(|row| decode_number(&row)).transpose()?;
         Ok(Self {
+            old_bytes: Mutex::new(counted),
             retention: RwLock::new(retention),
             held: AtomicU64::new(u64::MAX),
             limit_bytes: AtomicU64::new(u64::MAX),
@@ -74,11 +104,21 @@ impl Past {
     pub(crate) fn move_to(&self, kept: Kept, bytes: u64) {
         self.first.store(kept.first, Ordering::Relaxed);
         self.set_bytes(bytes);
+        self.set_old_bytes(kept.old_bytes);
+    }
+
+    /// Bytes of old values, where they are counted: the row that says so is there.
+    pub(crate) fn old_bytes(&self) -> Option<u64> {
+        *self.old_bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_old_bytes(&self, bytes: Option<u64>) {
+        *self.old_bytes.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
     }
 
     /// Of a chain that has one version.
     pub(crate) fn begin(&self, bytes: u64) {
-        self.move_to(Kept { oldest: FIRST_DROPPED - 1, first: FIRST_DROPPED }, bytes);
+        self.move_to(Kept { oldest: FIRST_DROPPED - 1, first: FIRST_DROPPED, old_bytes: None }, bytes);
     }
 
     pub(crate) fn limit_bytes(&self) -> u64 {

@@ -3,6 +3,9 @@ use crate::StoreError;
 /// Key of the head in [`crate::Table::Meta`].
 pub(crate) const HEAD_KEY: &[u8] = b"head";
 
+/// Key of the row of [`crate::Table::Meta`] that says how many bytes old values take, where a retention asks.
+pub(crate) const OLD_BYTES_KEY: &[u8] = b"old";
+
 /// The last block, and anything its owner keeps with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {

@@ -7,15 +7,13 @@ use crate::{
     changes::Changes,
     history::{Before, Undo, take_key},
     key,
-    past::{Kept, Retention},
-    position::{HEAD_KEY, Position, decode_number},
+    past::{Kept, Retention, VERSIONS_MIN},
+    position::{HEAD_KEY, OLD_BYTES_KEY, Position, decode_number},
     rows::Purpose,
 };
 
-/// How many more it drops at most for the limit in bytes: a large block may take the place of many small ones.
+/// How many more it drops at most for a limit in bytes: a large block may take the place of many small ones.
 const DROPPED_PER_COMMIT: u64 = 256;
-/// Versions that are kept whatever they take: what was just committed can be asked about and undone.
-const KEPT_MIN: u64 = 64;
 
 impl ChainStore {
     /// How much of the past of the state is kept.
@@ -48,7 +46,7 @@ impl ChainStore {
     fn oldest_to_keep(&self, version: u64, oldest: u64, step: u64) -> u64 {
         let oldest = oldest.max(1);
         match self.retention() {
-            Retention::Archive => oldest,
+            Retention::Archive | Retention::Within { .. } => oldest,
             Retention::Last(kept) => {
                 let held = self.past.held.load(Ordering::Relaxed);
                 oldest.max(version.saturating_sub(kept).min(held).min(oldest + step))
@@ -58,12 +56,13 @@ impl ChainStore {
 
     /// Drops what is not to be kept at `version`: at most `step` versions of the state for the retention, and some of everything for the limit.
     pub(crate) fn prune_into(&self, changes: &mut Changes, version: u64, before: u64, step: u64) -> Result<Kept, StoreError> {
-        let mut kept = Kept { oldest: self.oldest_to_keep(version, before, step), first: self.past.first.load(Ordering::Relaxed) };
+        let first = self.past.first.load(Ordering::Relaxed);
+        let mut kept = Kept { oldest: self.oldest_to_keep(version, before, step), first, old_bytes: None };
         // Version v is readable as long as the undo records after it are there.
         for pruned in before + 1..=kept.oldest {
             self.prune_version(pruned, changes)?;
         }
-        let newest = version.saturating_sub(KEPT_MIN).min(self.past.held.load(Ordering::Relaxed));
+        let newest = version.saturating_sub(VERSIONS_MIN).min(self.past.held.load(Ordering::Relaxed));
         for _ in 0..DROPPED_PER_COMMIT {
             if changes.past_after(self.past.bytes()) <= self.past.limit_bytes() {
                 break;
@@ -77,7 +76,53 @@ impl ChainStore {
                 break;
             }
         }
+        kept.old_bytes = match self.retention() {
+            Retention::Within { .. } => {
+                let old_bytes = self.count_old()?;
+                for _ in 0..DROPPED_PER_COMMIT {
+                    if !self.is_too_old(kept.oldest, version, changes.old_after(old_bytes)) {
+                        break;
+                    }
+                    kept.oldest = kept.oldest.max(1) + 1;
+                    self.prune_version(kept.oldest, changes)?;
+                }
+                Some(changes.old_after(old_bytes))
+            }
+            Retention::Archive | Retention::Last(_) => None,
+        };
+        self.note_old(changes, kept.old_bytes);
         Ok(kept)
+    }
+
+    /// Whether the oldest version is to go for a retention by bytes, where old values take so many of them.
+    fn is_too_old(&self, oldest: u64, version: u64, old_bytes: u64) -> bool {
+        let Retention::Within { bytes, versions_min } = self.retention() else { return false };
+        let newest = version.saturating_sub(versions_min).min(self.past.held.load(Ordering::Relaxed));
+        old_bytes > bytes && oldest.max(1) < newest
+    }
+
+    /// Bytes of old values and of what it takes to undo versions. Where they are not counted yet, all of them are read.
+    fn count_old(&self) -> Result<u64, StoreError> {
+        if let Some(known) = self.past.old_bytes() {
+            return Ok(known);
+        }
+        let (mut bytes, [start, end]) = (0, key::old_rows());
+        self.rows.scan(&start, &end, &mut |row, value| {
+            bytes += (row.len() + value.len()) as u64;
+            true
+        })?;
+        Ok(bytes)
+    }
+
+    /// Writes down how many bytes old values take, or that they are not counted any more: a number that no commit keeps right would be read later.
+    pub(crate) fn note_old(&self, changes: &mut Changes, old_bytes: Option<u64>) {
+        let row = key::latest(Table::Meta, OLD_BYTES_KEY);
+        let before = self.past.old_bytes().map(|_| size_of::<u64>());
+        match old_bytes {
+            Some(bytes) => changes.put(row, bytes.to_be_bytes().to_vec(), before),
+            None if before.is_some() => changes.delete(row, before),
+            None => {}
+        }
     }
 
     /// Drops what it takes to undo a version, and the values of the state that it replaced.
@@ -144,7 +189,8 @@ impl ChainStore {
         }
         self.wanted_bytes.store(0, Ordering::Relaxed);
         self.past.move_to(kept, past_bytes);
-        let more = self.oldest_to_keep(after.version, kept.oldest, 1) > kept.oldest;
+        let more = self.oldest_to_keep(after.version, kept.oldest, 1) > kept.oldest
+            || kept.old_bytes.is_some_and(|old_bytes| self.is_too_old(kept.oldest, after.version, old_bytes));
         *self.position.write().unwrap_or_else(PoisonError::into_inner) = after;
         Ok(more)
     }

@@ -61,7 +61,7 @@ pub(crate) trait Rows: Send + Sync {
     fn dump(&self) -> Result<Box<dyn Dump>, StoreError>;
 }
 
-impl dyn Rows {
+impl dyn Rows + '_ {
     /// Writes all of `ops` or nothing, now.
     pub(crate) fn write(&self, ops: Vec<Op>, purpose: Purpose) -> Written {
         self.write_within(ops, purpose, Duration::ZERO)

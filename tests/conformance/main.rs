@@ -16,6 +16,7 @@ mod beacon;
 mod before_merge;
 mod blobs;
 mod blocks;
+mod fees;
 mod fixtures;
 mod refusals;
 mod rpc;

@@ -143,3 +143,21 @@ async fn thousands_of_transactions_out_of_order_are_all_mined() {
     };
     tokio::time::timeout(Duration::from_secs(60), mined).await.expect("some wait for ever");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_without_fees_serves_an_account_that_has_nothing() {
+    let genesis = r#"{"config":{"chainId":9,"terminalTotalDifficulty":0,"shanghaiTime":0,"subnode":{"fees":"zero"}},
+        "gasLimit":"0x1c9c380","difficulty":"0x0","alloc":{}}"#;
+    let net = Devnet::builder().genesis(genesis).spawn().await.unwrap();
+    let provider = net.chain(0).provider();
+    // Left to itself alloy offers a wei, which this account does not have.
+    let deploy = TransactionRequest::default().with_deploy_code(counter::init_code());
+    let error = provider.send_transaction(deploy.clone()).await.unwrap_err();
+    assert!(error.as_error_resp().unwrap().message.contains("insufficient funds"), "{error}");
+    let deploy = deploy.with_gas_price(provider.get_gas_price().await.unwrap()).with_nonce(0);
+    let receipt = provider.send_transaction(deploy).await.unwrap().get_receipt().await.unwrap();
+    assert_eq!((receipt.status(), receipt.effective_gas_price), (true, 0));
+    assert_eq!(provider.get_balance(receipt.from).await.unwrap(), U256::ZERO);
+    let head = provider.get_block(alloy::eips::BlockId::latest()).await.unwrap().unwrap();
+    assert_eq!(head.header.base_fee_per_gas, Some(0));
+}

@@ -124,9 +124,9 @@ fn mixed() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_read_in_parts_makes_the_rows_of_one_that_is_not() {
     let file = mixed();
-    // The committee's contract is put over whatever is at its address.
-    let founders = r#""committee":{"owner":"0x00000000000000000000000000000000000000aa","members":[{"key":"0x1111111111111111111111111111111111111111111111111111111111111111","power":3}]}"#;
-    let at_its_address = r#""alloc":{"0x00000000000000000000000000000000005b0de0":{"balance":"1","storage":{"0x01":"0x02"}},"#;
+    // The contracts of committee and deployers are put over whatever is at their addresses.
+    let founders = r#""deployers":{"owner":"0x00000000000000000000000000000000000000bb","allowed":["0x00000000000000000000000000000000000000cc"]},"committee":{"owner":"0x00000000000000000000000000000000000000aa","members":[{"key":"0x1111111111111111111111111111111111111111111111111111111111111111","power":3}]}"#;
+    let at_its_address = r#""alloc":{"0x00000000000000000000000000000000005b0de0":{"balance":"1","storage":{"0x01":"0x02"}},"0x00000000000000000000000000000000005b0de1":{"balance":"1","code":"0x00","storage":{"0x03":"0x04"}},"#;
     let founded = file.replace(r#""dev":true"#, &format!(r#""dev":true,{founders}"#)).replace(r#""alloc":{"#, at_its_address);
     for file in [&file, &founded, &alloc::file(""), &alloc::file(&alloc::account(1))] {
         assert!(file.len() < WHOLE_BYTES);

@@ -3,7 +3,7 @@
 use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt};
 
 use serde_json::{Value, json};
-use subnode_tests::operator::{Home, Operator};
+use subnode_tests::operator::{GENESIS, Home, Operator};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpSocket,
@@ -63,6 +63,51 @@ fn names_and_numbers_are_one_chains() {
     for method in ["chain_show", "chain_start", "chain_stop", "chain_pause", "chain_resize", "chain_delete", "chain_export", "chain_logs"] {
         let said = node.operator.call(method, json!({ "name": "nobody" })).unwrap_err().to_string();
         assert!(said.contains("no chain nobody"), "{method}: {said}");
+    }
+}
+
+#[test]
+fn what_a_genesis_says_wrong_of_fees_deployers_and_limits_is_named_by_its_path() {
+    let home = Home::new("").unwrap();
+    let mut node = home.start().unwrap();
+    let owner = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+    for (subnode, texts) in [
+        (json!({ "fees": "free" }), ["config.subnode.fees: \"free\"", "use \"eip1559\", \"zero\""]),
+        (json!({ "fees": 5 }), ["config.subnode.fees: 5", "{\"fixed\": 1000000000}"]),
+        (json!({ "fees": { "fixed": -1 } }), ["config.subnode.fees: fixed: -1", "1 to 18446744073709551615"]),
+        (json!({ "fees": { "fixed": 0 } }), ["config.subnode.fees", "use \"zero\""]),
+        (json!({ "fees": { "zero": { "senderGas": 1 } } }), ["config.subnode.fees.zero.senderGas: 1", "use 21000 to 30000000"]),
+        (json!({ "fees": { "zero": { "senderTransactions": "none" } } }), ["zero.senderTransactions: \"none\"", "whole number"]),
+        (json!({ "deployers": [] }), ["config.subnode.deployers", "invalid length 0"]),
+        (
+            json!({ "deployers": { "owner": owner, "allowed": [owner, "me"] } }),
+            ["config.subnode.deployers.allowed[1]: \"me\"", "40 hexadecimal"],
+        ),
+        (json!({ "deployers": { "owner": -1, "allowed": [] } }), ["config.subnode.deployers.owner", "`-1`"]),
+        (json!({ "codeSizeLimit": -1 }), ["config.subnode.codeSizeLimit", "`-1`"]),
+        (json!({ "codeSizeLimit": 3 << 20 }), ["config.subnode.codeSizeLimit: 3145728 bytes", "use 1 to 2097152"]),
+        (json!({ "free": true }), ["unknown field `free`", "`fees`"]),
+    ] {
+        let mut genesis: Value = serde_json::from_str(GENESIS).unwrap();
+        genesis["config"]["subnode"] = subnode.clone();
+        let said = node.operator.create("a", json!({ "genesis": genesis.to_string() })).unwrap_err().to_string();
+        assert!(texts.iter().all(|text| said.contains(text)), "{subnode}: {said}");
+    }
+    let mut genesis: Value = serde_json::from_str(GENESIS).unwrap();
+    (genesis["config"]["subnode"]["fees"], genesis["baseFeePerGas"]) = (json!("zero"), json!("0x7"));
+    let said = node.operator.create("a", json!({ "genesis": genesis.to_string() })).unwrap_err().to_string();
+    assert!(said.contains("baseFeePerGas: 7, but config.subnode.fees is zero; leave it out, or put 0"), "{said}");
+    assert!(node.operator.show("a").is_err(), "nothing is left of it");
+    // A limit of code is a chain's own, a developer's or not.
+    let mut genesis: Value = serde_json::from_str(GENESIS).unwrap();
+    genesis["config"]["subnode"] = json!({ "codeSizeLimit": 100 });
+    node.operator.create("a", json!({ "genesis": genesis.to_string() })).unwrap();
+    let mut client = node.chain("a").unwrap();
+    for (bytes, fits) in [(100, true), (101, false)] {
+        // Returns so many zeros as code.
+        let creation = json!([{ "from": owner, "data": format!("0x60{bytes:02x}5ff3") }]);
+        let answer = client.ask("eth_estimateGas", &creation).unwrap();
+        assert_eq!(answer.is_ok(), fits, "{bytes}: {answer:?}");
     }
 }
 

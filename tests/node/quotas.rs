@@ -70,6 +70,48 @@ fn a_full_chain_is_marked_reads_on_and_goes_on_once_resized_or_pruned() {
 }
 
 #[test]
+fn old_states_of_a_durable_chain_are_kept_as_far_as_their_bytes_reach() {
+    let home = Home::new("").unwrap();
+    let mut node = home.start().unwrap();
+    node.operator.create("a", json!({ "controls": true, "sealing": "manual", "historyBytes": 32 << 10 })).unwrap();
+    assert_eq!(node.operator.show("a").unwrap()["history"], json!({ "bytes": 32 << 10 }));
+    let oldest = |node: &mut Node| -> (u64, u64) {
+        let mut client = node.chain("a").unwrap();
+        let head = client.quantity("eth_blockNumber", &json!([])).unwrap();
+        let mut readable = |height: u64| {
+            let balance = json!([Sender::new(0).address(), format!("{height:#x}")]);
+            client.ask("eth_getBalance", &balance).unwrap().is_ok()
+        };
+        (head, (0..=head).find(|height| readable(*height)).unwrap())
+    };
+    node.chain("a").unwrap().call("evm_mine", &json!([{ "blocks": 250 }])).unwrap();
+    let (head, first) = oldest(&mut node);
+    assert!(head == 250 && head - first >= 64 && first > 0, "{first} to {head}");
+    // The same after a restart, and for the next blocks.
+    assert!(node.stop().unwrap());
+    let mut node = home.start().unwrap();
+    node.chain("a").unwrap().call("evm_mine", &json!([{ "blocks": 20 }])).unwrap();
+    let (head, later) = oldest(&mut node);
+    assert!(later >= first + 20 && head - later >= 64, "blocks take no less than before: {first}, then {later} to {head}");
+    // More of it by the command, and nothing that makes no sense.
+    home.succeeds(&["chain", "resize", "a", "--history", "1MiB"]).unwrap();
+    assert!(home.succeeds(&["chain", "show", "a"]).unwrap().contains("1 MiB"));
+    node.chain("a").unwrap().call("evm_mine", &json!([{ "blocks": 20 }])).unwrap();
+    assert_eq!(oldest(&mut node), (290, later), "nothing more goes");
+    for wrong in ["0MiB", "-5", "2 parsecs", "all"] {
+        let said = home.fails(&["chain", "resize", "a", &format!("--history={wrong}")]).unwrap();
+        assert!(said.contains(wrong) && said.contains("number of heights") && said.contains("2GiB"), "{wrong}: {said}");
+    }
+    for (params, hint) in [(json!({ "historyBytes": 0 }), "nonzero"), (json!({ "history": 5, "historyBytes": 5 }), "one of them")] {
+        let mut params = params.clone();
+        params["name"] = json!("a");
+        let said = node.operator.call("chain_resize", params).unwrap_err().to_string();
+        assert!(said.contains(hint), "{said}");
+    }
+    assert_eq!(node.operator.show("a").unwrap()["history"], json!({ "bytes": 1 << 20 }), "refusals change nothing");
+}
+
+#[test]
 fn a_chain_at_its_memory_sheds_its_pool_and_its_neighbour_keeps_its_own() {
     let home = Home::new("").unwrap();
     let mut node = home.start().unwrap();

@@ -6,6 +6,7 @@ mod answers;
 mod calls;
 mod chain;
 mod clock;
+mod fees;
 mod filters;
 mod history;
 mod pending;

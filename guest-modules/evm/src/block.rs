@@ -21,9 +21,10 @@ use crate::{
     committee, console,
     dev::Overrides,
     execute::{Executed, Execution},
+    fees::{Share, Shares},
     header_rules::{BLOCK_BYTES_MAX_OSAKA, GAS_LIMIT_BOUND, excess_blob_gas, next_base_fee},
     headers,
-    host::{Batch, PackedChanges},
+    host::{Batch, PackedChanges, Pooled},
     index::{self, Place, ReceiptRow},
     spec::{Fork, Spec},
     state::State,
@@ -76,7 +77,7 @@ fn next_header(spec: &Spec, parent_hash: B256, parent: &Header, timestamp: u64, 
         gas_limit: overrides.gas_limit.unwrap_or_else(|| towards(parent.gas_limit, spec.gas_limit)),
         timestamp,
         mix_hash: overrides.next_prev_randao.unwrap_or(prev_randao),
-        base_fee_per_gas: Some(overrides.next_base_fee.unwrap_or_else(|| next_base_fee(parent))),
+        base_fee_per_gas: Some(overrides.next_base_fee.unwrap_or_else(|| next_base_fee(spec, parent))),
         withdrawals_root: (fork >= Fork::Shanghai).then_some(EMPTY_ROOT_HASH),
         blob_gas_used: (fork >= Fork::Cancun).then_some(0),
         excess_blob_gas: (fork >= Fork::Cancun).then(|| excess_blob_gas(spec, parent, timestamp)),
@@ -119,8 +120,8 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
 /// Runs what the pool offers, until the block is full or nothing is left.
 pub fn fill(execution: &mut Execution<'_>) -> Body {
     pool::rank(execution.base_fee());
-    let mut body = Body::default();
-    let mut bytes_left = BLOCK_BYTES_MAX_OSAKA - 1024;
+    let mut filling = Filling { execution, body: Body::default(), bytes_left: BLOCK_BYTES_MAX_OSAKA - 1024 };
+    let mut shares = filling.execution.quota().map(|quota| Shares::new(quota, filling.execution.gas_left(), filling.bytes_left));
     'fill: loop {
         let batch = Batch::next(POOL_BATCH);
         if batch.is_empty() {
@@ -133,38 +134,92 @@ pub fn fill(execution: &mut Execution<'_>) -> Body {
                 Some((transaction::decode(pooled.data).ok()?, sender, pooled))
             })
             .collect();
-        execution.state().prefetch(decoded.iter().flat_map(|(transaction, sender, _)| core::iter::once(*sender).chain(transaction.to())));
+        let named = decoded.iter().flat_map(|(transaction, sender, _)| core::iter::once(*sender).chain(transaction.to()));
+        filling.execution.state().prefetch(named);
         let mut skipped: Vec<Address> = Vec::new();
         for (transaction, sender, pooled) in decoded {
             if skipped.contains(&sender) {
                 continue;
             }
-            let bytes = pooled.data.len() + LIST_HEADER_BYTES_MAX;
-            let included = if bytes > bytes_left {
-                Err(InvalidTransaction::CallerGasLimitMoreThanBlock)
-            } else {
-                execution.transact(&transaction, sender)
-            };
-            match included {
-                Ok(()) => {
-                    bytes_left -= bytes;
-                    body.push(pooled.data, B256::try_from(pooled.id).unwrap_or_else(|_| keccak256(pooled.data)), transaction.nonce());
-                }
-                Err(reason) => {
-                    // Not in this block, nor its successors, which depend on it.
-                    pool::skip_sender(pooled.sender);
-                    skipped.push(sender);
-                    if !may_be_lifted(&reason) {
-                        pool::discard(pooled.id);
+            if let Some(shares) = &mut shares {
+                match shares.of(sender, transaction.gas_limit(), pooled.data.len()) {
+                    Share::Now => {}
+                    Share::Later => {
+                        shares.put_aside((transaction, sender, pooled.id.to_vec(), pooled.data.to_vec()));
+                        continue;
+                    }
+                    Share::Never => {
+                        pool::skip_sender(pooled.sender);
+                        skipped.push(sender);
+                        continue;
                     }
                 }
             }
-            if execution.gas_left() < transfer::GAS {
+            let gas_before = filling.execution.gas_used;
+            if filling.include(&transaction, sender, &pooled) {
+                if let Some(shares) = &mut shares {
+                    shares.took(sender, filling.execution.gas_used - gas_before);
+                }
+            } else {
+                // Nor its successors, which depend on it.
+                pool::skip_sender(pooled.sender);
+                skipped.push(sender);
+            }
+            if filling.is_full() {
                 break 'fill;
             }
         }
     }
-    body
+    // What nobody else wants.
+    let mut skipped: Vec<Address> = Vec::new();
+    for (transaction, sender, id, data) in shares.map(Shares::into_aside).unwrap_or_default() {
+        if filling.is_full() {
+            break;
+        }
+        if !skipped.contains(&sender) && !filling.include(&transaction, sender, &Pooled { id: &id, sender: sender.as_slice(), data: &data })
+        {
+            skipped.push(sender);
+        }
+    }
+    filling.body
+}
+
+/// A block that is being filled.
+struct Filling<'e, 'a> {
+    execution: &'e mut Execution<'a>,
+    body: Body,
+    bytes_left: usize,
+}
+
+impl Filling<'_, '_> {
+    /// Whether not even a transfer fits.
+    fn is_full(&self) -> bool {
+        self.execution.gas_left() < transfer::GAS
+    }
+
+    /// Runs a transaction, unless it cannot be in this block. Whether it is.
+    fn include(&mut self, transaction: &Transaction, sender: Address, pooled: &Pooled<'_>) -> bool {
+        let bytes = pooled.data.len() + LIST_HEADER_BYTES_MAX;
+        let included = if bytes > self.bytes_left {
+            Err(InvalidTransaction::CallerGasLimitMoreThanBlock)
+        } else {
+            self.execution.transact(transaction, sender)
+        };
+        match included {
+            Ok(()) => {
+                self.bytes_left -= bytes;
+                let id = B256::try_from(pooled.id).unwrap_or_else(|_| keccak256(pooled.data));
+                self.body.push(pooled.data, id, transaction.nonce());
+                true
+            }
+            Err(reason) => {
+                if !may_be_lifted(&reason) {
+                    pool::discard(pooled.id);
+                }
+                false
+            }
+        }
+    }
 }
 
 /// Whether what keeps a transaction out of this block is the block's: a later one may have room for it, or a lower price. All else is the

@@ -14,6 +14,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
 use serde::Deserialize;
 
 use crate::{
+    assembly::{Piece, assemble},
     bindings::subnode::chain::{
         execution::CommitteeChange,
         types::{Change, Validator},
@@ -106,16 +107,6 @@ enum Label {
     Fail,
 }
 
-enum Piece {
-    Code(&'static [u8]),
-    Word(B256),
-    /// Jumps if this function is called.
-    If(&'static str, Label),
-    /// Jumps if the word on the stack is not 0.
-    Jump(Label),
-    At(Label),
-}
-
 /// The contract.
 fn code() -> Bytes {
     use Piece::{At, Code, If, Jump, Word};
@@ -124,7 +115,7 @@ fn code() -> Bytes {
     const FIRST: &[u8] = &[0x60, 0x04, 0x35];
     const SECOND: &[u8] = &[0x60, 0x24, 0x35];
     const RETURN_WORD: &[u8] = &[0x5f, 0x52, 0x60, 0x20, 0x5f, 0xf3];
-    let pieces = [
+    assemble(&[
         // The selector.
         Code(&[0x5f, 0x35, 0x60, 0xe0, 0x1c]),
         If("setMember(bytes32,uint64)", Label::Set),
@@ -165,19 +156,16 @@ fn code() -> Bytes {
         Jump(Label::Fail),
         Code(FIRST),
         Code(&[0x5f, 0x55, 0x00]),
-    ];
-    let bytes = |piece: &Piece, place: &dyn Fn(Label) -> u8| match piece {
-        Code(code) => code.to_vec(),
-        Word(word) => [&[0x7f], word.as_slice()].concat(),
-        If(signature, label) => [&[0x80, 0x63], &keccak256(signature)[..4], &[0x14, 0x60, place(*label), 0x57]].concat(),
-        Jump(label) => vec![0x60, place(*label), 0x57],
-        At(_) => vec![0x5b],
-    };
-    let length = |pieces: &[Piece]| pieces.iter().map(|piece| bytes(piece, &|_| 0).len()).sum::<usize>();
-    let place = |label| {
-        let position = pieces.iter().position(|piece| matches!(piece, At(at) if *at == label)).unwrap_or_default();
-        // The contract is shorter than 256 bytes.
-        length(&pieces[..position]) as u8
-    };
-    pieces.iter().flat_map(|piece| bytes(piece, &place)).collect()
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_contract_is_the_one_that_chains_have() {
+        // Another code is another genesis: chains that were born with this one would not open.
+        assert_eq!(keccak256(code()).to_string(), "0x0032368a4c709903409025d8c80f001b2094971436f7d32d888ea5431c0eacf6");
+    }
 }

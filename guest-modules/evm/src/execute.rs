@@ -17,7 +17,9 @@ use revm::{
 };
 
 use crate::{
-    deposit, host,
+    deposit,
+    fees::Quota,
+    host,
     index::ReceiptRow,
     list_root::list_root,
     machine::{Machine, Surroundings},
@@ -57,7 +59,7 @@ pub fn evm(spec: &Spec, header: &Header, state: State) -> Machine {
         blob_excess_gas_and_price,
         ..BlockEnv::default()
     };
-    Machine::new(Surroundings::new(state, fork.revm()).with_block(block).with_cfg(config))
+    Machine::new(Surroundings::new(state, fork.revm()).with_block(block).with_cfg(config)).with_listed_create(spec.deployers)
 }
 
 /// A block being executed.
@@ -123,6 +125,11 @@ impl<'a> Execution<'a> {
 
     pub fn gas_left(&self) -> u64 {
         self.header.gas_limit - self.gas_used
+    }
+
+    /// What one sender may have of the block, where gas costs nothing.
+    pub fn quota(&self) -> Option<Quota> {
+        self.spec.fees.quota()
     }
 
     pub fn base_fee(&self) -> u64 {

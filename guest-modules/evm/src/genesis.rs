@@ -95,8 +95,15 @@ impl Rules {
         }
     }
 
-    /// Puts the committee's contract into a state, where there is one; who decides the first block.
+    /// Puts the contracts that the file asks for into a state; who decides the first block, where a committee does.
     fn found(&self, state: &mut State) -> Result<Option<CommitteeChange>, String> {
+        match &self.extension.deployers {
+            None => {}
+            Some(_) if self.fork < Fork::Shanghai => {
+                return Err("config.subnode.deployers: its contract needs Shanghai; set config.shanghaiTime to 0".into());
+            }
+            Some(deployers) => deployers.found(state)?,
+        }
         match &self.extension.committee {
             None => Ok(None),
             Some(_) if self.fork < Fork::Shanghai => {
@@ -117,7 +124,7 @@ fn first(
 ) -> Result<Built, String> {
     changes.push(Change { key: SPEC_KEY.to_vec(), value: Some(spec.to_row()) });
     let fork = *fork;
-    let base_fee = genesis.base_fee_per_gas.unwrap_or(u128::from(alloy_eips::eip1559::INITIAL_BASE_FEE));
+    let base_fee = spec.fees.genesis_base_fee(genesis.base_fee_per_gas)?;
     let header = Header {
         parent_hash: genesis.parent_hash.unwrap_or_default(),
         ommers_hash: extra.uncle_hash.unwrap_or(EMPTY_OMMER_ROOT_HASH),
@@ -138,7 +145,7 @@ fn first(
         extra_data: genesis.extra_data.clone(),
         mix_hash: genesis.mix_hash,
         nonce: genesis.nonce.into(),
-        base_fee_per_gas: Some(base_fee.try_into().map_err(|_| "baseFeePerGas: too large".to_owned())?),
+        base_fee_per_gas: Some(base_fee),
         withdrawals_root: (fork >= Fork::Shanghai).then(|| extra.withdrawals_root.unwrap_or(EMPTY_ROOT_HASH)),
         blob_gas_used: (fork >= Fork::Cancun).then(|| genesis.blob_gas_used.unwrap_or_default()),
         excess_blob_gas: (fork >= Fork::Cancun).then(|| genesis.excess_blob_gas.unwrap_or_default()),

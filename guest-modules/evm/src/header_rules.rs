@@ -10,9 +10,9 @@ pub const GAS_LIMIT_BOUND: u64 = 1024;
 /// EIP-7934: 10 MiB, less 2 MiB for the beacon block around it.
 pub const BLOCK_BYTES_MAX_OSAKA: usize = 8 * 1024 * 1024;
 
-/// The base fee of the block after `parent` (EIP-1559).
-pub fn next_base_fee(parent: &Header) -> u64 {
-    parent.next_block_base_fee(BaseFeeParams::ethereum()).unwrap_or_default()
+/// The base fee of the block after `parent`: EIP-1559's, where the chain has no other rule.
+pub fn next_base_fee(spec: &Spec, parent: &Header) -> u64 {
+    spec.fees.constant().unwrap_or_else(|| parent.next_block_base_fee(BaseFeeParams::ethereum()).unwrap_or_default())
 }
 
 /// EIP-4844, with the reserve price of EIP-7918 from Osaka on.

@@ -31,14 +31,17 @@ mod bindings {
     }
 }
 
+mod assembly;
 mod block;
 mod body;
 mod committee;
 mod console;
 mod crypto;
+mod deployers;
 mod deposit;
 mod dev;
 mod execute;
+mod fees;
 mod genesis;
 mod genesis_file;
 mod genesis_stream;

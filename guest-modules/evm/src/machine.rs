@@ -20,7 +20,7 @@ use revm::{
 
 use crate::{
     console::{self, Console},
-    interpreter,
+    deployers, interpreter,
     precompiled::Precompiled,
     state::State,
 };
@@ -43,13 +43,21 @@ pub struct Machine {
     destroyed: bool,
     /// What contracts printed, where somebody reads it.
     console: Option<Console>,
+    /// Whether [`deployers`] says who creates contracts.
+    listed_create: bool,
 }
 
 impl Machine {
     pub fn new(surroundings: Surroundings) -> Self {
         let fork = surroundings.cfg.spec;
         let instructions = EthInstructions::new_mainnet_with_spec(fork);
-        Self { evm: Evm::new(surroundings, instructions, Precompiled::new(fork)), destroyed: false, console: None }
+        let evm = Evm::new(surroundings, instructions, Precompiled::new(fork));
+        Self { evm, destroyed: false, console: None, listed_create: false }
+    }
+
+    /// Has contracts created for those alone that the chain's list has.
+    pub fn with_listed_create(self, listed_create: bool) -> Self {
+        Self { listed_create, ..self }
     }
 
     pub fn surroundings(&mut self) -> &mut Surroundings {
@@ -145,6 +153,12 @@ impl EvmTr for Machine {
             && inputs.target_address == console::ADDRESS
         {
             console.hear(&inputs.input.bytes(&self.evm.ctx));
+        }
+        if self.listed_create
+            && let FrameInput::Create(inputs) = &frame.frame_input
+            && let Some(refused) = deployers::refused(&mut self.evm.ctx.journaled_state, self.evm.ctx.tx.caller, inputs)
+        {
+            return Ok(ItemOrResult::Result(FrameResult::Create(refused)));
         }
         let Some(address) = self.storage_in_the_way(&frame) else { return self.evm.frame_init(frame) };
         // A nonce is in the way as storage is.

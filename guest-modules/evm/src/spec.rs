@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     committee::Founders,
+    deployers::Deployers,
+    fees::{self, Fees},
     host::{self, Table},
 };
 
@@ -58,6 +60,16 @@ pub struct Spec {
     /// proposer that could would mint.
     #[serde(default)]
     pub beacon: bool,
+    /// What gas costs. Left out of the row where nothing is said, so that the row, and with it genesis, is what it is without the choice.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fees: Fees,
+    /// Whether only those on the list of [`crate::deployers`] create contracts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deployers: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The forks this runtime knows.
@@ -121,15 +133,21 @@ pub struct Extension {
     shared_seconds: bool,
     /// Whether blocks have withdrawals and a parent beacon block root, as those of public suites.
     beacon: bool,
+    fees: fees::Asked,
     /// Who decides blocks, where a committee does.
     pub committee: Option<Founders>,
+    /// Who may create contracts, where not everybody may.
+    pub deployers: Option<Deployers>,
 }
 
 impl Extension {
     pub fn from_genesis(genesis: &Genesis) -> Result<Self, String> {
         match genesis.config.extra_fields.get("subnode") {
             None => Ok(Self::default()),
-            Some(value) => serde_json::from_value(value.clone()).map_err(|error| format!("config.subnode: {error}")),
+            Some(value) => serde_path_to_error::deserialize(value).map_err(|error| match error.path().to_string().as_str() {
+                "." => format!("config.subnode: {}", error.inner()),
+                path => format!("config.subnode.{path}: {}", error.inner()),
+            }),
         }
     }
 }
@@ -233,6 +251,8 @@ impl Spec {
             tx_gas_unbounded: !extension.tx_gas_limit.unwrap_or(!extension.dev),
             shared_seconds: extension.shared_seconds,
             beacon: extension.beacon,
+            fees: extension.fees.fees(genesis.gas_limit)?,
+            deployers: extension.deployers.is_some(),
         })
     }
 
@@ -277,9 +297,10 @@ impl Spec {
         POOLED_BYTES + self.initcode_bytes_max().saturating_sub(2 * CODE_BYTES)
     }
 
-    /// Most gas that a transaction may ask for.
+    /// Most gas that a transaction may ask for: EIP-7825's, and where gas costs nothing, what one sender may have of a block.
     pub fn tx_gas_max(&self, fork: Fork) -> u64 {
-        if fork >= Fork::Osaka && !self.tx_gas_unbounded { TX_GAS } else { u64::MAX }
+        let cap = if fork >= Fork::Osaka && !self.tx_gas_unbounded { TX_GAS } else { u64::MAX };
+        self.fees.quota().map_or(cap, |quota| cap.min(quota.gas))
     }
 }
 
@@ -313,6 +334,51 @@ mod tests {
         assert_eq!(gas_max(serde_json::json!({ "dev": true })), u64::MAX);
         assert_eq!(gas_max(serde_json::json!({ "dev": true, "txGasLimit": true })), 1 << 24);
         assert_eq!(gas_max(serde_json::json!({ "txGasLimit": false })), u64::MAX);
+    }
+
+    #[test]
+    fn a_chain_that_says_nothing_of_fees_and_deployers_has_nothing_of_them_in_its_row() {
+        let row = |subnode| {
+            let spec = spec(serde_json::json!({ "chainId": 7, "subnode": subnode })).expect("a spec");
+            let row: serde_json::Value = serde_json::from_slice(&spec.to_row()).expect("JSON");
+            (row.get("fees").is_some(), row.get("deployers").is_some())
+        };
+        assert_eq!(row(serde_json::json!({})), (false, false));
+        assert_eq!(row(serde_json::json!({ "fees": "eip1559" })), (false, false));
+        let owner = Address::repeat_byte(1);
+        assert_eq!(row(serde_json::json!({ "fees": "zero", "deployers": { "owner": owner, "allowed": [] } })), (true, true));
+        for fees in [serde_json::json!("zero"), serde_json::json!({ "fixed": 9 })] {
+            let spec = spec(serde_json::json!({ "chainId": 7, "subnode": { "fees": fees } })).expect("a spec");
+            let again: Spec = serde_json::from_slice(&spec.to_row()).expect("a row");
+            assert_eq!(again.fees, spec.fees);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_path() {
+        for (subnode, texts) in [
+            (serde_json::json!({ "fees": "free" }), ["config.subnode.fees: \"free\"", "\"zero\""]),
+            (serde_json::json!({ "codeSizeLimit": -1 }), ["config.subnode.codeSizeLimit: ", "`-1`"]),
+            (
+                serde_json::json!({ "deployers": { "owner": "me", "allowed": [] } }),
+                ["config.subnode.deployers.owner: \"me\"", "use an address"],
+            ),
+            (serde_json::json!({ "free": true }), ["config.subnode", "unknown field `free`"]),
+            (serde_json::json!("zero"), ["config.subnode: ", "expected struct"]),
+        ] {
+            let error = spec(serde_json::json!({ "chainId": 7, "subnode": subnode })).expect_err("refused");
+            assert!(texts.iter().all(|text| error.contains(text)), "{subnode}: {error}");
+        }
+    }
+
+    #[test]
+    fn where_gas_costs_nothing_a_senders_share_bounds_each_transaction() {
+        let gas_max = |quota: serde_json::Value, fork| {
+            let fees = serde_json::json!({ "zero": quota });
+            spec(serde_json::json!({ "chainId": 7, "subnode": { "fees": fees } })).expect("a spec").tx_gas_max(fork)
+        };
+        assert_eq!(gas_max(serde_json::json!({}), Fork::Prague), 15_000_000);
+        assert_eq!(gas_max(serde_json::json!({ "senderGas": 20_000_000 }), Fork::Osaka), 1 << 24, "EIP-7825's is less");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::{
         exports::{Admission, RpcError},
         subnode::chain::{pool, types::BlockRef},
     },
+    deployers,
     dev::{Impersonation, Overrides},
     headers,
     host::{self, Recovery, from_word, to_word},
@@ -179,7 +180,7 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
     let fork = spec.fork(spec.earliest_after(head.timestamp));
     let overrides = if spec.dev { Overrides::load() } else { Overrides::default() };
     let impersonation = if spec.dev { Impersonation::load() } else { Impersonation::default() };
-    let base_fee = overrides.next_base_fee.unwrap_or_else(|| crate::header_rules::next_base_fee(&head));
+    let base_fee = overrides.next_base_fee.unwrap_or_else(|| crate::header_rules::next_base_fee(spec, &head));
     let gas_limit = overrides.gas_limit.unwrap_or(head.gas_limit);
 
     let decoded: Vec<Result<Transaction, RpcError>> = raw.iter().map(|bytes| decode_pooled(spec, bytes)).collect();
@@ -200,8 +201,8 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
                 return Err(error::rejected("invalid sender"));
             }
             check(spec, fork, transaction, gas_limit)?;
-            if spec.dev && transaction.max_fee_per_gas() < u128::from(base_fee) {
-                // Anywhere else it may wait for a lower base fee; a developer waiting for a receipt wants to know.
+            if (spec.dev || spec.fees.constant().is_some()) && transaction.max_fee_per_gas() < u128::from(base_fee) {
+                // Where the base fee moves it may wait for a lower one; a developer waiting for a receipt wants to know.
                 return Err(error::rejected(&format!(
                     "max fee per gas less than block base fee: address {sender}, maxFeePerGas: {}, baseFee: {base_fee}",
                     transaction.max_fee_per_gas(),
@@ -210,6 +211,12 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
             let account = state.account(sender).unwrap_or_default();
             if transaction.nonce() < account.nonce {
                 return Err(error::rejected(&format!("nonce too low: next nonce {}, tx nonce {}", account.nonce, transaction.nonce(),)));
+            }
+            if let Some(quota) = spec.fees.quota() {
+                quota.admits(sender, transaction.nonce(), account.nonce).map_err(|reason| error::rejected(&reason))?;
+            }
+            if spec.deployers && transaction.is_create() {
+                deployers::admit(&mut state, sender).map_err(|reason| error::rejected(&reason))?;
             }
             let code = state.code(account.code_hash);
             if !code.is_empty() && !code.is_eip7702() && !impersonation.includes(sender) {
@@ -287,7 +294,9 @@ fn check(spec: &Spec, fork: Fork, transaction: &Transaction, gas_limit: u64) -> 
     }
     let gas_max = spec.tx_gas_max(fork);
     if transaction.gas_limit() > gas_max {
-        return Err(error::rejected(&format!("transaction gas limit too high (cap: {gas_max}, tx: {})", transaction.gas_limit())));
+        let quota = spec.fees.quota().filter(|quota| quota.gas == gas_max);
+        let why = quota.map_or("", |_| "; one sender has no more of a block of a chain without fees");
+        return Err(error::rejected(&format!("transaction gas limit too high (cap: {gas_max}, tx: {}){why}", transaction.gas_limit())));
     }
     if let Some(tip) = transaction.max_priority_fee_per_gas()
         && tip > transaction.max_fee_per_gas()

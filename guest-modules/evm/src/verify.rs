@@ -42,7 +42,7 @@ pub fn header(spec: &Spec, parent_hash: B256, parent: &Header, header: &Header) 
         format!("gas limit: header has {}, parent {}", header.gas_limit, parent.gas_limit)
     })?;
     ensure(header.gas_used <= header.gas_limit, || format!("gas used {} above limit {}", header.gas_used, header.gas_limit))?;
-    let base_fee = next_base_fee(parent);
+    let base_fee = next_base_fee(spec, parent);
     ensure(header.base_fee_per_gas == Some(base_fee), || {
         format!("base fee: header has {:?}, parent asks for {base_fee}", header.base_fee_per_gas)
     })?;

@@ -1,24 +1,27 @@
 //! Transactions by sender and sequence, until a block has them.
 //!
 //! A sender's transactions are *ready* from its next sequence on, up to the first gap; those behind a gap *wait*. Blocks draw
-//! ready ones, those that pay most above a block's floor first, each sender's in order. A full pool makes room by dropping what is least likely to be
-//! mined: first the last of a sender that waits, then the last of the sender that pays least.
+//! ready ones, those that pay most above a block's floor first, each sender's in order. Senders that pay the same take turns, one transaction
+//! each, and whoever has waited longest since its last transaction was in a block begins. A full pool makes room by dropping what is least likely to
+//! be mined: first the last of a sender that waits, then the last of the sender that pays least, and of those the one with most transactions.
 //!
 //! Cost: `insert`, `remove` and `get` are O(log n); `draw` is O(senders).
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
 use crate::Amount;
 
 mod copy;
+mod draw;
 #[cfg(test)]
 mod tests;
 
 pub use copy::PoolCopy;
+pub use draw::Draw;
 
 /// Bounds of a pool.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +89,8 @@ struct Sender {
     owed: Amount,
     /// None of them costs more than this.
     cost_max: Amount,
+    /// When it began to wait for its next transaction to be in a block, by [`Pool::waits`].
+    since: u64,
 }
 
 /// Transactions until a block has them.
@@ -106,6 +111,8 @@ pub struct Pool {
     progress: BTreeMap<Vec<u8>, u64>,
     /// What a unit cost in the block that was drawn for last.
     floor: u64,
+    /// How often a sender began to wait.
+    waits: u64,
 }
 
 impl Sender {
@@ -127,6 +134,15 @@ impl Sender {
         self.ready = usize::try_from(gap - next).unwrap_or(usize::MAX);
         self.fill_gap();
     }
+}
+
+/// The last transaction of a sender.
+struct Worst<'a> {
+    /// Whether all of the sender's are.
+    ready: bool,
+    /// How many the sender has.
+    count: usize,
+    last: &'a Transaction,
 }
 
 impl Transaction {
@@ -158,6 +174,7 @@ impl Pool {
             recent_start: 0,
             progress: BTreeMap::new(),
             floor: 0,
+            waits: 0,
         }
     }
 
@@ -207,10 +224,13 @@ impl Pool {
     fn make_room(&mut self, needed: usize, incoming: &Transaction) -> Result<(), PoolError> {
         let mut forgotten = Vec::new();
         while self.bytes + needed > self.limits.bytes {
-            let worst = self
-                .worst(Some(&incoming.sender))
-                .filter(|(ready, last)| !ready || last.pays_above(self.floor) < incoming.pays_above(self.floor));
-            let Some(id) = worst.map(|(_, last)| last.id.clone()) else {
+            let own = self.senders.get(&incoming.sender).map_or(0, |sender| sender.transactions.len());
+            let worst = self.worst(Some(&incoming.sender)).filter(|worst| {
+                let (pays, offers) = (worst.last.pays_above(self.floor), incoming.pays_above(self.floor));
+                // Among equals nobody gives way to one that has as many.
+                !worst.ready || pays < offers || pays == offers && worst.count > own + 1
+            });
+            let Some(id) = worst.map(|worst| worst.last.id.clone()) else {
                 forgotten.into_iter().rev().for_each(|(next, transaction)| self.add(next, transaction));
                 return Err(PoolError::Full);
             };
@@ -226,7 +246,8 @@ impl Pool {
         let sender = self.senders.entry(transaction.sender.clone()).or_default();
         self.ready -= sender.ready;
         if sender.transactions.is_empty() {
-            (sender.next, sender.ready) = (next, 0);
+            (sender.next, sender.ready, sender.since) = (next, 0, self.waits);
+            self.waits += 1;
         }
         sender.owed = sender.owed.saturating_add(transaction.cost);
         sender.cost_max = sender.cost_max.max(transaction.cost);
@@ -239,22 +260,23 @@ impl Pool {
     pub fn shed(&mut self, bytes: usize) -> usize {
         let (target, before) = (self.bytes.saturating_sub(bytes), self.by_id.len());
         while self.bytes > target
-            && let Some(id) = self.worst(None).map(|(_, last)| last.id.clone())
+            && let Some(id) = self.worst(None).map(|worst| worst.last.id.clone())
         {
             self.remove(&id);
         }
         before - self.by_id.len()
     }
 
-    /// The transaction that is least likely to be mined, and whether it is ready: the last of a sender that waits, else of one that the last
-    /// block cost too much for, else of the one that pays least.
-    fn worst(&self, beside: Option<&[u8]>) -> Option<(bool, &Transaction)> {
+    /// The transaction that is least likely to be mined: the last of a sender that waits, else of one that the last block cost too much for, else of
+    /// the one that pays least, and of those the one with most transactions.
+    fn worst(&self, beside: Option<&[u8]>) -> Option<Worst<'_>> {
         let others = self.senders.iter().filter(|(name, _)| beside != Some(name.as_slice()));
         let lasts = others.filter_map(|(_, sender)| {
             let last = sender.transactions.values().next_back()?;
-            Some((sender.ready == sender.transactions.len(), &**last))
+            let count = sender.transactions.len();
+            Some(Worst { ready: sender.ready == count, count, last })
         });
-        lasts.min_by_key(|(ready, last)| (*ready, last.pays_above(self.floor)))
+        lasts.min_by_key(|worst| (worst.ready, worst.last.pays_above(self.floor), Reverse(worst.count)))
     }
 
     /// Forgets a transaction. Whether it was there.
@@ -312,6 +334,10 @@ impl Pool {
     fn set_next(&mut self, name: &[u8], next: u64) {
         let Some(sender) = self.senders.get_mut(name) else { return };
         self.ready -= sender.ready;
+        if next > sender.next {
+            sender.since = self.waits;
+            self.waits += 1;
+        }
         let kept = sender.transactions.split_off(&next);
         for done in std::mem::replace(&mut sender.transactions, kept).into_values() {
             self.by_id.remove(&done.id);
@@ -408,58 +434,10 @@ impl Pool {
     pub fn set_floor(&mut self, floor: u64) {
         self.floor = floor;
     }
-
-    /// Starts drawing transactions for a block in which a unit costs `floor`: those that pay most above it first, and none that does not
-    /// reach it.
-    pub fn draw(&self, floor: u64) -> Draw {
-        let heads = self.senders.iter().filter(|(_, sender)| sender.ready > 0).filter_map(|(name, sender)| {
-            let first = sender.transactions.get(&sender.next)?;
-            Some((first.pays_above(floor)?, Reverse((name.clone(), first.sequence))))
-        });
-        Draw { floor, heads: heads.collect(), skipped: BTreeSet::new() }
-    }
 }
 
 impl Sender {
     fn with_readiness(&self) -> impl Iterator<Item = (Arc<Transaction>, bool)> {
         self.transactions.values().enumerate().map(|(position, transaction)| (transaction.clone(), position < self.ready))
-    }
-}
-
-/// A sender's next transaction: what it pays, and among equals the lower sender, then the lower sequence, first.
-type Offer = (u64, Reverse<(Vec<u8>, u64)>);
-
-/// The order in which a block takes transactions. The pool may change meanwhile.
-#[derive(Debug)]
-pub struct Draw {
-    floor: u64,
-    /// Bound: one of some 100 bytes, 64 of them the name, for each sender that the pool had when the draw began.
-    heads: BinaryHeap<Offer>,
-    /// Bound: one name of 64 bytes for each sender whose transaction was drawn.
-    skipped: BTreeSet<Vec<u8>>,
-}
-
-impl Draw {
-    /// The next transaction to try.
-    pub fn next(&mut self, pool: &Pool) -> Option<Arc<Transaction>> {
-        while let Some((_, Reverse((name, sequence)))) = self.heads.pop() {
-            if self.skipped.contains(&name) {
-                continue;
-            }
-            let Some(sender) = pool.senders.get(&name) else { continue };
-            let Some(transaction) = sender.transactions.get(&sequence) else { continue };
-            if let Some(successor) = sender.transactions.get(&(sequence + 1))
-                && let Some(pays) = successor.pays_above(self.floor)
-            {
-                self.heads.push((pays, Reverse((name, sequence + 1))));
-            }
-            return Some(transaction.clone());
-        }
-        None
-    }
-
-    /// No more of this sender.
-    pub fn skip_sender(&mut self, sender: &[u8]) {
-        self.skipped.insert(sender.to_vec());
     }
 }

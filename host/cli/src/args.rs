@@ -3,7 +3,7 @@
 mod key;
 mod module;
 
-use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf};
+use std::{net::IpAddr, num::NonZeroU64, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use alloy::primitives::utils::parse_ether;
 use clap::{Parser, Subcommand};
@@ -132,7 +132,8 @@ pub struct DevArgs {
     /// Time of genesis, Unix seconds; now by default.
     #[arg(long, value_name = "SECONDS", value_parser = |text: &str| parse_number(text, 0..=u64::MAX))]
     pub timestamp: Option<u64>,
-    /// Geth-style genesis file, in place of the flags that describe one. System contracts that its forks need are added.
+    /// Geth-style genesis file, in place of the flags that describe one. System contracts that its forks need are added. What gas costs and who may
+    /// create contracts is said in its config.subnode (`fees`, `deployers`).
     #[arg(long, visible_alias = "genesis", value_name = "FILE", conflicts_with_all = ["chain_id", "balance", "gas_limit", "base_fee", "hardfork", "timestamp"])]
     pub init: Option<PathBuf>,
     /// What `web3_clientVersion` answers, where a tool wants another than anvil's (or Hardhat's, with --hardhat). Where it begins with Hardhat's
@@ -258,9 +259,31 @@ pub struct SliceArgs {
     /// Bytes per second of its clients, in place of what the slice brings along.
     #[arg(long, value_name = "SIZE")]
     pub bandwidth: Option<ByteSize>,
-    /// Heights whose state is kept; 0 keeps all.
-    #[arg(long, value_name = "HEIGHTS")]
-    pub history: Option<u64>,
+    /// How much past state is kept: a number of heights (0 keeps all), or a size, as 2GiB, that old values and what it takes to undo blocks may have.
+    /// Blocks and receipts are kept.
+    #[arg(long, value_name = "HEIGHTS|SIZE")]
+    pub history: Option<History>,
+}
+
+/// How much of the past of the state is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// So many heights; 0 keeps all.
+    Heights(u64),
+    /// What these bytes hold.
+    Bytes(NonZeroU64),
+}
+
+impl FromStr for History {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(heights) = text.parse() {
+            return Ok(Self::Heights(heights));
+        }
+        let size = text.parse::<ByteSize>().ok().and_then(|size| NonZeroU64::new(size.0));
+        size.map(Self::Bytes).ok_or_else(|| format!("{text}: use a number of heights (0 keeps all), or a size as 512MiB or 2GiB"))
+    }
 }
 
 #[derive(Subcommand)]
@@ -364,7 +387,8 @@ pub enum ChainCommand {
 pub struct CreateArgs {
     /// Its name: 1 to 64 of a-z, 0-9, - and _.
     pub name: ChainName,
-    /// What the runtime starts from: for the EVM a geth-style genesis file.
+    /// What the runtime starts from: for the EVM a geth-style genesis file, whose config.subnode says what gas costs (`fees`), who may create contracts
+    /// (`deployers`) and how large these may be (`codeSizeLimit`).
     #[arg(long, value_name = "FILE")]
     pub genesis: Option<PathBuf>,
     /// Tells chains of a network apart; the next free number by default.

@@ -64,6 +64,9 @@ const VERSION: u8 = 2;
 /// The one before: without the last two fields.
 const VERSION_1: u8 = 1;
 
+/// Marks a history that is counted in bytes.
+const BYTES: u64 = 1 << 63;
+
 /// [`Desired`] as it is kept: `types` knows no serialization.
 #[derive(Serialize, Deserialize)]
 struct Row {
@@ -80,7 +83,7 @@ struct Row {
     memory_bytes: u64,
     storage_bytes: u64,
     bandwidth_bytes: u64,
-    /// Heights; 0 keeps all.
+    /// Heights; 0 keeps all. With [`BYTES`] set, bytes.
     history: u64,
     controls: bool,
     pool_bytes: u64,
@@ -111,7 +114,8 @@ impl Desired {
             bandwidth_bytes: self.slice.bandwidth_bytes,
             history: match self.retention {
                 Retention::Archive => 0,
-                Retention::Last(heights) => heights,
+                Retention::Last(heights) => heights.min(BYTES - 1),
+                Retention::Within { bytes, .. } => bytes.min(BYTES - 1) | BYTES,
             },
             controls: self.controls,
             pool_bytes: self.pool_bytes,
@@ -148,7 +152,11 @@ impl Desired {
                 storage_bytes: row.storage_bytes,
                 bandwidth_bytes: row.bandwidth_bytes,
             },
-            retention: if row.history == 0 { Retention::Archive } else { Retention::Last(row.history) },
+            retention: match row.history {
+                0 => Retention::Archive,
+                bytes if bytes & BYTES != 0 => Retention::within(bytes & !BYTES),
+                heights => Retention::Last(heights),
+            },
             controls: row.controls,
             pool_bytes: row.pool_bytes,
             checkpoint_every: row.checkpoint_every,
@@ -196,6 +204,8 @@ mod tests {
         let before = [&[VERSION_1], &bytes[1..bytes.len() - 2]].concat();
         assert_eq!(Desired::decode(&before), Some(Desired { checkpoint_every: 0, ..desired.clone() }));
         (desired.sealing, desired.retention) = (Sealing::Manual, Retention::Archive);
+        assert_eq!(Desired::decode(&desired.encode()).as_ref(), Some(&desired));
+        desired.retention = Retention::within(3 << 40);
         assert_eq!(Desired::decode(&desired.encode()).as_ref(), Some(&desired));
         let born = Desired { spec: Vec::new(), wanted: Wanted::Running, ..desired.clone() };
         assert!(desired.same_chain(&born));

@@ -10,11 +10,11 @@
 //! | `node_peers` | | this `node`, and the `peers` that are connected to it |
 //! | `chain_list` | | all chains |
 //! | `chain_show` | `name` | one |
-//! | `chain_create` | `name`, `genesis` (text); optional `id`, `runtime`, `consensus`, `consensusConfig`, `sealing`, `history` (heights; 0 keeps all), `controls`, `poolBytes`, `slice`, `memoryBytes`, `storageBytes`, `bandwidthBytes`, `stopped` | the chain |
+//! | `chain_create` | `name`, `genesis` (text); optional `id`, `runtime`, `consensus`, `consensusConfig`, `sealing`, `history` (heights; 0 keeps all) or `historyBytes`, `controls`, `poolBytes`, `slice`, `memoryBytes`, `storageBytes`, `bandwidthBytes`, `stopped` | the chain |
 //! | `chain_start`, `chain_stop`, `chain_pause`, `chain_resume` | `name` | the chain |
 //! | `chain_repair` | `name`: its tables are damaged | the chain, which gets the next state that its committee vouches for |
 //! | `chain_vote` | `name`: it was imported, and its old host votes no more | the chain |
-//! | `chain_resize` | `name`; optional `slice`, `memoryBytes`, `storageBytes`, `bandwidthBytes`, `history` | the chain |
+//! | `chain_resize` | `name`; optional `slice`, `memoryBytes`, `storageBytes`, `bandwidthBytes`, `history` or `historyBytes` | the chain |
 //! | `chain_upgrade` | `name`; `runtime`, `consensus`, or both | the chain |
 //! | `chain_delete` | `name`, `force` | null |
 //! | `chain_logs` | `name`, `after` (a line's number) | the lines that are kept |
@@ -236,6 +236,7 @@ struct SliceParams {
     storage_bytes: Option<u64>,
     bandwidth_bytes: Option<u64>,
     history: Option<u64>,
+    history_bytes: Option<NonZeroU64>,
 }
 
 impl SliceParams {
@@ -248,8 +249,13 @@ impl SliceParams {
         text.parse().map(Some).map_err(|error| invalid(format!("{error}")))
     }
 
-    fn retention(&self) -> Option<Retention> {
-        self.history.map(|heights| if heights == 0 { Retention::Archive } else { Retention::Last(heights) })
+    fn retention(&self) -> Result<Option<Retention>, Failure> {
+        match (self.history, self.history_bytes) {
+            (Some(_), Some(_)) => Err(invalid("history counts heights and historyBytes bytes; give one of them")),
+            (None, Some(bytes)) => Ok(Some(Retention::within(bytes.get()))),
+            (Some(0), None) => Ok(Some(Retention::Archive)),
+            (heights, None) => Ok(heights.map(Retention::Last)),
+        }
     }
 
     fn request(&self) -> Result<SliceRequest, Failure> {
@@ -319,7 +325,7 @@ impl Create {
             consensus_config: self.consensus_config.clone().unwrap_or_else(|| sealing.consensus_config()).into_bytes(),
             sealing,
             slice,
-            retention: self.slice.retention().unwrap_or(Retention::Last(KEPT_HEIGHTS)),
+            retention: self.slice.retention()?.unwrap_or(Retention::Last(KEPT_HEIGHTS)),
             controls: self.controls,
             // Half of its memory at most is for what waits.
             pool_bytes: self.pool_bytes.unwrap_or(POOL_BYTES).min(slice.memory_bytes / 2),
@@ -428,7 +434,7 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
         "chain_resize" => {
             let resized: Resized = params(given)?;
             refuse(&resized.unknown)?;
-            let resize = Resize { slice: resized.slice.request()?, retention: resized.slice.retention() };
+            let resize = Resize { slice: resized.slice.request()?, retention: resized.slice.retention()? };
             described(supervisor.resize(&chain_name(&resized.name)?, &resize).await)
         }
         "chain_upgrade" => {
@@ -471,10 +477,10 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
         "chain_import" => {
             let ImportBegin { name, header, stopped, slice, unknown } = params(given)?;
             refuse(&unknown)?;
-            let asked = slice.slice(supervisor)?;
+            let (asked, retention) = (slice.slice(supervisor)?, slice.retention()?);
             let change = |was: Desired| Desired {
                 slice: asked,
-                retention: slice.retention().unwrap_or(was.retention),
+                retention: retention.unwrap_or(was.retention),
                 wanted: if stopped.unwrap_or(false) { Wanted::Stopped } else { Wanted::Running },
                 pool_bytes: was.pool_bytes.min(asked.memory_bytes / 2),
                 ..was

@@ -19,7 +19,11 @@ pub(crate) fn chain(info: &ChainInfo) -> Value {
         "runtime": desired.runtime,
         "consensus": desired.consensus,
         "sealing": desired.sealing.to_string(),
-        "history": match desired.retention { Retention::Archive => json!("archive"), Retention::Last(heights) => json!(heights) },
+        "history": match desired.retention {
+            Retention::Archive => json!("archive"),
+            Retention::Last(heights) => json!(heights),
+            Retention::Within { bytes, .. } => json!({ "bytes": bytes }),
+        },
         "slice": {
             "parts": desired.slice.cpu.get(),
             "memoryBytes": desired.slice.memory_bytes,

@@ -1,6 +1,6 @@
 //! What is dropped of the past, and what is not.
 
-use subnode_storage::{Batch, Head, Retention, StoreError, Table, Write};
+use subnode_storage::{Batch, Head, Retention, RocksStore, StoreError, Table, Write};
 
 use crate::{commit, each, open, state, wait};
 
@@ -94,6 +94,88 @@ fn old_states_go_too_where_they_alone_pass_the_limit() {
         }
         wait(chain.revert_to(held, b"")).unwrap();
         assert_eq!(chain.view().get(Table::Block, &250_u64.to_be_bytes()).unwrap(), Some(vec![250; 1000]));
+    });
+}
+
+/// Bytes of old values and of what it takes to undo versions, counted by what their loss frees.
+fn old_bytes(chain: &subnode_storage::ChainStore) -> u64 {
+    let (before, retention) = (chain.live_bytes(), chain.retention());
+    chain.set_retention(Retention::Last(0));
+    while wait(chain.prune(1_000)).unwrap() {}
+    chain.set_retention(retention);
+    before - chain.live_bytes()
+}
+
+#[test]
+fn old_values_stay_within_their_bytes_across_restarts_and_reverts() {
+    const LIMIT: u64 = 100_000;
+    /// Grows, so that a count of versions would be another one each time.
+    fn block(height: u64) -> Vec<Write> {
+        vec![state(b"x", Some(&vec![height.to_be_bytes()[7]; 10 * usize::try_from(height).unwrap()]))]
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let open_with = |retention| {
+        let store = RocksStore::open(dir.path(), &crate::OPTIONS).unwrap();
+        let chain = crate::open(&store, "a", retention);
+        (store, chain)
+    };
+    let open = || open_with(Retention::within(LIMIT));
+    let oldest = {
+        let (_store, chain) = open();
+        (0..200).for_each(|height| commit(&chain, height, block(height)));
+        assert!(chain.oldest_version() > 100, "{}", chain.oldest_version());
+        chain.oldest_version()
+    };
+    // It is known what they take, and nothing but that.
+    let (store, chain) = open();
+    assert_eq!(chain.oldest_version(), oldest);
+    for height in 200..300 {
+        commit(&chain, height, block(height));
+        assert!(chain.version() - chain.oldest_version() >= 64, "the last versions stay whatever they take");
+    }
+    let kept = chain.version() - chain.oldest_version();
+    assert_eq!(kept, 64, "64 versions of 3 KB are more than the limit");
+    // Small blocks take their place, one by one, until the limit holds more versions again.
+    (300..1_000).for_each(|height| commit(&chain, height, vec![state(b"y", Some(&height.to_be_bytes()))]));
+    let many = chain.version() - chain.oldest_version();
+    assert!(many > 200, "{many}");
+    wait(chain.revert_to(chain.version() - 100, b"")).unwrap();
+    (900..2_500).for_each(|height| commit(&chain, height, vec![state(b"y", Some(&height.to_be_bytes()))]));
+    drop((store, chain));
+    // Meanwhile nobody counts.
+    {
+        let (_store, chain) = open_with(Retention::Last(0));
+        while wait(chain.prune(1_000)).unwrap() {}
+        commit(&chain, 2_500, block(5));
+    }
+    let (_store, chain) = open();
+    (2_501..4_000).for_each(|height| commit(&chain, height, vec![state(b"y", Some(&height.to_be_bytes()))]));
+    let bytes = old_bytes(&chain);
+    assert!((LIMIT * 9 / 10..=LIMIT).contains(&bytes), "{bytes} bytes of old values");
+}
+
+#[test]
+fn a_retention_by_bytes_takes_the_place_of_one_by_heights_and_back() {
+    each(|store| {
+        let chain = open(store, "a", Retention::Archive);
+        let small = |height: u64| vec![state(b"x", Some(&height.to_be_bytes()))];
+        (0..500).for_each(|height| commit(&chain, height, small(height)));
+        let all = chain.live_bytes();
+        chain.set_retention(Retention::within(20_000));
+        while wait(chain.prune(10)).unwrap() {}
+        let kept = chain.version() - chain.oldest_version();
+        assert!((64..300).contains(&kept) && chain.live_bytes() < all, "{kept} versions");
+        // What is counted while nobody asks would be wrong.
+        chain.set_retention(Retention::Last(400));
+        (500..800).for_each(|height| commit(&chain, height, small(height)));
+        chain.hold(Some(chain.version() - 350));
+        chain.set_retention(Retention::within(20_000));
+        commit(&chain, 800, small(800));
+        assert!(chain.version() - chain.oldest_version() >= 350, "what is held stays");
+        chain.hold(None);
+        while wait(chain.prune(10)).unwrap() {}
+        let bytes = old_bytes(&chain);
+        assert!((18_000..=20_000).contains(&bytes), "{bytes} bytes of old values");
     });
 }
 

@@ -244,7 +244,15 @@ fn amend(call: &mut Call<'_>, name: &str, done: &serde_json::Value) -> Result {
         }
         "autoImpersonateAccount" => impersonation.all = call.params.required()?,
         "setCoinbase" => overrides.coinbase = Some(call.params.required()?),
-        "setNextBlockBaseFeePerGas" => overrides.next_base_fee = Some(call.params.number()?),
+        "setNextBlockBaseFeePerGas" => {
+            let asked = call.params.number()?;
+            if let Some(fee) = Spec::load().fees.constant() {
+                return Err(error::rejected(&format!(
+                    "the base fee of this chain is always {fee} (config.subnode.fees of its genesis), not {asked}"
+                )));
+            }
+            overrides.next_base_fee = Some(asked);
+        }
         "setPrevRandao" => overrides.next_prev_randao = Some(call.params.required()?),
         "setBlockGasLimit" => {
             overrides.gas_limit = Some(call.params.number()?);

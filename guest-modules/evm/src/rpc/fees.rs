@@ -8,6 +8,7 @@ use alloy_rpc_types_eth::FeeHistory;
 use super::{Call, Result, error, json, number_of};
 use crate::{
     dev::Overrides,
+    fees::Fees,
     header_rules::next_base_fee,
     headers,
     index::{self, ReceiptRow},
@@ -24,21 +25,29 @@ const SUGGESTED_TIP: u64 = 1_000_000_000;
 pub(super) fn pending_base_fee(call: &Call<'_>) -> u64 {
     let (_, head) = headers::expect_header(call.head.height);
     let overridden = if Spec::load().dev { Overrides::load().next_base_fee } else { None };
-    overridden.unwrap_or_else(|| next_base_fee(&head))
+    overridden.unwrap_or_else(|| next_base_fee(Spec::load(), &head))
+}
+
+/// The tip that is suggested: none where the price is the chain's to say.
+fn suggested_tip() -> u64 {
+    if Spec::load().fees == Fees::Eip1559 { SUGGESTED_TIP } else { 0 }
 }
 
 pub(super) fn gas_price(call: &mut Call<'_>) -> Result {
-    json(&format!("{:#x}", pending_base_fee(call).saturating_add(SUGGESTED_TIP)))
+    json(&format!("{:#x}", pending_base_fee(call).saturating_add(suggested_tip())))
 }
 
 pub(super) fn max_priority_fee() -> Result {
-    json(&format!("{SUGGESTED_TIP:#x}"))
+    json(&format!("{:#x}", suggested_tip()))
 }
 
-/// What `eth_sendTransaction` fills in: a tip, and a cap that holds while the base fee doubles.
-pub(super) fn suggested(call: &Call<'_>) -> (u128, u128) {
-    let tip = u128::from(SUGGESTED_TIP);
-    (tip, u128::from(pending_base_fee(call)) * 2 + tip)
+/// What `eth_sendTransaction` fills in: a tip, and a cap that holds while the base fee doubles, where it moves at all. `given` is the client's tip.
+pub(super) fn suggested(call: &Call<'_>, given: Option<u128>) -> (u128, u128) {
+    let (tip, base_fee) = (u128::from(suggested_tip()), u128::from(pending_base_fee(call)));
+    match Spec::load().fees {
+        Fees::Eip1559 => (tip, base_fee * 2 + tip),
+        Fees::Zero(_) | Fees::Fixed(_) => (tip, base_fee.saturating_add(given.unwrap_or(tip))),
+    }
 }
 
 pub(super) fn base_fee(call: &mut Call<'_>) -> Result {
@@ -94,7 +103,7 @@ pub(super) fn history(call: &mut Call<'_>) -> Result {
             rewards.push(rewards_of(number, header.base_fee_per_gas.unwrap_or_default(), header.gas_used, &percentiles));
         }
         if number == last {
-            history.base_fee_per_gas.push(next_base_fee(&header).into());
+            history.base_fee_per_gas.push(next_base_fee(Spec::load(), &header).into());
             history.base_fee_per_blob_gas.push(blob_params.map_or(0, |params| {
                 params.calc_blob_fee(params.next_block_excess_blob_gas_osaka(
                     header.excess_blob_gas.unwrap_or_default(),

@@ -54,7 +54,7 @@ fn fill(call: &Call<'_>, from: Address, mut request: TransactionRequest) -> Resu
     request.nonce = Some(request.nonce.unwrap_or_else(|| next_nonce(from)));
     request.input = input_of(&request)?.into();
     if request.gas_price.is_none() {
-        let (tip, cap) = suggested(call);
+        let (tip, cap) = suggested(call, request.max_priority_fee_per_gas);
         let tip = request.max_priority_fee_per_gas.unwrap_or_else(|| request.max_fee_per_gas.map_or(tip, |cap| tip.min(cap)));
         request.max_priority_fee_per_gas = Some(tip);
         request.max_fee_per_gas = Some(request.max_fee_per_gas.unwrap_or_else(|| cap.max(tip)));

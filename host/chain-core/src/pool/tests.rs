@@ -116,6 +116,40 @@ fn those_that_pay_most_above_the_floor_are_drawn_first_and_none_below_it() {
 }
 
 #[test]
+fn senders_that_pay_the_same_take_turns_and_whoever_waited_longest_begins() {
+    let mut pool = Pool::new(LIMITS);
+    // The greatest name is the first to wait.
+    for (sender, sequences) in [(3, 3), (1, 3), (2, 1)] {
+        for sequence in 0..sequences {
+            pool.insert(transaction(sender, sequence, 5), 0).expect("fits");
+        }
+    }
+    assert_eq!(drain(&mut pool), [(3, 0), (1, 0), (2, 0), (3, 1), (1, 1), (3, 2), (1, 2)]);
+    // A block has the first of sender 3 only, which now waits behind the others and one that comes.
+    pool.insert(transaction(4, 0, 5), 0).expect("fits");
+    pool.advance([(&[3u8][..], 1)].into_iter());
+    assert_eq!(drain(&mut pool), [(1, 0), (2, 0), (4, 0), (3, 1), (1, 1), (3, 2), (1, 2)]);
+    // Whoever pays more needs no turn.
+    pool.insert(transaction(5, 0, 6), 0).expect("fits");
+    pool.insert(transaction(5, 1, 6), 0).expect("fits");
+    assert_eq!(drain(&mut pool)[..3], [(5, 0), (5, 1), (1, 0)]);
+}
+
+#[test]
+fn a_sender_that_fills_the_pool_makes_room_for_others_that_pay_the_same() {
+    let mut pool = Pool::new(PoolLimits { bytes: 4 * (100 + OVERHEAD_BYTES), per_sender: 10 });
+    for sequence in 0..4 {
+        pool.insert(transaction(1, sequence, 0), 0).expect("fits");
+    }
+    assert_eq!(pool.insert(transaction(1, 4, 0), 0), Err(PoolError::Full), "not for itself");
+    assert_eq!(pool.insert(transaction(2, 0, 0), 0), Ok(()));
+    assert_eq!(pool.insert(transaction(3, 0, 0), 0), Ok(()));
+    assert_eq!(pool.insert(transaction(4, 0, 0), 0), Ok(()));
+    assert_eq!(pool.insert(transaction(5, 0, 0), 0), Err(PoolError::Full), "all have as many");
+    assert_eq!(drain(&mut pool), [(1, 0), (2, 0), (3, 0), (4, 0)]);
+}
+
+#[test]
 fn a_sender_whose_next_sequence_was_moved_goes_on_from_there() {
     let mut pool = Pool::new(LIMITS);
     pool.insert(transaction(1, 5, 5), 5).expect("fits");

@@ -130,6 +130,9 @@ impl Ledger {
     pub(crate) fn retain(&self, retention: Retention) {
         let retention = match (retention, self.rule) {
             (Retention::Last(heights), Some(rule)) => Retention::Last(heights.max(rule.history())),
+            (Retention::Within { bytes, versions_min }, Some(rule)) => {
+                Retention::Within { bytes, versions_min: versions_min.max(rule.history()) }
+            }
             (other, _) => other,
         };
         self.store.set_retention(retention);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use subnode_types::{ByteSize, ChainName};
 
 use crate::{
-    args::{ChainArgs, ChainCommand, CreateArgs, SliceArgs},
+    args::{ChainArgs, ChainCommand, CreateArgs, History, SliceArgs},
     client::Client,
     commands::transfer,
     output::table::table,
@@ -103,6 +103,11 @@ fn confirmed(client: &mut Client, chain: &ChainName) -> anyhow::Result<bool> {
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(true) } else { bail!("{chain} is kept") }
 }
 
+/// What is kept of the past of the state.
+fn history(kept: &Value) -> String {
+    if kept["bytes"].is_u64() { bytes(&kept["bytes"]) } else { kept.as_str().map_or_else(|| kept.to_string(), ToOwned::to_owned) }
+}
+
 fn sliced(slice: &SliceArgs) -> Value {
     let mut params = json!({});
     let mut set = |key: &str, value: Option<Value>| {
@@ -114,7 +119,11 @@ fn sliced(slice: &SliceArgs) -> Value {
     set("memoryBytes", slice.memory.map(|size| json!(size.0)));
     set("storageBytes", slice.storage.map(|size| json!(size.0)));
     set("bandwidthBytes", slice.bandwidth.map(|size| json!(size.0)));
-    set("history", slice.history.map(|heights| json!(heights)));
+    match slice.history {
+        None => {}
+        Some(History::Heights(heights)) => set("history", Some(json!(heights))),
+        Some(History::Bytes(size)) => set("historyBytes", Some(json!(size))),
+    }
     params
 }
 
@@ -209,7 +218,7 @@ fn show(chain: &Value) -> String {
         vec!["runtime".to_owned(), text(&chain["runtime"])],
         vec!["consensus".to_owned(), text(&chain["consensus"])],
         vec!["sealing".to_owned(), text(&chain["sealing"])],
-        vec!["history".to_owned(), chain["history"].as_str().map_or_else(|| chain["history"].to_string(), ToOwned::to_owned)],
+        vec!["history".to_owned(), history(&chain["history"])],
         vec!["slice".to_owned(), format!("{} parts", number(&slice["parts"]))],
         vec!["memory".to_owned(), format!("{} of {}", bytes(&stats["memoryBytes"]), bytes(&slice["memoryBytes"]))],
         vec!["storage".to_owned(), format!("{} of {}", bytes(&stats["storageBytes"]), bytes(&slice["storageBytes"]))],

@@ -291,6 +291,7 @@ fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Re
         retention: match chain.history {
             HistoryConfig::Archive => Retention::Archive,
             HistoryConfig::Last(heights) => Retention::Last(heights),
+            HistoryConfig::Within(bytes) => Retention::within(bytes),
         },
         controls: chain.controls,
         pool_bytes: chain.pool_bytes,

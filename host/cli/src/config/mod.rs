@@ -196,11 +196,13 @@ pub struct ChainConfig {
     pub log: Option<LogLevel>,
 }
 
-/// `"archive"`, or a number of heights.
+/// `"archive"`, a number of heights, or a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HistoryConfig {
     Archive,
     Last(u64),
+    /// Bytes that old values and what it takes to undo blocks may have; not 0.
+    Within(u64),
 }
 
 impl Default for HistoryConfig {
@@ -280,7 +282,12 @@ fn history<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HistoryConfig, 
     match text.parse() {
         _ if text == "archive" => Ok(HistoryConfig::Archive),
         Ok(heights) if heights > 0 => Ok(HistoryConfig::Last(heights)),
-        _ => Err(de::Error::custom(format!("history: {text}; use \"archive\", or a number of heights of 1 or more"))),
+        _ => match text.parse::<ByteSize>() {
+            Ok(size) if size.0 > 0 => Ok(HistoryConfig::Within(size.0)),
+            _ => {
+                Err(de::Error::custom(format!("history: {text}; use \"archive\", a number of heights of 1 or more, or a size as \"2GiB\"")))
+            }
+        },
     }
 }
 
@@ -424,6 +431,8 @@ mod tests {
             ("history = 0", "archive"),
             ("history = -1", "history: -1; use \"archive\""),
             ("history = true", "a number or a text"),
+            ("history = \"0MiB\"", "a size as"),
+            ("history = \"2 parsecs\"", "history: 2 parsecs; use \"archive\""),
             ("memory = -5", "64MiB"),
             ("slice = 1.5", "medium"),
             ("name2 = 1", "did you mean `name`"),
@@ -432,6 +441,9 @@ mod tests {
         ] {
             let error = with(line).expect_err(line).to_string();
             assert!(error.contains(hint) && error.contains("line 5"), "{error}");
+        }
+        for (line, history) in [("history = \"2GiB\"", HistoryConfig::Within(2 << 30)), ("history = \"7\"", HistoryConfig::Last(7))] {
+            assert_eq!(with(line).expect(line).chains[0].history, history);
         }
         assert!(with("sealing = \"250ms\"").is_ok_and(|config| config.chains[0].sealing.to_string() == "250ms"));
     }
