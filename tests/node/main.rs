@@ -1,4 +1,4 @@
-//! Real node processes under an operator: lifecycle, quotas, moving chains, bad input, kills, hostile neighbours.
+//! Real node processes under an operator: lifecycle, quotas, moving chains, bad input, kills.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod bad_input;
@@ -7,7 +7,6 @@ mod confined;
 mod figures;
 mod interrupted;
 mod lifecycle;
-mod neighbours;
 mod quotas;
 mod service;
 mod supervisor;

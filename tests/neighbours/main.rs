@@ -1,7 +1,8 @@
 //! Hostile neighbours, one test each: a chain of one part seals and answers beside them as if they were not there.
 //!
 //! Each test fails when what it tests is taken out: turns (a guest that loops has its core until it is done), the queue (who asks most gets
-//! most), the places of calls, the bounds of the pool, the slices of memory and storage.
+//! most), the places of calls, the bounds of the pool, the slices of memory and storage. No other tests run beside them.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::{
     fs::File,
