@@ -98,7 +98,7 @@ impl Mode {
     fn simulate(&self, planned: Planned, parent: &Header, mut state: State, left: &mut Left) -> Result<(Simulated, Header, State)> {
         let spec = Spec::load();
         let fork = spec.fork(planned.timestamp);
-        let base_fee = if self.validates { next_base_fee(parent) } else { 0 };
+        let base_fee = if self.validates { next_base_fee(spec, parent) } else { 0 };
         let mut header = planned.header(spec, parent, base_fee, excess_blob_gas(spec, parent, planned.timestamp));
         state.block_hashes.insert(parent.number, header.parent_hash);
         let overrides = planned.wanted.block_overrides;
