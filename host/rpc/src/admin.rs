@@ -102,8 +102,7 @@ pub fn bind_admin(path: &Path) -> io::Result<UnixListener> {
 /// Not cancel safe: dropping it breaks open connections off. Spawn it and await it.
 pub fn serve_admin(admin: Admin, listener: UnixListener, shutdown: CancellationToken) -> Boxed<'static, Result<(), ServeError>> {
     boxed(async move {
-        let connections = TaskTracker::new();
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let (connections, places) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
         while let Some(accepted) = shutdown.run_until_cancelled(accept(&listener, &places)).await {
             let (stream, place) = match accepted {
                 Ok(accepted) => accepted,
@@ -485,12 +484,12 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
                 pool_bytes: was.pool_bytes.min(asked.memory_bytes / 2),
                 ..was
             };
-            let begun = Box::pin(supervisor.begin_import(&chain_name(&name)?, &bytes_of(&header)?, change)).await?;
+            let begun = supervisor.begin_import(&chain_name(&name)?, &bytes_of(&header)?, change).await?;
             Ok(json!({ "import": begun.import, "nextChunk": begun.next_chunk }))
         }
         "chain_importFrame" => {
             let ImportFrame { import, frame } = params(given)?;
-            let done = Box::pin(supervisor.import_frame(import, &bytes_of(&frame)?)).await?;
+            let done = supervisor.import_frame(import, &bytes_of(&frame)?).await?;
             Ok(done.as_ref().map_or(Value::Null, describe::chain))
         }
         unknown => Err(Failure { code: METHOD_NOT_FOUND, message: format!("there is no method {unknown:?}") }),
