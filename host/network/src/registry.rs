@@ -15,7 +15,7 @@ use crate::{
     chain::Chain,
     frame::ChainKey,
     handshake::{CHAINS_MAX, Hello, Reason},
-    limits::{lock, source, widen},
+    limits::{lock, widen},
     peer::Peer,
     tasks::Tasks,
 };
@@ -59,14 +59,14 @@ impl State {
         self.chains.values().any(|chain| chain.is_member(id))
     }
 
-    /// The stranger whose place a newcomer from this address gets once all are taken: the latest of the address that has most of them, if it has
+    /// The stranger whose place a newcomer of this address gets once all are taken: the latest of the address that has most of them, if it has
     /// more than the newcomer's would have.
-    fn crowded(&self, address: IpAddr) -> Option<Arc<Peer>> {
+    fn crowded(&self, source: IpAddr) -> Option<Arc<Peer>> {
         let mut by_address: BTreeMap<IpAddr, Vec<&Arc<Peer>>> = BTreeMap::new();
         for stranger in self.strangers() {
             by_address.entry(stranger.source()).or_default().push(stranger);
         }
-        let would_have = by_address.get(&source(address)).map_or(0, Vec::len) + 1;
+        let would_have = by_address.get(&source).map_or(0, Vec::len) + 1;
         let most = by_address.into_values().max_by_key(Vec::len).filter(|most| most.len() > would_have)?;
         most.into_iter().max_by_key(|stranger| stranger.since).cloned()
     }
@@ -249,13 +249,11 @@ impl Registry {
                 return Err((Reason::Duplicate, "connected already"));
             }
             Reason::Duplicate.close(&known.connection, "connected anew");
-        } else if !member {
-            if state.strangers().count() >= self.strangers_max {
-                let full = (Reason::Full, "too many nodes that belong to no chain here");
-                let crowded = state.crowded(peer.connection.remote_address().ip()).ok_or(full)?;
-                Reason::Full.close(&crowded.connection, "too many nodes of one address");
-                state.peers.remove(&crowded.id);
-            }
+        } else if !member && state.strangers().count() >= self.strangers_max {
+            let full = (Reason::Full, "too many nodes that belong to no chain here");
+            let crowded = state.crowded(peer.source()).ok_or(full)?;
+            Reason::Full.close(&crowded.connection, "too many nodes of one address");
+            state.peers.remove(&crowded.id);
         }
         state.peers.insert(peer.id, peer.clone());
         Ok(())
