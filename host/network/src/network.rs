@@ -28,6 +28,10 @@ use crate::{
     tasks::Tasks,
 };
 
+/// How long a node that leaves answers what still comes by saying so again. QUIC wants three times what a lost packet takes to be noticed (RFC 9000,
+/// section 10.2): a second on most links, and any time on a bad one. Peers that heard nothing notice by the silence.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Connections that nobody has looked at yet, and what each may have sent: they are refused or asked to show their address at once.
 const INCOMING_MAX: usize = 256;
 const INCOMING_BYTES: u64 = 16 << 10;
@@ -218,7 +222,7 @@ impl Network {
             self.dialer.endpoint.close(VarInt::from_u32(Reason::Shutdown as u32), b"shutting down");
             registry.leave_all();
             registry.tasks.end().await;
-            self.dialer.endpoint.wait_idle().await;
+            drop(tokio::time::timeout(CLOSED_WITHIN, self.dialer.endpoint.wait_idle()).await);
         })
     }
 }
