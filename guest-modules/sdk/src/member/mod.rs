@@ -143,6 +143,7 @@ impl<R: Rules> Consensus for Member<R> {
                 }
             }
         }
+        member.seat.forget_earlier();
         if !member.seat.said.is_empty() {
             member.begin(0);
         }

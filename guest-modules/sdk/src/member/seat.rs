@@ -101,8 +101,13 @@ impl<S: Said> Seat<S> {
     /// Gives this view up for a later one.
     pub fn move_to(&mut self, view: u32) {
         (self.view, self.building) = (view, false);
-        self.said.retain(|message| message.view.saturating_add(1) >= view);
+        self.forget_earlier();
         self.set_view_timer();
+    }
+
+    /// Forgets what it said before this view and the one before it: nobody is told that again.
+    pub(super) fn forget_earlier(&mut self) {
+        self.said.retain(|message| message.view.saturating_add(1) >= self.view);
     }
 
     pub(super) fn set_view_timer(&mut self) {
