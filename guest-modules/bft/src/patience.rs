@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::context::Key;
 
-/// Waits are counted in twelfths of the timeout. One that missed its turn and was not heard since has one of them, and then half of the wait: in a committee of four with blocks
-/// each half a second and a timeout of three seconds it costs the others a tenth of their blocks.
+/// Waits are counted in twelfths of the timeout. One that missed its turn and was not heard since has one of them, and then half of the wait: in a
+/// committee of four with blocks each half a second and a timeout of three seconds it costs the others a tenth of their blocks.
 const WHOLE: u8 = 12;
 /// Heights after which each member is waited for a twelfth longer again. By then each of a committee of sixteen had two turns, so that one that
 /// misses all of them loses more than it gets.

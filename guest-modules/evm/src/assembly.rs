@@ -2,6 +2,13 @@
 
 use alloy_primitives::{B256, Bytes, keccak256};
 
+/// Leaves whether the caller is not the owner, whom slot 0 has.
+pub const STRANGER: &[u8] = &[0x33, 0x5f, 0x54, 0x14, 0x15];
+/// Leaves the first argument of a call.
+pub const FIRST: &[u8] = &[0x60, 0x04, 0x35];
+/// Returns the word on the stack.
+pub const RETURN_WORD: &[u8] = &[0x5f, 0x52, 0x60, 0x20, 0x5f, 0xf3];
+
 /// A part of a contract. `L` names the places that are jumped to.
 pub enum Piece<L> {
     Code(&'static [u8]),

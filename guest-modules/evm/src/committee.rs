@@ -14,7 +14,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
 use serde::Deserialize;
 
 use crate::{
-    assembly::{Piece, assemble},
+    assembly::{FIRST, Piece, RETURN_WORD, STRANGER, assemble},
     bindings::subnode::chain::{
         execution::CommitteeChange,
         types::{Change, Validator},
@@ -110,11 +110,7 @@ enum Label {
 /// The contract.
 fn code() -> Bytes {
     use Piece::{At, Code, If, Jump, Word};
-    // Leaves whether the caller is not the owner.
-    const STRANGER: &[u8] = &[0x33, 0x5f, 0x54, 0x14, 0x15];
-    const FIRST: &[u8] = &[0x60, 0x04, 0x35];
     const SECOND: &[u8] = &[0x60, 0x24, 0x35];
-    const RETURN_WORD: &[u8] = &[0x5f, 0x52, 0x60, 0x20, 0x5f, 0xf3];
     assemble(&[
         // The selector.
         Code(&[0x5f, 0x35, 0x60, 0xe0, 0x1c]),

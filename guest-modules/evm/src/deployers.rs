@@ -27,7 +27,7 @@ use revm::{
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
-    assembly::{Piece, assemble},
+    assembly::{FIRST, Piece, RETURN_WORD, STRANGER, assemble},
     state::{Account, State},
 };
 
@@ -162,10 +162,6 @@ enum Label {
 /// The contract.
 fn code() -> Bytes {
     use Piece::{At, Code, If, Jump, Word};
-    // Leaves whether the caller is not the owner.
-    const STRANGER: &[u8] = &[0x33, 0x5f, 0x54, 0x14, 0x15];
-    const FIRST: &[u8] = &[0x60, 0x04, 0x35];
-    const RETURN_WORD: &[u8] = &[0x5f, 0x52, 0x60, 0x20, 0x5f, 0xf3];
     // Leaves whether the argument has more bits than an address.
     const LONG: &[u8] = &[0x60, 0x04, 0x35, 0x60, 0xa0, 0x1c];
     assemble(&[

@@ -222,7 +222,7 @@ impl Supervisor {
             after.consensus = upgrade.consensus.clone().unwrap_or(after.consensus);
             let (runtime, consensus) = self.load_modules(&after).await?;
             let refused = |reason: String| ControlError::Upgrade { name: name.clone(), reason };
-            let tried = Box::pin(chain.try_modules(&runtime, &consensus, &after.consensus_config)).await;
+            let tried = chain.try_modules(&runtime, &consensus, &after.consensus_config).await;
             tried.map_err(|error| refused(error.to_string()))?;
             drop(chain);
             self.change(&slot, |desired| desired.clone_from(&after)).await?;

@@ -68,7 +68,7 @@ impl Supervisor {
             slice: desired.slice,
             accounts: self.parts.accounts.clone(),
         };
-        Box::pin(self.node.open(setup)).await
+        self.node.open(setup).await
     }
 
     /// Stops a chain that runs, and the task that waits for its failure.

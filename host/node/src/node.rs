@@ -129,7 +129,7 @@ impl Node {
                 network: self.peering.as_ref().map(|peering| peering.network.clone() as _),
                 vote_secret: self.peering.as_ref().map(|peering| peering.secret),
             };
-            let opened = Box::pin(Chain::open(parts, setup.options)).await;
+            let opened = Chain::open(parts, setup.options).await;
             let chain = opened.map_err(NodeError::Open)?;
             let mut chains = self.chains.write().unwrap_or_else(PoisonError::into_inner);
             chains.first.get_or_insert_with(|| name.clone());

@@ -422,9 +422,9 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
             let create: Create = params(given)?;
             refuse(&create.unknown)?;
             let desired = create.desired(supervisor)?;
-            described(Box::pin(supervisor.create(&chain_name(&create.name)?, desired)).await)
+            described(supervisor.create(&chain_name(&create.name)?, desired).await)
         }
-        "chain_start" => described(Box::pin(supervisor.run(&named(given)?)).await),
+        "chain_start" => described(supervisor.run(&named(given)?).await),
         "chain_stop" => described(supervisor.stop(&named(given)?).await),
         "chain_pause" => described(supervisor.pause(&named(given)?, true).await),
         "chain_resume" => described(supervisor.pause(&named(given)?, false).await),
@@ -441,7 +441,7 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
             if runtime.is_none() && consensus.is_none() {
                 return Err(invalid("name a runtime, a consensus, or both"));
             }
-            described(Box::pin(supervisor.upgrade(&chain_name(&name)?, &Upgrade { runtime, consensus })).await)
+            described(supervisor.upgrade(&chain_name(&name)?, &Upgrade { runtime, consensus }).await)
         }
         "chain_delete" => {
             let Deleted { name, force } = params(given)?;

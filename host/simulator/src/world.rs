@@ -173,7 +173,7 @@ impl World {
         options.block.wall = NEVER;
         options.query.wall = NEVER;
         options.query.fuel = CALL_FUEL;
-        let chain = Box::pin(Chain::open(parts, options)).await.map_err(|error| format!("node {index} does not start: {error}"))?;
+        let chain = Chain::open(parts, options).await.map_err(|error| format!("node {index} does not start: {error}"))?;
         if chain.head().height < node.shown {
             return Err(format!("node {index} has lost committed blocks"));
         }

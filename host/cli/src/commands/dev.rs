@@ -179,7 +179,7 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
             accounts: signers.clone(),
             options,
         };
-        let opened = Box::pin(node.open(setup)).await;
+        let opened = node.open(setup).await;
         let chain = opened.with_context(|| super::opening(&label, args.init.as_deref()))?;
         ids.push(chain_id(&chain).await?);
     }

@@ -189,7 +189,7 @@ pub async fn rehearse(config: &Config) -> anyhow::Result<()> {
         if let Some(reason) = info.state.reason() {
             failed.push(format!("chain {}: {reason}", info.name));
         } else if let Some(chain) = info.chain
-            && let Err(error) = Box::pin(chain.try_block()).await
+            && let Err(error) = chain.try_block().await
         {
             failed.push(format!("chain {}: {error}", info.name));
         }

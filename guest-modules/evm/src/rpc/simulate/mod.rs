@@ -37,6 +37,7 @@ use super::{
     trace::budget::{self, Budget},
 };
 use crate::{
+    block,
     body::Body,
     crypto,
     execute::{Executed, Execution},
@@ -228,19 +229,14 @@ fn in_full(filled: Filled, position: u64, hash: B256, header: &Header) -> Value 
 
 /// Completes a header with what execution found: the block's size in bytes, its hash, and the state after it.
 fn seal(header: &mut Header, body: Body, executed: Executed, withdrawals: &Withdrawals) -> (usize, B256, State) {
-    header.state_root = executed.state.clone().into_changes().0;
-    header.transactions_root = body.root();
-    header.receipts_root = executed.receipts_root;
-    header.logs_bloom = executed.logs_bloom;
-    header.gas_used = executed.gas_used;
-    header.blob_gas_used = header.blob_gas_used.map(|_| executed.blob_gas_used);
-    header.requests_hash = executed.requests.map(|requests| requests.requests_hash());
+    let state = executed.state.clone();
+    block::seal(header, &body, executed);
     let (bytes, _) = body.into_block(header);
     // In the place of the empty list that ends the block's bytes.
     let payload_length = RlpHeader::decode(&mut bytes.as_slice()).map_or(0, |list| list.payload_length);
     let more = if header.withdrawals_root.is_some() { withdrawals.length() - 1 } else { 0 };
     let size = RlpHeader { list: true, payload_length: payload_length + more }.length_with_payload();
-    (size, header.hash_slow(), executed.state)
+    (size, header.hash_slow(), state)
 }
 
 /// What a call is answered with. Its logs lack their place in the block.
