@@ -149,8 +149,10 @@ impl Rules for Authority {
     }
 
     fn go_on(&mut self, seat: &mut Seat<Said>) {
-        // Where more than half has moved on, so does this member: at once to the last view, however many there were, as a call has 256 effects.
-        if let Some(view) = self.views.reached(|there| seat.committee.is_majority(there)).filter(|view| *view > seat.view) {
+        // Where no majority is left without those that have moved on, this member follows them. Otherwise members whose views last equally long would
+        // stay a view apart for ever. It moves at once to the last such view, however many there were, as a call has 256 effects.
+        let reached = self.views.reached(|there| seat.committee.is_majority_lost_without(there));
+        if let Some(view) = reached.filter(|view| *view > seat.view) {
             self.move_to(seat, view);
         }
         if seat.leads() {

@@ -37,11 +37,16 @@ fn handle(member: &mut Member<Authority>, input: Input) -> Vec<Effect> {
 
 /// At height 1, which has not begun.
 fn idle() -> Member<Authority> {
+    idle_of(3)
+}
+
+/// The same in a committee of so many.
+fn idle_of(members: u8) -> Member<Authority> {
     let beginning = Beginning {
         config: b"interval 1000".to_vec(),
         head: BlockRef { height: 0, id: vec![0; 32], timestamp_ms: 0 },
         ready: 0,
-        committee: (1..=3).map(|key| Validator { key: vec![key; 32], power: 1 }).collect(),
+        committee: (1..=members).map(|key| Validator { key: vec![key; 32], power: 1 }).collect(),
         log: Vec::new(),
         kept: Vec::new(),
     };
@@ -63,7 +68,7 @@ fn obtains(effects: &[Effect]) -> usize {
 }
 
 #[test]
-fn a_member_moves_to_the_last_view_of_a_majority_at_once() {
+fn a_member_moves_to_the_last_view_of_the_others_at_once() {
     for views in [10, 100, 2_000] {
         let mut member = idle();
         for view in 1..=views {
@@ -76,6 +81,17 @@ fn a_member_moves_to_the_last_view_of_a_majority_at_once() {
         let effects = handle(&mut member, Input::Timer(START));
         assert!(effects.len() <= EFFECTS_MAX, "{}", effects.len());
         assert_eq!(moves(&effects), [views]);
+    }
+}
+
+#[test]
+fn a_member_follows_those_without_whom_nothing_is_decided() {
+    for (members, ahead) in [(2, 1), (3, 2), (4, 2), (5, 3)] {
+        let mut member = idle_of(members);
+        handle(&mut member, Input::Timer(START));
+        let moved: Vec<_> = (2..2 + ahead).map(|key| moves(&handle(&mut member, message(key, 30, Said::Move(None))))).collect();
+        let (last, others) = moved.split_last().unwrap();
+        assert!(last == &[30] && others.iter().all(Vec::is_empty), "{members} members: {moved:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use malachite::{ConsensusMsg, Effect, Resumable, Resume, WalEntry};
 use malachite_types::{
-    CertificateError, CommitCertificate, PolkaCertificate, RoundCertificate, SignedMessage, SigningProvider, SigningProviderExt,
+    CertificateError, CommitCertificate, NilOrVal, PolkaCertificate, RoundCertificate, SignedMessage, SigningProvider, SigningProviderExt,
     ThresholdParams, Timeout, TimeoutKind, ValidatorSet as _,
 };
 use subnode_sdk::{
@@ -14,7 +14,7 @@ use subnode_sdk::{
 };
 
 use crate::{
-    context::{Bft, BlockId, Committee, Key, Proposal, Signature},
+    context::{Bft, BlockId, Committee, Key, Proposal, Signature, Vote},
     message::{Certificate, Entry, Message, timeout, timer},
     patience::Patience,
     signing::Host,
@@ -23,6 +23,11 @@ use crate::{
 /// How far a member takes messages ahead of the last round that some honest member has reached. Each round of each member takes memory, and each
 /// message a row of the log.
 const ROUNDS_AHEAD: u32 = 2;
+
+/// Steps of a round.
+const PROPOSAL: u8 = 0;
+const PREVOTE: u8 = 1;
+const PRECOMMIT: u8 = 2;
 
 /// What the core asked for while it worked on an input.
 pub struct Desk {
@@ -54,6 +59,10 @@ pub struct Desk {
     key: Key,
     /// What each member signed at each step of this height, two at most: a second one is a broken rule, and a third shows nothing new.
     signed: BTreeMap<(Key, u32, u8), Vec<Message>>,
+    /// The block that more than two thirds precommitted to, and the round in which they did.
+    decided: Option<(BlockId, u32)>,
+    /// Whether the host was told so.
+    done: bool,
 }
 
 impl Desk {
@@ -76,6 +85,8 @@ impl Desk {
             early: false,
             heard: BTreeMap::new(),
             signed: BTreeMap::new(),
+            decided: None,
+            done: false,
         }
     }
 
@@ -87,6 +98,7 @@ impl Desk {
         self.round = 0;
         self.heard.clear();
         self.signed.clear();
+        (self.decided, self.done) = (None, false);
     }
 
     /// Begins a height.
@@ -130,6 +142,35 @@ impl Desk {
     /// A height is decided: proposers that missed their turns are waited for a little longer again.
     pub fn decided(&mut self, height: u64) {
         self.patience.decided(height);
+    }
+
+    /// Precommits to a block in a round. Of one that precommits to two blocks, each counts for its block: less than a third do.
+    fn precommits(&self, round: u32, block: BlockId) -> impl Iterator<Item = (Key, Signature)> {
+        let said = self.signed.iter().filter(move |((_, of, step), _)| (*of, *step) == (round, PRECOMMIT)).flat_map(|(_, said)| said);
+        said.filter_map(move |said| match said {
+            Message::Vote(vote, signature) if vote.block == NilOrVal::Val(block) => Some((vote.voter, *signature)),
+            _ => None,
+        })
+    }
+
+    /// Notes a decision, once enough have precommitted.
+    fn count(&mut self, round: u32, block: BlockId) {
+        let power: u128 = self.precommits(round, block).map(|(key, _)| u128::from(self.committee.power(key))).sum();
+        if power * 3 > u128::from(self.committee.total_voting_power()) * 2 {
+            self.decided = Some((block, round));
+        }
+    }
+
+    /// The block that is decided, and what shows it; none once the host knows.
+    pub fn decision(&self) -> Option<(BlockId, Certificate)> {
+        let (block, round) = self.decided.filter(|_| !self.done)?;
+        Some((block, Certificate { round, signatures: self.precommits(round, block).collect() }))
+    }
+
+    /// Has the host commit a block.
+    pub fn decide(&mut self, block: BlockId, certificate: &Certificate) {
+        self.done = true;
+        self.effects.push(sdk::Effect::Decide(Decision { id: block.0.to_vec(), certificate: encode(certificate) }));
     }
 
     fn start(&mut self, timeout: Timeout) {
@@ -191,11 +232,11 @@ impl Desk {
         let (genuine, round, step, said) = match message {
             ConsensusMsg::Vote(vote) => {
                 let genuine = Host.verify_signed_vote(&vote, &signature, key);
-                (genuine, vote.round, 1 + u8::from(vote.precommit), Message::Vote(vote, signature))
+                (genuine, vote.round, if vote.precommit { PRECOMMIT } else { PREVOTE }, Message::Vote(vote, signature))
             }
             ConsensusMsg::Proposal(proposal) => {
                 let genuine = Host.verify_signed_proposal(&proposal, &signature, key);
-                (genuine, proposal.round, 0, Message::Proposal(proposal, signature))
+                (genuine, proposal.round, PROPOSAL, Message::Proposal(proposal, signature))
             }
         };
         if !genuine {
@@ -220,6 +261,9 @@ impl Desk {
                 _ => return false,
             }
             signed.push(said.clone());
+            if let Message::Vote(Vote { precommit: true, block: NilOrVal::Val(block), .. }, _) = said {
+                self.count(round, block);
+            }
         }
         if let Message::Proposal(proposal, _) = said
             && !self.genuine.contains(&proposal)
@@ -278,9 +322,7 @@ impl Desk {
                 if certificate.round.as_u32() == Some(self.round) {
                     self.patience.used_its_turn(self.proposer);
                 }
-                let id = certificate.value_id.0.to_vec();
-                let certificate = encode(&Certificate::of(&certificate));
-                self.effects.push(sdk::Effect::Decide(Decision { id, certificate }));
+                self.decide(certificate.value_id, &Certificate::of(&certificate));
                 resume.resume_with(())
             }
             Effect::SignVote(vote, resume) => resume.resume_with(Host.sign_vote(vote)),

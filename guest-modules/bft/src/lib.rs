@@ -90,6 +90,19 @@ impl Member {
         }
     }
 
+    /// Decides on a block to which enough have precommitted, where the core does not. The core waits for the proposal too, and nobody may say that
+    /// again: its proposer may break the rules, and the others repeat what is theirs.
+    fn decide(&mut self) {
+        let Some((block, certificate)) = self.desk.decision() else { return };
+        match (self.judged.get(&block), certificate.signatures.first()) {
+            (Some(true), _) => self.desk.decide(block, &certificate),
+            (None, Some((voter, _))) => {
+                self.desk.effects.push(Effect::Obtain(Wanted { id: block.0.to_vec(), member: voter.0.to_vec() }));
+            }
+            _ => {}
+        }
+    }
+
     /// A genuine proposal: its block is judged already, or has to be had.
     fn proposed(&mut self, proposal: Proposal) -> Option<CoreInput<Bft>> {
         if self.proposals.contains(&proposal) {
@@ -115,6 +128,7 @@ impl Member {
         of_block.iter().for_each(|proposal| self.desk.judged(proposal.round, proposal.proposer, valid));
         let values: Vec<_> = of_block.into_iter().map(|proposal| judged(proposal, valid)).collect();
         values.into_iter().for_each(|value| self.process(value));
+        self.decide();
     }
 
     /// Begins the next height if its time has come and there is something to do.
@@ -132,6 +146,7 @@ impl Member {
         for message in waiting.into_values().flatten() {
             self.process(message.into_input());
         }
+        self.decide();
         self.build();
     }
 
@@ -199,6 +214,7 @@ impl Member {
                 return;
             }
             self.process(message.into_input());
+            self.decide();
             // One that is too early is said again, and may not be then.
             if !std::mem::take(&mut self.desk.early) && self.seen_bytes + bytes.len() <= SEEN_BYTES_MAX {
                 self.seen_bytes += bytes.len();
@@ -236,6 +252,7 @@ impl Member {
             }
         }
         self.desk.logged.clear();
+        self.decide();
         self.build();
     }
 }
@@ -326,3 +343,6 @@ impl Consensus for Member {
 }
 
 subnode_sdk::consensus!(Member);
+
+#[cfg(test)]
+mod tests;

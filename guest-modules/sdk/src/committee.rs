@@ -49,6 +49,12 @@ impl Committee {
         self.has_more_than(1, 2, keys)
     }
 
+    /// Whether nobody is a majority without these: they have half of the power, or more.
+    pub fn is_majority_lost_without<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> bool {
+        let (these, all) = self.powers(keys);
+        these * 2 >= all
+    }
+
     /// Whether these have more than two thirds: while less than a third lies, any two such groups share a member that
     /// does not.
     pub fn is_quorum<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> bool {
@@ -60,12 +66,16 @@ impl Committee {
         self.has_more_than(1, 3, keys)
     }
 
-    /// A key counts once, and one that is no member's not at all.
     fn has_more_than<'a>(&self, part: u128, of: u128, keys: impl IntoIterator<Item = &'a Key>) -> bool {
-        let keys: BTreeSet<_> = keys.into_iter().collect();
-        let these: u128 = keys.into_iter().filter_map(|key| self.0.get(key)).map(|power| u128::from(*power)).sum();
-        let all: u128 = self.0.values().map(|power| u128::from(*power)).sum();
+        let (these, all) = self.powers(keys);
         these * of > all * part
+    }
+
+    /// What power these have, and what all have. A key counts once, and one that is no member's not at all.
+    fn powers<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> (u128, u128) {
+        let keys: BTreeSet<_> = keys.into_iter().collect();
+        let these = keys.into_iter().filter_map(|key| self.0.get(key)).map(|power| u128::from(*power)).sum();
+        (these, self.0.values().map(|power| u128::from(*power)).sum())
     }
 }
 
@@ -84,6 +94,7 @@ mod tests {
         let keys = |count: u8| (0..count).map(|key| [key; 32]).collect::<Vec<_>>();
         assert_eq!((equal.has_honest(&keys(2)), equal.has_honest(&keys(3))), (false, true));
         assert_eq!((equal.is_majority(&keys(3)), equal.is_majority(&keys(4))), (false, true));
+        assert_eq!((equal.is_majority_lost_without(&keys(2)), equal.is_majority_lost_without(&keys(3))), (false, true));
         assert_eq!((equal.is_quorum(&keys(4)), equal.is_quorum(&keys(5))), (false, true));
         assert!(!equal.has_honest(&[[0; 32]; 6]) && !equal.has_honest(&[[9; 32], [8; 32], [7; 32]]));
         let heavy = committee(&[u64::MAX, u64::MAX, u64::MAX, u64::MAX / 2]);
