@@ -174,6 +174,14 @@ impl Chain {
         }
     }
 
+    /// A node is gone. What a member sent stays, and is bounded, as there are few members. There are as many others as somebody makes keys: what each
+    /// sent goes with it, or one that connects under one key after another would have its room many times.
+    pub(crate) fn gone(&self, node: &NodeId) {
+        if !self.is_member(*node) {
+            self.others.forget(node);
+        }
+    }
+
     /// Hands what a peer sent to the chain. False where the chain has left.
     pub(crate) fn deliver(&self, incoming: Incoming) -> bool {
         let (from, bytes, mailbox) = match &incoming {

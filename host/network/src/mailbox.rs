@@ -57,6 +57,11 @@ impl Mailbox {
         true
     }
 
+    /// Drops what a peer sent.
+    pub(crate) fn forget(&self, from: &NodeId) {
+        lock(&self.queue).waiting.forget(from);
+    }
+
     pub(crate) fn close(&self) {
         lock(&self.queue).closed = true;
         self.more.notify_one();

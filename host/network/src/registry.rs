@@ -265,6 +265,9 @@ impl Registry {
         if state.peers.get(&peer.id).is_some_and(|known| Arc::ptr_eq(known, peer)) {
             state.peers.remove(&peer.id);
         }
+        if !state.peers.contains_key(&peer.id) {
+            state.chains.values().for_each(|chain| chain.gone(&peer.id));
+        }
     }
 
     /// Closes connections to nodes that have had no chain in common for a while, and belong to none.

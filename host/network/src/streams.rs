@@ -124,6 +124,9 @@ async fn frames(peer: &Peer, chain: &Chain, lane: &Lane, purpose: Purpose, mut s
         }
         let time = if chain.is_member(peer.id) { MEMBER_FRAME_WITHIN } else { FRAME_WITHIN };
         let frame = within(time, read_bytes(&mut stream, length)).await?;
+        if !chain.is_member(peer.id) && peer.connection.close_reason().is_some() {
+            return Ok(());
+        }
         let frame = Bytes::from_owner(Held::new(frame, room));
         if !chain.deliver(Incoming::Frame(Received { from: peer.id, purpose, frame })) {
             return Ok(());

@@ -232,3 +232,28 @@ fn peers_that_come_and_go_keep_a_node_with_one_thread_going() {
     });
     assert_eq!(ended.recv_timeout(Duration::from_secs(100)), Ok(()), "a node with one thread came to a stop");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stranger_sent_goes_with_it() {
+    let (here, member) = (open(1), open(2));
+    let members = members(&[&here, &member]);
+    // Nobody takes anything before the end.
+    let (membership, mut inbox) = here.join(chain(1), members.clone(), unlimited()).unwrap();
+    let heard = |bytes: u64| membership.traffic().received_bytes >= bytes;
+    let sent = Bytes::from(vec![7; 1 << 20]);
+    let mut bytes = 0;
+    for seed in 3..6 {
+        let stranger = open(seed);
+        let (theirs, _inbox) = stranger.join(chain(1), members.clone(), unlimited()).unwrap();
+        eventually("connected", || !theirs.connected().is_empty() && membership.connected().contains(&stranger.id())).await;
+        theirs.send(here.id(), Purpose::Blocks, sent.clone()).unwrap();
+        bytes += sent.len() as u64;
+        eventually("sent", || heard(bytes)).await;
+        stranger.close().await;
+        eventually("gone", || here.peers().iter().all(|peer| peer.id != stranger.id())).await;
+    }
+    let (theirs, _inbox) = member.join(chain(1), members, unlimited()).unwrap();
+    eventually("connected", || !theirs.connected().is_empty() && membership.connected().contains(&member.id())).await;
+    theirs.send(here.id(), Purpose::Blocks, sent.clone()).unwrap();
+    assert_eq!(frame(&mut inbox).await, (member.id(), Purpose::Blocks, sent));
+}

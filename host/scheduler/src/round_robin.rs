@@ -52,6 +52,11 @@ impl<K: Ord + Copy, T> RoundRobin<K, T> {
         Some((sender, item))
     }
 
+    /// Drops what a sender has in the queue.
+    pub fn forget(&mut self, sender: &K) {
+        self.senders.remove(sender);
+    }
+
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -75,5 +80,8 @@ mod tests {
         assert_eq!(order[..4], [(0, 8_000), (1, 0), (2, 7_000), (1, 1)]);
         assert_eq!((order.len(), queue.is_empty()), (12, true));
         assert_eq!(queue.push(1, 100, 1), Ok(()), "the room is there again");
+        assert_eq!(queue.push(2, 100, 2), Ok(()));
+        queue.forget(&1);
+        assert_eq!((queue.pop(), queue.pop()), (Some((2, 2)), None));
     }
 }

@@ -103,6 +103,9 @@ fn all(what: &str, plans: Vec<(u64, Plan)>) {
         );
     }
     let began = Instant::now();
+    if std::env::var_os("SUBNODE_SIM_TRACE").is_some() {
+        plans.iter().for_each(|(seed, plan)| eprintln!("seed {seed}: {plan:?}"));
+    }
     let (reports, failed) = run_all(plans);
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     let most = |of: fn(&Report) -> Duration| reports.iter().map(of).max().unwrap_or_default();
