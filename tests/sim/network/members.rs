@@ -274,7 +274,8 @@ impl Node {
         let asked = self.chains[&chain].request(self.committee.ids[to], Purpose::Blocks, Bytes::from_static(&[1; 32])).await;
         // Whoever was connected anew, or has not the chain yet, may refuse.
         if self.since(to) == since && self.network_settled(to) {
-            self.records.answered(began.elapsed(), asked.map(drop).map_err(|error| error.to_string()));
+            let way = Way { from: self.member, to, chain, purpose: Purpose::Blocks };
+            self.records.answered(way, began, asked.map(drop).map_err(|error| error.to_string()));
         }
     }
 

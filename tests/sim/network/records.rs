@@ -32,12 +32,13 @@ struct State {
     arrived: BTreeMap<Way, BTreeSet<u64>>,
     /// The longest way of a frame of consensus, and which it was.
     slowest: (Duration, Option<(Way, Duration)>),
-    /// The longest that an answer took.
-    asked: Duration,
+    /// The longest that an answer took, and which it was.
+    asked: (Duration, Option<(Way, Duration)>),
     refused: u64,
     faults: Vec<String>,
-    /// Not counted among the delays: what was sent while the network was cut.
-    cut: bool,
+    /// Since when members are settled. How long frames and answers take is counted of those sent and asked since then: before, connections take the
+    /// place of others.
+    settled: Option<Instant>,
     stranger_frames: u64,
 }
 
@@ -60,8 +61,8 @@ impl Records {
         self.state.lock().unwrap()
     }
 
-    pub(super) fn set_cut(&self, cut: bool) {
-        self.state().cut = cut;
+    pub(super) fn set_settled(&self, settled: bool) {
+        self.state().settled = settled.then(Instant::now);
     }
 
     /// Something that must not be.
@@ -97,7 +98,8 @@ impl Records {
             drop(state);
             return self.fault(format!("{way:?}: frame {number} arrived twice"));
         }
-        if way.purpose == Purpose::Consensus && !state.cut && took > state.slowest.0 {
+        let settled = state.settled.is_some_and(|since| self.began + Duration::from_micros(at) >= since);
+        if way.purpose == Purpose::Consensus && settled && took > state.slowest.0 {
             state.slowest = (took, Some((way, Duration::from_micros(at))));
         }
     }
@@ -107,13 +109,15 @@ impl Records {
         self.state().stranger_frames += 1;
     }
 
-    /// A question was answered, or not.
-    pub(super) fn answered(&self, took: Duration, answered: Result<(), String>) {
-        let mut state = self.state();
-        if state.cut {
+    /// A question that was sent this way at a time was answered, or not.
+    pub(super) fn answered(&self, way: Way, at: Instant, answered: Result<(), String>) {
+        let (mut state, took) = (self.state(), at.elapsed());
+        if state.settled.is_none_or(|since| at < since) {
             return;
         }
-        state.asked = state.asked.max(took);
+        if took > state.asked.0 {
+            state.asked = (took, Some((way, at.duration_since(self.began))));
+        }
         if let Err(reason) = answered {
             state.refused += 1;
             drop(state);
@@ -134,11 +138,16 @@ impl Records {
     /// The longest way of a frame of consensus, and the longest that an answer took.
     pub(super) fn slowest(&self) -> (Duration, Duration) {
         let state = self.state();
-        (state.slowest.0, state.asked)
+        (state.slowest.0, state.asked.0)
     }
 
     /// What did not hold: of frames that went by the connection that there is now, all must have arrived.
-    pub(super) fn check(&self, now_since: impl Fn(usize, usize) -> Option<Instant>, delayed_max: Duration) -> Result<(), String> {
+    pub(super) fn check(
+        &self,
+        now_since: impl Fn(usize, usize) -> Option<Instant>,
+        delayed_max: Duration,
+        answered_within: Duration,
+    ) -> Result<(), String> {
         let state = self.state();
         if !state.faults.is_empty() {
             return Err(state.faults.join("; "));
@@ -154,11 +163,11 @@ impl Records {
                 }
             }
         }
-        match state.slowest {
-            (took, Some((way, at))) if took > delayed_max => {
-                Err(format!("{way:?}: a frame of consensus, sent after {at:?}, took {took:?}, at most {delayed_max:?}"))
+        for (what, (took, which), most) in [("a frame of consensus", state.slowest, delayed_max), ("an answer", state.asked, answered_within)] {
+            if let Some((way, at)) = which.filter(|_| took > most) {
+                return Err(format!("{way:?}: {what}, sent or asked after {at:?}, took {took:?}, at most {most:?}"));
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 }
