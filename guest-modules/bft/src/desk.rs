@@ -282,7 +282,10 @@ impl Desk {
                 resume.resume_with(())
             }
             Effect::CancelTimeout(timeout, resume) => {
-                self.stop(timer(timeout));
+                // Once a certificate has brought it to a round, the core stops repeating what it says there. Where a vote was lost, nobody goes on then.
+                if timeout.kind != TimeoutKind::Rebroadcast || timeout.round.as_u32() != Some(self.round) {
+                    self.stop(timer(timeout));
+                }
                 resume.resume_with(())
             }
             Effect::ScheduleTimeout(timeout, resume) => {

@@ -1,6 +1,6 @@
 use std::rc::Rc;
 
-use malachite_types::NilOrVal;
+use malachite_types::{NilOrVal, Timeout};
 use subnode_sdk::{
     codec::encode,
     consensus::{BlockRef, Position},
@@ -8,7 +8,10 @@ use subnode_sdk::{
 };
 
 use super::*;
-use crate::context::{Signature, Vote};
+use crate::{
+    context::{Signature, Vote},
+    message::timer,
+};
 
 /// A host of the first of four members, on which all signatures are good.
 struct Trusting;
@@ -85,4 +88,20 @@ fn a_block_that_is_not_valid_is_not_decided_whoever_precommits_to_it() {
     for key in 2..=4 {
         assert_eq!(decided(&handle(&mut member, precommit(key, 0, 7))), []);
     }
+}
+
+#[test]
+fn a_member_that_a_certificate_brings_to_a_round_repeats_what_it_says_there() {
+    let mut member = begun();
+    let prevote = |key: u8| Vote { precommit: false, height: Height(1), round: 1, block: NilOrVal::Nil, voter: Key([key; 32]) };
+    let votes = [2, 3].map(|key| (prevote(key), Signature::NONE)).to_vec();
+    let certificate = Message::Round { height: Height(1), round: 1, skip: true, votes };
+    let effects = handle(&mut member, Input::Message(encode(&certificate)));
+    let repeat = timer(Timeout::rebroadcast(Round::new(1)));
+    let last = effects.iter().rev().find_map(|effect| match effect {
+        Effect::SetTimer((number, _)) if *number == repeat => Some(true),
+        Effect::CancelTimer(number) if *number == repeat => Some(false),
+        _ => None,
+    });
+    assert_eq!(last, Some(true));
 }
