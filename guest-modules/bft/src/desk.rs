@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use malachite::{ConsensusMsg, Effect, Resumable, Resume, WalEntry};
+use malachite::{ConsensusMsg, Effect, LivenessMsg, Resumable, Resume};
 use malachite_types::{
     CertificateError, CommitCertificate, NilOrVal, PolkaCertificate, RoundCertificate, SignedMessage, SigningProvider, SigningProviderExt,
     ThresholdParams, Timeout, TimeoutKind, ValidatorSet as _,
@@ -28,6 +28,10 @@ const ROUNDS_AHEAD: u32 = 2;
 const PROPOSAL: u8 = 0;
 const PREVOTE: u8 = 1;
 const PRECOMMIT: u8 = 2;
+
+fn step(vote: &Vote) -> u8 {
+    if vote.precommit { PRECOMMIT } else { PREVOTE }
+}
 
 /// What the core asked for while it worked on an input.
 pub struct Desk {
@@ -59,6 +63,8 @@ pub struct Desk {
     key: Key,
     /// What each member signed at each step of this height, two at most: a second one is a broken rule, and a third shows nothing new.
     signed: BTreeMap<(Key, u32, u8), Vec<Message>>,
+    /// Certificates that are logged: for one block a round, where less than a third breaks the rules.
+    polkas: BTreeSet<(u32, BlockId)>,
     /// The block that more than two thirds precommitted to, and the round in which they did.
     decided: Option<(BlockId, u32)>,
     /// Whether the host was told so.
@@ -85,6 +91,7 @@ impl Desk {
             early: false,
             heard: BTreeMap::new(),
             signed: BTreeMap::new(),
+            polkas: BTreeSet::new(),
             decided: None,
             done: false,
         }
@@ -98,6 +105,7 @@ impl Desk {
         self.round = 0;
         self.heard.clear();
         self.signed.clear();
+        self.polkas.clear();
         (self.decided, self.done) = (None, false);
     }
 
@@ -226,13 +234,53 @@ impl Desk {
         }
     }
 
+    /// Notes what a member signed: whether that is new. None where it signed two other things at that step already.
+    fn sign(&mut self, key: Key, round: u32, step: u8, said: &Message) -> Option<bool> {
+        let signed = self.signed.entry((key, round, step)).or_default();
+        if signed.contains(said) {
+            return Some(false);
+        }
+        match signed.as_slice() {
+            [] => {}
+            [first] => {
+                let proof = encode(&(first, said));
+                self.effects.push(sdk::Effect::Evidence(sdk::Evidence { member: key.0.to_vec(), proof }));
+            }
+            _ => return None,
+        }
+        signed.push(said.clone());
+        if let Message::Vote(Vote { precommit: true, block: NilOrVal::Val(block), .. }, _) = said {
+            self.count(round, *block);
+        }
+        Some(true)
+    }
+
+    /// Logs a certificate that two thirds voted for a block. The core logs votes that come one by one, and no certificates: a member that this one locks
+    /// would have forgotten that after a restart, and vote for another block.
+    fn log_polka(&mut self, polka: PolkaCertificate<Bft>) {
+        if self.polkas.insert((polka.round.as_u32().unwrap_or(0), polka.value_id)) {
+            self.log(Entry::Message(LivenessMsg::PolkaCertificate(polka).into()));
+        }
+    }
+
+    /// Logs the votes of a certificate of a round, each once, for the same reason.
+    fn log_round(&mut self, certificate: RoundCertificate<Bft>) {
+        let Message::Round { votes, .. } = Message::from(certificate) else { return };
+        for (vote, signature) in votes {
+            let (voter, round, step, said) = (vote.voter, vote.round, step(&vote), Message::Vote(vote, signature));
+            if self.sign(voter, round, step, &said) == Some(true) {
+                self.log(Entry::Message(said));
+            }
+        }
+    }
+
     /// Whether a message is genuine and worth having.
     fn verify(&mut self, message: SignedMessage<Bft, ConsensusMsg<Bft>>, key: &Key) -> bool {
         let SignedMessage { message, signature } = message;
         let (genuine, round, step, said) = match message {
             ConsensusMsg::Vote(vote) => {
                 let genuine = Host.verify_signed_vote(&vote, &signature, key);
-                (genuine, vote.round, if vote.precommit { PRECOMMIT } else { PREVOTE }, Message::Vote(vote, signature))
+                (genuine, vote.round, step(&vote), Message::Vote(vote, signature))
             }
             ConsensusMsg::Proposal(proposal) => {
                 let genuine = Host.verify_signed_proposal(&proposal, &signature, key);
@@ -250,20 +298,8 @@ impl Desk {
         if self.early {
             return false;
         }
-        let signed = self.signed.entry((*key, round, step)).or_default();
-        if !signed.contains(&said) {
-            match signed.as_slice() {
-                [] => {}
-                [first] => {
-                    let proof = encode(&(first, &said));
-                    self.effects.push(sdk::Effect::Evidence(sdk::Evidence { member: key.0.to_vec(), proof }));
-                }
-                _ => return false,
-            }
-            signed.push(said.clone());
-            if let Message::Vote(Vote { precommit: true, block: NilOrVal::Val(block), .. }, _) = said {
-                self.count(round, block);
-            }
+        if self.sign(*key, round, step, &said).is_none() {
+            return false;
         }
         if let Message::Proposal(proposal, _) = said
             && !self.genuine.contains(&proposal)
@@ -335,13 +371,21 @@ impl Desk {
                 resume.resume_with(check_commit(&certificate, &committee, thresholds))
             }
             Effect::VerifyPolkaCertificate(certificate, committee, thresholds, resume) => {
-                resume.resume_with(check_polka(&certificate, &committee, thresholds))
+                let checked = check_polka(&certificate, &committee, thresholds);
+                if checked.is_ok() {
+                    self.log_polka(certificate);
+                }
+                resume.resume_with(checked)
             }
             Effect::VerifyRoundCertificate(certificate, committee, thresholds, resume) => {
-                resume.resume_with(check_round(&certificate, &committee, thresholds))
+                let checked = check_round(&certificate, &committee, thresholds);
+                if checked.is_ok() {
+                    self.log_round(certificate);
+                }
+                resume.resume_with(checked)
             }
             Effect::WalAppend(entry, resume) => {
-                self.log(entry);
+                self.log(entry.into());
                 resume.resume_with(())
             }
             Effect::ExtendVote(_, _, _, resume) => resume.resume_with(None),
@@ -362,8 +406,8 @@ impl Desk {
         }
     }
 
-    fn log(&mut self, entry: WalEntry<Bft>) {
-        let entry = encode(&Entry::from(entry));
+    fn log(&mut self, entry: Entry) {
+        let entry = encode(&entry);
         if !self.logged.contains(&entry) {
             self.effects.push(sdk::Effect::AppendLog(entry));
         }

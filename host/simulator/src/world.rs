@@ -236,6 +236,8 @@ impl World {
             let Some(chain) = self.nodes[index].chain.clone() else { continue };
             let Ok(ended) = tokio::time::timeout(Duration::ZERO, chain.ended()).await else { continue };
             match ended {
+                // Whoever forgets what it said may trip over that, and is started again.
+                Ended::Failed(_) if self.is_bad(index) => self.crash(index).await?,
                 Ended::Failed(reason) => return Err(format!("node {index} gave up: {reason}")),
                 Ended::Adopted(height) => {
                     self.links.leave(self.nodes[index].address);
