@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use malachite::{ConsensusMsg, Effect, LivenessMsg, Resumable, Resume};
 use malachite_types::{
-    CertificateError, CommitCertificate, NilOrVal, PolkaCertificate, RoundCertificate, SignedMessage, SigningProvider, SigningProviderExt,
+    CertificateError, CommitCertificate, PolkaCertificate, RoundCertificate, SignedMessage, SigningProvider, SigningProviderExt,
     ThresholdParams, Timeout, TimeoutKind, ValidatorSet as _,
 };
 use subnode_sdk::{
@@ -14,24 +14,16 @@ use subnode_sdk::{
 };
 
 use crate::{
-    context::{Bft, BlockId, Committee, Key, Proposal, Signature, Vote},
+    context::{Bft, BlockId, Committee, Key, Proposal, Signature},
     message::{Certificate, Entry, Message, timeout, timer},
     patience::Patience,
     signing::Host,
+    words::{Noted, Words},
 };
 
 /// How far a member takes messages ahead of the last round that some honest member has reached. Each round of each member takes memory, and each
 /// message a row of the log.
 const ROUNDS_AHEAD: u32 = 2;
-
-/// Steps of a round.
-const PROPOSAL: u8 = 0;
-const PREVOTE: u8 = 1;
-const PRECOMMIT: u8 = 2;
-
-fn step(vote: &Vote) -> u8 {
-    if vote.precommit { PRECOMMIT } else { PREVOTE }
-}
 
 /// What the core asked for while it worked on an input.
 pub struct Desk {
@@ -55,19 +47,19 @@ pub struct Desk {
     patience: Patience,
     timers: BTreeSet<u64>,
     committee: Committee,
-    /// Set where a message was of too late a round.
-    pub early: bool,
+    /// Set where a message was not genuine, or of too late a round.
+    pub refused: bool,
     /// The last round of this height that each member was heard in.
     heard: BTreeMap<Key, u32>,
     /// Whose votes are ours.
     key: Key,
-    /// What each member signed at each step of this height, two at most: a second one is a broken rule, and a third shows nothing new.
-    signed: BTreeMap<(Key, u32, u8), Vec<Message>>,
-    /// Certificates that are logged: for one block a round, where less than a third breaks the rules.
-    polkas: BTreeSet<(u32, BlockId)>,
-    /// The block that more than two thirds precommitted to, and the round in which they did.
-    decided: Option<(BlockId, u32)>,
-    /// Whether the host was told so.
+    /// What members signed at this height.
+    pub words: Words,
+    /// Certificates that two thirds voted for a block, which are logged. Bound: one a round while less than a third is bad.
+    certificates: BTreeSet<(u32, BlockId)>,
+    /// Verdicts that are logged, each once. Bound: one for each proposal, of which a member has two a round.
+    verdicts: BTreeSet<Vec<u8>>,
+    /// Whether the host was told which block is decided.
     done: bool,
 }
 
@@ -88,11 +80,11 @@ impl Desk {
             patience: Patience::default(),
             timers: BTreeSet::new(),
             committee: Committee::default(),
-            early: false,
+            refused: false,
             heard: BTreeMap::new(),
-            signed: BTreeMap::new(),
-            polkas: BTreeSet::new(),
-            decided: None,
+            words: Words::default(),
+            certificates: BTreeSet::new(),
+            verdicts: BTreeSet::new(),
             done: false,
         }
     }
@@ -104,9 +96,9 @@ impl Desk {
         self.wanted = None;
         self.round = 0;
         self.heard.clear();
-        self.signed.clear();
-        self.polkas.clear();
-        (self.decided, self.done) = (None, false);
+        (self.words, self.done) = (Words::default(), false);
+        self.certificates.clear();
+        self.verdicts.clear();
     }
 
     /// Begins a height.
@@ -152,27 +144,14 @@ impl Desk {
         self.patience.decided(height);
     }
 
-    /// Precommits to a block in a round. Of one that precommits to two blocks, each counts for its block: less than a third do.
-    fn precommits(&self, round: u32, block: BlockId) -> impl Iterator<Item = (Key, Signature)> {
-        let said = self.signed.iter().filter(move |((_, of, step), _)| (*of, *step) == (round, PRECOMMIT)).flat_map(|(_, said)| said);
-        said.filter_map(move |said| match said {
-            Message::Vote(vote, signature) if vote.block == NilOrVal::Val(block) => Some((vote.voter, *signature)),
-            _ => None,
-        })
-    }
-
-    /// Notes a decision, once enough have precommitted.
-    fn count(&mut self, round: u32, block: BlockId) {
-        let power: u128 = self.precommits(round, block).map(|(key, _)| u128::from(self.committee.power(key))).sum();
-        if power * 3 > u128::from(self.committee.total_voting_power()) * 2 {
-            self.decided = Some((block, round));
-        }
-    }
-
     /// The block that is decided, and what shows it; none once the host knows.
     pub fn decision(&self) -> Option<(BlockId, Certificate)> {
-        let (block, round) = self.decided.filter(|_| !self.done)?;
-        Some((block, Certificate { round, signatures: self.precommits(round, block).collect() }))
+        let (block, round, signatures) = self.words.decision().filter(|_| !self.done)?;
+        Some((block, Certificate { round, signatures: signatures.into_iter().collect() }))
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.done
     }
 
     /// Has the host commit a block.
@@ -183,7 +162,7 @@ impl Desk {
 
     fn start(&mut self, timeout: Timeout) {
         // Once its block is here a proposer has done its part: all have time to vote.
-        let patient = self.given && timeout.kind != TimeoutKind::Propose;
+        let patient = self.given && timeout.kind != TimeoutKind::Propose && self.patience.trusts(self.proposer);
         let timeout_ms = if patient { self.timeout_ms } else { self.patience.timeout_ms(self.proposer, self.timeout_ms) };
         let round = u64::from(timeout.round.as_u32().unwrap_or(0));
         // Rounds get longer until they are as long as the network is slow (Tendermint, section III-A).
@@ -212,12 +191,26 @@ impl Desk {
     /// Sends again what this member said in this round and the one before. The core remembers only what it said since it was started, and
     /// then not the proposal: whoever missed a message that is not said again waits for ever where too few others are left.
     pub fn repeat(&mut self) {
-        let rounds = self.round.saturating_sub(1)..=self.round;
-        let said = |((key, round, _), said): (&(Key, u32, u8), &Vec<Message>)| {
-            (*key == self.key && rounds.contains(round)).then(|| said.first().cloned()).flatten()
-        };
-        let again: Vec<_> = self.signed.iter().filter_map(said).collect();
+        let again = self.words.said_by(self.key, self.round.saturating_sub(1)..=self.round);
         again.iter().for_each(|message| self.broadcast(message));
+    }
+
+    /// Leaves of what the core asked for, while it went through a log, what is still to be done: a call has 256 effects, and a height that took many rounds
+    /// asks for more. What the member said is said again.
+    pub fn settle(&mut self) {
+        let (mut timers, mut shared, mut rest) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                sdk::Effect::SetTimer((number, after_ms)) => drop(timers.insert(number, after_ms)),
+                sdk::Effect::CancelTimer(number) => drop(timers.remove(&number)),
+                sdk::Effect::Broadcast(_) | sdk::Effect::Evidence(_) | sdk::Effect::Obtain(_) => {}
+                sdk::Effect::Share(id) if !shared.insert(id.clone()) => {}
+                other => rest.push(other),
+            }
+        }
+        self.effects = rest;
+        self.effects.extend(timers.into_iter().map(sdk::Effect::SetTimer));
+        self.repeat();
     }
 
     /// Notes that a timer has run out. A proposer that nothing was heard of at this height is absent until something is: its next turns cost less.
@@ -226,7 +219,7 @@ impl Desk {
         let missed =
             timeout(number).is_some_and(|timeout| timeout.kind == TimeoutKind::Propose && timeout.round.as_u32() == Some(self.round));
         if missed && self.proposer != self.key && !self.given {
-            if self.signed.keys().any(|(key, ..)| *key == self.proposer) {
+            if self.words.has_heard(self.proposer) {
                 self.patience.missed(self.proposer);
             } else {
                 self.patience.absent(self.proposer);
@@ -234,71 +227,66 @@ impl Desk {
         }
     }
 
-    /// Notes what a member signed: whether that is new. None where it signed two other things at that step already.
-    fn sign(&mut self, key: Key, round: u32, step: u8, said: &Message) -> Option<bool> {
-        let signed = self.signed.entry((key, round, step)).or_default();
-        if signed.contains(said) {
-            return Some(false);
-        }
-        match signed.as_slice() {
-            [] => {}
-            [first] => {
+    /// Notes what a member signed, and whether it is worth having.
+    fn note(&mut self, key: Key, said: &Message) -> bool {
+        match self.words.note(said, &self.committee) {
+            Noted::New | Noted::Known => true,
+            Noted::Contradiction(first) => {
                 let proof = encode(&(first, said));
                 self.effects.push(sdk::Effect::Evidence(sdk::Evidence { member: key.0.to_vec(), proof }));
+                self.patience.lied(key);
+                true
             }
-            _ => return None,
+            Noted::Surplus => false,
         }
-        signed.push(said.clone());
-        if let Message::Vote(Vote { precommit: true, block: NilOrVal::Val(block), .. }, _) = said {
-            self.count(round, *block);
-        }
-        Some(true)
     }
 
-    /// Logs a certificate that two thirds voted for a block. The core logs votes that come one by one, and no certificates: a member that this one locks
-    /// would have forgotten that after a restart, and vote for another block.
-    fn log_polka(&mut self, polka: PolkaCertificate<Bft>) {
-        if self.polkas.insert((polka.round.as_u32().unwrap_or(0), polka.value_id)) {
+    /// Notes and logs a certificate that two thirds voted for a block. The core logs votes that come one by one, and no certificates: a member that is
+    /// locked by one would not be locked after a restart, and vote for another block.
+    fn note_polka(&mut self, polka: PolkaCertificate<Bft>) {
+        let (round, block) = (polka.round.as_u32().unwrap_or(0), polka.value_id);
+        self.words.add_polka(round, block);
+        if self.certificates.insert((round, block)) {
             self.log(Entry::Message(LivenessMsg::PolkaCertificate(polka).into()));
         }
     }
 
-    /// Logs the votes of a certificate of a round, each once, for the same reason.
-    fn log_round(&mut self, certificate: RoundCertificate<Bft>) {
+    /// Notes and logs the votes of a certificate of a round, for the same reason.
+    fn note_round(&mut self, certificate: RoundCertificate<Bft>) {
         let Message::Round { votes, .. } = Message::from(certificate) else { return };
         for (vote, signature) in votes {
-            let (voter, round, step, said) = (vote.voter, vote.round, step(&vote), Message::Vote(vote, signature));
-            if self.sign(voter, round, step, &said) == Some(true) {
+            let (voter, said) = (vote.voter, Message::Vote(vote, signature));
+            if self.note(voter, &said) {
                 self.log(Entry::Message(said));
             }
         }
     }
 
+    /// Whether the log is gone through again.
+    fn is_replaying(&self) -> bool {
+        !self.logged.is_empty()
+    }
+
     /// Whether a message is genuine and worth having.
     fn verify(&mut self, message: SignedMessage<Bft, ConsensusMsg<Bft>>, key: &Key) -> bool {
         let SignedMessage { message, signature } = message;
-        let (genuine, round, step, said) = match message {
-            ConsensusMsg::Vote(vote) => {
-                let genuine = Host.verify_signed_vote(&vote, &signature, key);
-                (genuine, vote.round, step(&vote), Message::Vote(vote, signature))
-            }
+        let (genuine, round, said) = match message {
+            ConsensusMsg::Vote(vote) => (Host.verify_signed_vote(&vote, &signature, key), vote.round, Message::Vote(vote, signature)),
             ConsensusMsg::Proposal(proposal) => {
-                let genuine = Host.verify_signed_proposal(&proposal, &signature, key);
-                (genuine, proposal.round, PROPOSAL, Message::Proposal(proposal, signature))
+                (Host.verify_signed_proposal(&proposal, &signature, key), proposal.round, Message::Proposal(proposal, signature))
             }
         };
+        self.refused = !genuine;
         if !genuine {
             return false;
         }
         self.patience.heard(*key);
         let last = self.heard.entry(*key).or_default();
         *last = round.max(*last);
-        // Whoever is there says it again, until enough others are there too.
-        self.early = round > self.round.saturating_add(ROUNDS_AHEAD) && round > self.reached().saturating_add(ROUNDS_AHEAD);
-        if self.early {
-            return false;
-        }
-        if self.sign(*key, round, step, &said).is_none() {
+        // What is in the log was not too early when it came, perhaps in a certificate. Whoever is there says it again, until enough others are there too.
+        let ahead = |of: u32| round > of.saturating_add(ROUNDS_AHEAD);
+        self.refused = !self.is_replaying() && ahead(self.round) && ahead(self.reached());
+        if self.refused || !self.note(*key, &said) {
             return false;
         }
         if let Message::Proposal(proposal, _) = said
@@ -372,15 +360,17 @@ impl Desk {
             }
             Effect::VerifyPolkaCertificate(certificate, committee, thresholds, resume) => {
                 let checked = check_polka(&certificate, &committee, thresholds);
+                self.refused = checked.is_err();
                 if checked.is_ok() {
-                    self.log_polka(certificate);
+                    self.note_polka(certificate);
                 }
                 resume.resume_with(checked)
             }
             Effect::VerifyRoundCertificate(certificate, committee, thresholds, resume) => {
                 let checked = check_round(&certificate, &committee, thresholds);
+                self.refused = checked.is_err();
                 if checked.is_ok() {
-                    self.log_round(certificate);
+                    self.note_round(certificate);
                 }
                 resume.resume_with(checked)
             }
@@ -406,10 +396,17 @@ impl Desk {
         }
     }
 
-    fn log(&mut self, entry: Entry) {
-        let entry = encode(&entry);
-        if !self.logged.contains(&entry) {
-            self.effects.push(sdk::Effect::AppendLog(entry));
+    /// Logs what happened, once: whoever says a thing again and again would fill the log.
+    pub fn log(&mut self, entry: Entry) {
+        let bytes = encode(&entry);
+        let new = match &entry {
+            Entry::Message(Message::Polka { .. } | Message::Round { .. }) => true,
+            Entry::Message(said) => self.words.take_unlogged(said),
+            Entry::Judged { .. } => self.verdicts.insert(bytes.clone()),
+            Entry::Timeout { .. } => true,
+        };
+        if new && !self.logged.contains(&bytes) {
+            self.effects.push(sdk::Effect::AppendLog(bytes));
         }
     }
 }

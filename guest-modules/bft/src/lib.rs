@@ -16,8 +16,9 @@ mod desk;
 pub mod message;
 mod patience;
 pub mod signing;
+mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use malachite::{Input as CoreInput, LocallyProposedValue, Params, State, ThresholdParams, ValuePayload};
 use malachite_types::{Round, TimeoutKind};
@@ -31,17 +32,23 @@ use crate::{
     context::{Bft, BlockId, Committee, Height, Key, Proposal},
     desk::{Desk, check_commit, is_genuine},
     message::{Certificate, Entry, Message, judged, timeout},
+    words::Fit,
 };
 
 /// Timers beside the core's, whose numbers are of 34 bits.
 const START_TIMER: u64 = 1 << 40;
 const RETRY_TIMER: u64 = START_TIMER + 1;
+const BACKLOG_TIMER: u64 = START_TIMER + 2;
+/// Effects of a call after which messages that wait are left for the next one. A call has 256, and a message some ten.
+const EFFECTS: usize = 200;
 /// How long the module waits after a block could not be built before it asks again.
 const RETRY_MS: u64 = 500;
 /// Messages of one member that wait for the next height: a proposal, and votes of two rounds.
 const WAITING_PER_MEMBER: usize = 5;
 /// Bytes of messages of this height that are remembered, so that a repetition is not checked again: what a committee of
 /// a hundred says in twenty rounds. Beyond that, each repetition costs a check, as a new message does.
+/// Blocks that are asked for after a restart, of those that were proposed: one of each member of a large committee would be for nothing.
+const OBTAINED: usize = 16;
 const SEEN_BYTES_MAX: usize = 4 << 20;
 
 /// A height that has not begun.
@@ -64,6 +71,10 @@ pub struct Member {
     judged: BTreeMap<BlockId, bool>,
     /// Genuine proposals of this height.
     proposals: Vec<Proposal>,
+    /// Proposals that wait for what proves them, the last of each member.
+    held: BTreeMap<Key, Message>,
+    /// Messages that came before this height began, and wait for their turn.
+    backlog: VecDeque<Message>,
     seen: BTreeSet<Vec<u8>>,
     seen_bytes: usize,
 }
@@ -90,6 +101,55 @@ impl Member {
         }
     }
 
+    /// Takes a message of this height.
+    fn take(&mut self, message: Message) {
+        let message = match message {
+            // Of two signatures of one vote, the core would take both, and fail.
+            Message::Round { height, round, skip, mut votes } => {
+                for (vote, signature) in &mut votes {
+                    *signature = self.desk.words.signature(vote).unwrap_or(*signature);
+                }
+                Message::Round { height, round, skip, votes }
+            }
+            Message::Proposal(proposal, signature) => {
+                let fit = self.desk.words.fit(&proposal);
+                let message = Message::Proposal(proposal, signature);
+                if fit != Fit::Now {
+                    self.desk.refused = true;
+                    if fit == Fit::Later
+                        && let Some(key) = is_genuine(&message).filter(|key| self.next.committee.has(*key))
+                    {
+                        self.held.insert(key, message);
+                    }
+                    return;
+                }
+                message
+            }
+            other => other,
+        };
+        self.process(message.into_input());
+        // It may have proven one that waits.
+        let fits = |held: &Message| matches!(held, Message::Proposal(proposal, _) if self.desk.words.fit(proposal) == Fit::Now);
+        if let Some(key) = self.held.iter().find(|(_, held)| fits(held)).map(|(key, _)| *key)
+            && let Some(held) = self.held.remove(&key)
+        {
+            self.process(held.into_input());
+        }
+        self.decide();
+    }
+
+    /// Takes messages that wait: as many as a call has effects for.
+    fn work(&mut self) {
+        while let Some(message) = self.backlog.pop_front() {
+            self.take(message);
+            if self.desk.effects.len() > EFFECTS {
+                self.desk.effects.push(Effect::SetTimer((BACKLOG_TIMER, 1)));
+                break;
+            }
+        }
+        self.build();
+    }
+
     /// Decides on a block to which enough have precommitted, where the core does not. The core waits for the proposal too, and nobody may say that
     /// again: its proposer may break the rules, and the others repeat what is theirs.
     fn decide(&mut self) {
@@ -113,21 +173,31 @@ impl Member {
             let wanted = Wanted { id: proposal.block.0.to_vec(), member: proposal.proposer.0.to_vec() };
             self.desk.effects.push(Effect::Obtain(wanted));
         }
-        let value = known.map(|valid| {
-            self.desk.judged(proposal.round, proposal.proposer, valid);
-            judged(&proposal, valid)
-        });
+        let value = known.and_then(|valid| self.verdict(&proposal, valid));
         self.proposals.push(proposal);
         value
+    }
+
+    /// What this host makes of a proposal, for the core. It is logged, as what the core does next depends on when it knew.
+    fn verdict(&mut self, proposal: &Proposal, valid: bool) -> Option<CoreInput<Bft>> {
+        self.desk.judged(proposal.round, proposal.proposer, valid);
+        if self.desk.words.fit(proposal) != Fit::Now {
+            return None;
+        }
+        let Proposal { round, proven_round, proposer, block, .. } = *proposal;
+        self.desk.log(Entry::Judged { round, proven_round, proposer, block, valid });
+        Some(judged(proposal, valid))
     }
 
     /// This host has judged a block.
     fn judge(&mut self, id: BlockId, valid: bool) {
         self.judged.insert(id, valid);
-        let of_block: Vec<_> = self.proposals.iter().filter(|proposal| proposal.block == id).collect();
-        of_block.iter().for_each(|proposal| self.desk.judged(proposal.round, proposal.proposer, valid));
-        let values: Vec<_> = of_block.into_iter().map(|proposal| judged(proposal, valid)).collect();
-        values.into_iter().for_each(|value| self.process(value));
+        let of_block: Vec<_> = self.proposals.iter().filter(|proposal| proposal.block == id).cloned().collect();
+        for proposal in of_block {
+            if let Some(value) = self.verdict(&proposal, valid) {
+                self.process(value);
+            }
+        }
         self.decide();
     }
 
@@ -142,17 +212,15 @@ impl Member {
         self.pace.begin(now_ms);
         self.judged.clear();
         self.enter();
-        let waiting = std::mem::take(&mut self.next.waiting);
-        for message in waiting.into_values().flatten() {
-            self.process(message.into_input());
-        }
-        self.decide();
-        self.build();
+        self.backlog = std::mem::take(&mut self.next.waiting).into_values().flatten().collect();
+        self.work();
     }
 
     /// Has the core work on the next height.
     fn enter(&mut self) {
         self.proposals.clear();
+        self.held.clear();
+        self.backlog.clear();
         self.seen.clear();
         self.seen_bytes = 0;
         let (height, committee) = (Height(self.next.height), self.next.committee.clone());
@@ -173,7 +241,7 @@ impl Member {
 
     /// Has the host build a block if the core still waits for it.
     fn build(&mut self) {
-        if self.desk.wanted.is_some() && self.state.as_ref().is_some_and(|state| state.driver.step_is_propose()) {
+        if !self.desk.is_done() && self.desk.wanted.is_some() && self.state.as_ref().is_some_and(|state| state.driver.step_is_propose()) {
             self.desk.effects.push(Effect::Build);
         }
     }
@@ -191,6 +259,7 @@ impl Member {
     fn committed(&mut self, now_ms: u64, committed: Committed) {
         let Ok(committee) = committee(&committed.committee) else { return };
         let wait_ms = self.pace.end(now_ms, committed.ready);
+        self.backlog.clear();
         self.desk.clear();
         self.desk.decided(committed.block.height);
         self.next = Next { height: committed.block.height + 1, committee, waiting: BTreeMap::new() };
@@ -213,10 +282,9 @@ impl Member {
             if self.seen.contains(&bytes) {
                 return;
             }
-            self.process(message.into_input());
-            self.decide();
-            // One that is too early is said again, and may not be then.
-            if !std::mem::take(&mut self.desk.early) && self.seen_bytes + bytes.len() <= SEEN_BYTES_MAX {
+            self.take(message);
+            // One that is too early is said again, and may not be then. One that is not genuine takes no room.
+            if !std::mem::take(&mut self.desk.refused) && self.seen_bytes + bytes.len() <= SEEN_BYTES_MAX {
                 self.seen_bytes += bytes.len();
                 self.seen.insert(bytes);
             }
@@ -244,16 +312,39 @@ impl Member {
         let entries: Vec<Entry> = log.iter().filter_map(|entry| decode(entry)).collect();
         self.desk.logged = log.into_iter().collect();
         for entry in entries {
-            if let Entry::Judged { block, valid, .. } = entry {
-                self.judged.entry(block).or_insert(valid);
-            }
-            if let Some(input) = entry.into_input(height) {
-                self.process(input);
+            match entry {
+                Entry::Message(message) => self.take(message),
+                Entry::Timeout { .. } | Entry::Judged { .. } => {
+                    if let Entry::Judged { block, valid, .. } = entry {
+                        self.judged.entry(block).or_insert(valid);
+                    }
+                    if let Some(input) = entry.into_input(height) {
+                        self.process(input);
+                    }
+                }
             }
         }
         self.desk.logged.clear();
-        self.decide();
-        self.build();
+    }
+
+    /// Goes on where the log ends, with blocks that this host has kept.
+    fn resume(&mut self, kept: Vec<(BlockId, bool)>) {
+        for (block, valid) in kept {
+            if !self.judged.contains_key(&block) {
+                self.judge(block, valid);
+            }
+        }
+        if !self.pace.idle() {
+            self.desk.settle();
+            let unjudged: Vec<_> = self.proposals.iter().filter(|proposal| !self.judged.contains_key(&proposal.block)).collect();
+            // The latest: a call has 256 effects.
+            for proposal in unjudged.into_iter().rev().take(OBTAINED) {
+                let wanted = Wanted { id: proposal.block.0.to_vec(), member: proposal.proposer.0.to_vec() };
+                self.desk.effects.push(Effect::Obtain(wanted));
+            }
+            self.decide();
+            self.build();
+        }
     }
 }
 
@@ -265,22 +356,23 @@ impl Consensus for Member {
             return Err("nobody decides on this chain's blocks: name a committee in its genesis".into());
         }
         let key = host::key().and_then(|key| key.try_into().ok()).map_or(Key([0; 32]), Key);
-        let judged = beginning
-            .kept
-            .iter()
-            .filter_map(|Judged { id, verdict }| Some((BlockId(id.as_slice().try_into().ok()?), matches!(verdict, Verdict::Valid))));
+        let judged = |Judged { id, verdict }: &Judged| Some((BlockId(id.as_slice().try_into().ok()?), matches!(verdict, Verdict::Valid)));
+        let kept = beginning.kept.iter().filter_map(judged).collect();
         let mut member = Self {
             state: None,
             desk: Desk::new(timeout_ms, key),
             key,
             pace: Pace::new(sealing, beginning.ready),
             next: Next { height: beginning.head.height + 1, committee, waiting: BTreeMap::new() },
-            judged: judged.collect(),
+            judged: BTreeMap::new(),
             proposals: Vec::new(),
+            held: BTreeMap::new(),
+            backlog: VecDeque::new(),
             seen: BTreeSet::new(),
             seen_bytes: 0,
         };
         member.replay(beginning.log);
+        member.resume(kept);
         if member.pace.idle() {
             member.desk.effects.push(Effect::SetTimer((START_TIMER, 0)));
         }
@@ -299,6 +391,7 @@ impl Consensus for Member {
             }
             Input::Timer(START_TIMER) => self.go_on(now_ms),
             Input::Timer(RETRY_TIMER) => self.build(),
+            Input::Timer(BACKLOG_TIMER) => self.work(),
             // One of the height that is done with ran out meanwhile.
             Input::Timer(_) if self.pace.idle() => {}
             Input::Timer(number) => {
@@ -307,6 +400,8 @@ impl Consensus for Member {
                     self.process(CoreInput::TimeoutElapsed(timeout));
                     if timeout.kind == TimeoutKind::Rebroadcast {
                         self.desk.repeat();
+                        // Its block may not have come.
+                        self.decide();
                     }
                     self.build();
                 }

@@ -4,7 +4,8 @@
 //! passed over. How long each waits is its own affair, and no waiting is too short for safety.
 //!
 //! A proposer that gives no valid block in time is waited for half as long at its next turn, down to a twelfth: one that votes and proposes nothing
-//! would have everyone wait in full each time. Missing votes are not the proposer's fault and change nothing. The wait grows by a twelfth with each
+//! would have everyone wait in full each time. One that was seen to sign two things has a twelfth at once, and so have the votes on its blocks: it may
+//! have given each member another block, and nobody knows that in time. Missing votes are not the proposer's fault and change nothing. The wait grows by a twelfth with each
 //! decided block of that proposer. It also grows by a twelfth with each [`FORGIVEN_EVERY`] heights, whatever the proposer does, so that one that is
 //! slow by itself is in time again at last. The wait for a member that is heard is never shorter than twice what blocks take here, by the median of
 //! the members, so that a committee whose blocks are slow does not give all of its proposers up.
@@ -27,6 +28,8 @@ pub struct Patience {
     twelfths: BTreeMap<Key, u8>,
     /// Members of which nothing was heard since they missed a turn. Bound: the committee.
     absent: BTreeSet<Key>,
+    /// Members that signed two things for one place, until they are waited for in full again. Bound: the committee.
+    liars: BTreeSet<Key>,
     /// How long each member's last valid block took from the begin of its round. Bound: the committee.
     took_ms: BTreeMap<Key, u64>,
 }
@@ -61,6 +64,17 @@ impl Patience {
         *twelfths = (*twelfths / 2).max(1);
     }
 
+    /// A member signed two things for one place.
+    pub fn lied(&mut self, member: Key) {
+        self.twelfths.insert(member, 1);
+        self.liars.insert(member);
+    }
+
+    /// Whether votes on a member's block are waited for as long as the timeout says, once the block is here.
+    pub fn trusts(&self, member: Key) -> bool {
+        !self.liars.contains(&member)
+    }
+
     /// Nothing was heard of a member at the height of its turn. It has missed one turn, however long it is away.
     pub fn absent(&mut self, member: Key) {
         if self.absent.insert(member) {
@@ -89,12 +103,14 @@ impl Patience {
     fn lengthen(&mut self, whose: impl Fn(&Key) -> bool) {
         self.twelfths.iter_mut().filter(|(member, _)| whose(member)).for_each(|(_, twelfths)| *twelfths += 1);
         self.twelfths.retain(|_, twelfths| *twelfths < WHOLE);
+        self.liars.retain(|member| self.twelfths.contains_key(member));
     }
 
     /// Forgets members that are not in the committee any more.
     pub fn keep(&mut self, is_member: impl Fn(&Key) -> bool) {
         self.twelfths.retain(|member, _| is_member(member));
         self.absent.retain(&is_member);
+        self.liars.retain(&is_member);
         self.took_ms.retain(|member, _| is_member(member));
     }
 }
@@ -133,6 +149,17 @@ mod tests {
         patience.absent(key(1));
         patience.heard(key(1));
         assert_eq!(wait(&patience, 1), 1_500, "it missed one turn, as one that says nothing until the others have waited");
+    }
+
+    #[test]
+    fn who_signed_two_things_is_waited_for_a_twelfth_and_its_blocks_as_long_until_it_is_forgiven() {
+        let mut patience = Patience::default();
+        patience.lied(key(1));
+        assert_eq!((wait(&patience, 1), patience.trusts(key(1)), patience.trusts(key(2))), (250, false, true));
+        (1..=32 * 10).for_each(|height| patience.decided(height));
+        assert!(!patience.trusts(key(1)));
+        (1..=32).for_each(|height| patience.decided(height));
+        assert_eq!((wait(&patience, 1), patience.trusts(key(1))), (3_000, true));
     }
 
     #[test]

@@ -6,9 +6,9 @@ use subnode_sdk::consensus::{Position, signing};
 use crate::context::{Bft, BlockId, Key, NoPart, Proposal, Signature, Vote};
 
 /// Steps of a round, in the order in which a member takes them.
-const PROPOSE: u8 = 1;
-const PREVOTE: u8 = 2;
-const PRECOMMIT: u8 = 3;
+pub const PROPOSE: u8 = 1;
+pub const PREVOTE: u8 = 2;
+pub const PRECOMMIT: u8 = 3;
 
 /// The signatures of this host.
 #[derive(Clone, Debug)]

@@ -174,8 +174,8 @@ impl Chain {
         }
     }
 
-    /// A node is gone. What a member sent stays, and is bounded, as there are few members. There are as many others as somebody makes keys: what each
-    /// sent goes with it, or one that connects under one key after another would have its room many times.
+    /// A node is gone. What a member sent stays, and is bounded, as there are few members. What a stranger sent goes with the stranger: one that connects
+    /// under n keys, one after the other, would hold n times `OTHERS_BYTES`.
     pub(crate) fn gone(&self, node: &NodeId) {
         if !self.is_member(*node) {
             self.others.forget(node);

@@ -261,13 +261,17 @@ impl Registry {
 
     /// Forgets a peer whose connection has ended, unless another connection took its place.
     pub(crate) fn remove(&self, peer: &Arc<Peer>) {
-        let mut state = self.state();
-        if state.peers.get(&peer.id).is_some_and(|known| Arc::ptr_eq(known, peer)) {
-            state.peers.remove(&peer.id);
-        }
-        if !state.peers.contains_key(&peer.id) {
-            state.chains.values().for_each(|chain| chain.gone(&peer.id));
-        }
+        let chains: Vec<_> = {
+            let mut state = self.state();
+            if state.peers.get(&peer.id).is_some_and(|known| Arc::ptr_eq(known, peer)) {
+                state.peers.remove(&peer.id);
+            }
+            if state.peers.contains_key(&peer.id) {
+                return;
+            }
+            state.chains.values().cloned().collect()
+        };
+        chains.iter().for_each(|chain| chain.gone(&peer.id));
     }
 
     /// Closes connections to nodes that have had no chain in common for a while, and belong to none.

@@ -124,15 +124,23 @@ async fn frames(peer: &Peer, chain: &Chain, lane: &Lane, purpose: Purpose, mut s
         }
         let time = if chain.is_member(peer.id) { MEMBER_FRAME_WITHIN } else { FRAME_WITHIN };
         let frame = within(time, read_bytes(&mut stream, length)).await?;
-        if !chain.is_member(peer.id) && peer.connection.close_reason().is_some() {
-            return Ok(());
-        }
         let frame = Bytes::from_owner(Held::new(frame, room));
-        if !chain.deliver(Incoming::Frame(Received { from: peer.id, purpose, frame })) {
+        if !deliver(peer, chain, Incoming::Frame(Received { from: peer.id, purpose, frame })) {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Hands what a peer sent to the chain. False where the chain has left, or a stranger is gone.
+fn deliver(peer: &Peer, chain: &Chain, incoming: Incoming) -> bool {
+    let delivered = chain.deliver(incoming);
+    // What a stranger sent was dropped when its connection ended, perhaps just before.
+    let gone = !chain.is_member(peer.id) && peer.connection.close_reason().is_some();
+    if gone {
+        chain.gone(&peer.id);
+    }
+    delivered && !gone
 }
 
 async fn take_request(
@@ -162,7 +170,7 @@ async fn answer(peer: &Peer, chain: &Chain, purpose: Purpose, frame: Bytes, send
     // Held until the answer is written, or it is known that there is none.
     let _places = (peer.lane(chain.key, purpose).answer().await, peer.answer(chain.is_member(peer.id)).await);
     let (request, answered) = Request::new(peer.id, purpose, frame);
-    if !chain.deliver(Incoming::Request(request)) {
+    if !deliver(peer, chain, Incoming::Request(request)) {
         return Ok(());
     }
     // One that is dropped is refused: the stream ends without a frame.

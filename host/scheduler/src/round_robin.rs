@@ -52,9 +52,9 @@ impl<K: Ord + Copy, T> RoundRobin<K, T> {
         Some((sender, item))
     }
 
-    /// Drops what a sender has in the queue.
-    pub fn forget(&mut self, sender: &K) {
-        self.senders.remove(sender);
+    /// Takes all that a sender has in the queue.
+    pub fn take(&mut self, sender: &K) -> impl Iterator<Item = T> + use<K, T> {
+        self.senders.remove(sender).into_iter().flat_map(|waiting| waiting.items).map(|(_, item)| item)
     }
 
     /// Whether nothing waits.
@@ -81,7 +81,6 @@ mod tests {
         assert_eq!((order.len(), queue.is_empty()), (12, true));
         assert_eq!(queue.push(1, 100, 1), Ok(()), "the room is there again");
         assert_eq!(queue.push(2, 100, 2), Ok(()));
-        queue.forget(&1);
-        assert_eq!((queue.pop(), queue.pop()), (Some((2, 2)), None));
+        assert_eq!((queue.take(&1).collect::<Vec<_>>(), queue.pop(), queue.pop()), (vec![1], Some((2, 2)), None));
     }
 }

@@ -1,5 +1,5 @@
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use subnode_chain::FUTURE_MS_MAX;
+use subnode_chain::{CHECKPOINT_EVERY, FUTURE_MS_MAX};
 use subnode_sandbox::Module;
 
 use crate::{Bad, Weather};
@@ -28,6 +28,8 @@ pub struct Plan {
     pub partitions: u32,
     /// The same for a slice of storage to fill: that of one node, or of all.
     pub fills: u32,
+    /// Heights between states that others can catch up by.
+    pub checkpoint_every: u64,
     /// How long a write takes at most.
     pub disk_ms: u64,
     /// How far clocks are apart.
@@ -68,6 +70,8 @@ impl Plan {
             weather: Weather { latency_ms: if slow { (5, 300) } else { (1, 40) }, lost, doubled },
             crashes,
             partitions,
+            // So often that some nodes of a run are left further behind.
+            checkpoint_every: 4,
             disk_ms,
             skew_ms,
             future_ms_max: FUTURE_MS_MAX,
@@ -94,6 +98,7 @@ impl Plan {
             crashes: 0,
             partitions: 0,
             fills: 0,
+            checkpoint_every: CHECKPOINT_EVERY,
             disk_ms: 0,
             skew_ms: 0,
             late: false,

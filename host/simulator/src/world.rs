@@ -28,8 +28,6 @@ use crate::{
 const RECOVERED_WITHIN: Duration = Duration::from_secs(120);
 /// Blocks each node must commit then.
 const BLOCKS_THEN: u64 = 3;
-/// Heights between states that others can catch up by: some nodes of a run are left that far behind.
-const CHECKPOINT_EVERY: u64 = 4;
 /// When simulated time begins.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 /// How far ahead the clock of a member is that hurries.
@@ -166,7 +164,7 @@ impl World {
         let time = TimeSource::Since(node.clock_ms, self.started);
         let mut options = ChainOptions {
             seed: Some(seed),
-            checkpoint_every: CHECKPOINT_EVERY,
+            checkpoint_every: self.plan.checkpoint_every,
             future_ms_max: self.plan.future_ms_max,
             ..default_options(Sealing::Instant, time)
         };
@@ -237,7 +235,7 @@ impl World {
             let Ok(ended) = tokio::time::timeout(Duration::ZERO, chain.ended()).await else { continue };
             match ended {
                 // Whoever forgets what it said may trip over that, and is started again.
-                Ended::Failed(_) if self.is_bad(index) => self.crash(index).await?,
+                Ended::Failed(_) if self.is_bad(index) && matches!(self.plan.bad, Some(Bad::Forgets)) => self.crash(index).await?,
                 Ended::Failed(reason) => return Err(format!("node {index} gave up: {reason}")),
                 Ended::Adopted(height) => {
                     self.links.leave(self.nodes[index].address);

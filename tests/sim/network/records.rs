@@ -163,7 +163,9 @@ impl Records {
                 }
             }
         }
-        for (what, (took, which), most) in [("a frame of consensus", state.slowest, delayed_max), ("an answer", state.asked, answered_within)] {
+        for (what, (took, which), most) in
+            [("a frame of consensus", state.slowest, delayed_max), ("an answer", state.asked, answered_within)]
+        {
             if let Some((way, at)) = which.filter(|_| took > most) {
                 return Err(format!("{way:?}: {what}, sent or asked after {at:?}, took {took:?}, at most {most:?}"));
             }
