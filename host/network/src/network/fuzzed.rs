@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LISTS_BYTES_MAX: usize = 1 << 10;
 const ANSWER: &[u8] = b"answer";
 
+/// When a call that was refused is made again.
+const CALLED_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 /// Memory of both ends for each byte of an input, and besides: the room of a longest frame whose bytes do not come, and connections with their
 /// buffers.
 const MEMORY_PER_BYTE: usize = 8;
@@ -141,8 +144,11 @@ impl Tried {
         loop {
             match caller.dialer.call(self.network.id(), address).await {
                 Ok(connection) => return (caller.id(), connection),
-                // So many connections of one address begin in a second, and a fast machine makes more.
-                Err(error) => assert!(began.elapsed() < PATIENCE, "no connection: {error}"),
+                // So many connections of one address begin in a second, and a fast machine makes more. Each that is refused is held for a while.
+                Err(error) => {
+                    assert!(began.elapsed() < PATIENCE, "no connection: {error}");
+                    tokio::time::sleep(CALLED_AGAIN_AFTER).await;
+                }
             }
         }
     }
