@@ -5,7 +5,7 @@ mod module;
 
 use std::{net::IpAddr, num::NonZeroU64, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
-use alloy::primitives::utils::parse_ether;
+use alloy::primitives::{Address, utils::parse_ether};
 use clap::{Parser, Subcommand};
 use subnode_devnet::{DevGenesis, Hardfork};
 use subnode_types::{ByteSize, ChainName, Parts, Sealing};
@@ -160,7 +160,9 @@ pub struct DevArgs {
 }
 
 #[derive(Parser)]
-#[command(after_help = "Example:\n  subnode config example > subnode.toml && subnode run --config subnode.toml")]
+#[command(
+    after_help = "Example:\n  subnode config example > subnode.toml && subnode config genesis > genesis.json && subnode run --config subnode.toml"
+)]
 pub struct RunArgs {
     /// The configuration file (`subnode config example` prints one).
     #[arg(short, long, default_value = "subnode.toml", value_name = "FILE")]
@@ -177,6 +179,11 @@ pub struct ConfigArgs {
 pub enum ConfigCommand {
     /// Print a commented configuration file.
     Example,
+    /// Print a genesis file of an Ethereum chain, with all forks and their system contracts.
+    #[command(
+        after_help = "Example:\n  subnode config genesis --chain-id 1234 --fund 0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266 > genesis.json"
+    )]
+    Genesis(GenesisArgs),
     /// Print a systemd unit that runs a node without any rights it does not need.
     Systemd {
         /// The configuration file it runs.
@@ -191,6 +198,16 @@ pub enum ConfigCommand {
         #[arg(default_value = "subnode.toml")]
         file: PathBuf,
     },
+}
+
+#[derive(Parser)]
+pub struct GenesisArgs {
+    /// The chain's id.
+    #[arg(long, default_value_t = DevGenesis::DEFAULT_CHAIN_ID, value_name = "ID")]
+    pub chain_id: u64,
+    /// An account that has 10000 ether; once for each. By default the ten accounts whose keys everybody knows (`subnode dev`).
+    #[arg(long, value_name = "ADDRESS")]
+    pub fund: Vec<Address>,
 }
 
 /// Where a running node is found.

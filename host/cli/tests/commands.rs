@@ -66,17 +66,35 @@ fn completions_come_for_every_shell() {
 }
 
 #[test]
+fn an_output_that_nobody_reads_ends_the_program_without_a_word() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = Command::new(env!("CARGO_BIN_EXE_subnode")).args(["completions", "zsh"]).stdout(writer).output().unwrap();
+    assert_eq!((ended.status.code(), String::from_utf8(ended.stderr).unwrap()), (Some(141), String::new()));
+}
+
+#[test]
+fn a_genesis_funds_who_is_named_and_says_where_everybody_has_the_keys() {
+    let address = "0x00000000000000000000000000000000000000aa";
+    let genesis = success(&["config", "genesis", "--fund", address]);
+    assert!(genesis.contains(address) && genesis.contains("pragueTime"), "{genesis}");
+    let known = Command::new(env!("CARGO_BIN_EXE_subnode")).args(["config", "genesis"]).output().unwrap();
+    assert!(known.status.success() && String::from_utf8(known.stderr).unwrap().contains("--fund"));
+}
+
+#[test]
 fn the_example_configuration_checks_and_wrong_ones_name_file_line_and_key() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("subnode.toml");
     fs::write(&file, success(&["config", "example"])).unwrap();
-    fs::write(dir.path().join("genesis.json"), GENESIS).unwrap();
+    fs::write(dir.path().join("genesis.json"), success(&["config", "genesis", "--chain-id", "1234"])).unwrap();
     success(&["config", "check", text(&file)]);
     for (config, hints) in [
         ("data-dri = \"x\"\n", ["line 1", "did you mean `data-dir`?"]),
         ("data-dir = \"x\"\n[rpc]\nlisten = 5\n", ["line 3", "listen"]),
         ("data-dir = \"x\"\n[[chain]]\nname = \"A b\"\ngenesis = \"g\"\n", ["line 3", "name"]),
         ("data-dir = \"x\"\n[capacity]\nparts = 0\n", ["capacity.parts", "1 or more"]),
+        ("data-dir = \"x\"\n[rpc]\nconnections = 0\n", ["rpc.connections", "1 or more"]),
     ] {
         fs::write(&file, config).unwrap();
         let said = failure(&["config", "check", text(&file)]);

@@ -39,7 +39,7 @@ fn what_would_keep_a_chain_from_running_is_said_before_it_runs() {
         assert!(!well && hints.iter().all(|hint| said.contains(hint)), "{chain}: {said}");
     }
     let (well, said) = check("genesis = \"genesis.json\"");
-    assert!(well && said.contains("1 chains, no errors"), "{said}");
+    assert!(well && said.contains("1 chain, no errors"), "{said}");
     assert!(!dir.path().join("data").exists(), "nothing is written");
     let (well, said) = check("genesis = \"prague.json\"");
     assert!(!well && said.contains("no block can be built") && said.contains("without EIP-7251's contract"), "{said}");

@@ -132,8 +132,7 @@ fn module(client: &mut Client, given: &str) -> anyhow::Result<String> {
     if subnode_modules::by_name(given).is_some() || given.starts_with("sha256:") {
         return Ok(given.to_owned());
     }
-    let component =
-        std::fs::read(Path::new(given)).with_context(|| format!("module {given:?} is neither embedded (evm, kv, solo) nor a file"))?;
+    let component = std::fs::read(Path::new(given)).with_context(|| super::no_module(given))?;
     let added = client.call("module_add", &json!({ "component": BASE64_STANDARD.encode(component) }))?;
     Ok(added["name"].as_str().unwrap_or_default().to_owned())
 }
@@ -141,7 +140,9 @@ fn module(client: &mut Client, given: &str) -> anyhow::Result<String> {
 fn client_create(client: &mut Client, create: &CreateArgs) -> anyhow::Result<Value> {
     let genesis = match &create.genesis {
         Some(path) => std::fs::read_to_string(path).with_context(|| format!("read the genesis {}", path.display()))?,
-        None if create.runtime == "evm" => bail!("the evm runtime needs --genesis, a geth-style genesis file"),
+        None if create.runtime == "evm" => {
+            bail!("the evm runtime needs --genesis, a geth-style genesis file (`subnode config genesis` prints one)")
+        }
         None => String::new(),
     };
     let mut params = sliced(&create.slice);

@@ -45,6 +45,12 @@ async fn bind(address: SocketAddr, remedy: &str) -> anyhow::Result<TcpListener> 
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}; another program may use that port: {remedy}"))
 }
 
+/// Why a name is no module's.
+fn no_module(name: &str) -> String {
+    let embedded = subnode_modules::ALL.map(|(embedded, _)| embedded);
+    format!("module {name:?} is neither embedded ({}) nor a file{}", embedded.join(", "), crate::config::meant(name, &embedded))
+}
+
 /// What was attempted where a chain does not open.
 fn opening(chain: &str, genesis: Option<&Path>) -> String {
     genesis.map_or_else(|| format!("open {chain}"), |path| format!("open a chain from {}", path.display()))

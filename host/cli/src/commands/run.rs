@@ -263,17 +263,16 @@ fn desired(config: &Config, modules: &Modules, capacity: Capacity) -> anyhow::Re
 
 fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Result<Desired> {
     let spec = match &chain.genesis {
-        Some(path) => std::fs::read(path).with_context(|| format!("read its genesis {}", path.display()))?,
+        Some(path) => {
+            std::fs::read(path).with_context(|| format!("read its genesis {} (`subnode config genesis` prints one)", path.display()))?
+        }
         None => Vec::new(),
     };
     let module = |name: &str| -> anyhow::Result<String> {
         if subnode_modules::by_name(name).is_some() {
             return Ok(name.to_owned());
         }
-        let component = std::fs::read(name).with_context(|| {
-            let embedded = subnode_modules::ALL.map(|(embedded, _)| embedded);
-            format!("module {name:?} is neither embedded ({}) nor a file{}", embedded.join(", "), config::meant(name, &embedded))
-        })?;
+        let component = std::fs::read(name).with_context(|| super::no_module(name))?;
         Ok(modules.add(&component)?)
     };
     let asked =

@@ -19,7 +19,7 @@ use crate::{
     args::{NodeArgs, TestnetArgs},
     client::Client,
     commands::key,
-    shutdown,
+    config, shutdown,
 };
 
 /// Accounts with funds on each chain, and what they have.
@@ -52,7 +52,9 @@ pub async fn run(args: TestnetArgs) -> anyhow::Result<()> {
         running.push(command.spawn()?);
     }
     for (index, node) in nodes.iter().enumerate() {
-        println!("node{}: http://127.0.0.1:{}  log {}", index + 1, usize::from(args.port) + index, node.join("log").display());
+        // Of its configuration, which may be one of before, with another port.
+        let listen = config::load(&node.join("subnode.toml"))?.rpc.listen;
+        println!("node{}: http://{listen}  log {}", index + 1, node.join("log").display());
     }
     let ended = shutdown.run_until_cancelled(watch(&nodes, &mut running)).await;
     for child in &mut running {
@@ -80,15 +82,21 @@ async fn stop(child: &mut Child) {
     drop(child.wait().await);
 }
 
-/// Shows how far the nodes are, until one ends.
+/// Shows how far the nodes are, until all have ended. The others go on without one that ends, as a committee does.
 async fn watch(nodes: &[PathBuf], running: &mut [Child]) -> anyhow::Result<()> {
     let live = std::io::stdout().is_terminal();
+    let mut ended = vec![false; nodes.len()];
     loop {
         tokio::time::sleep(SHOWN_EVERY).await;
-        for (child, node) in running.iter_mut().zip(nodes) {
-            if let Some(status) = child.try_wait()? {
-                bail!("{} ended: {status}; {} says why", node.display(), node.join("log").display());
+        for ((child, node), ended) in running.iter_mut().zip(nodes).zip(&mut ended) {
+            if let Some(status) = child.try_wait()?.filter(|_| !std::mem::replace(ended, true)) {
+                let how =
+                    if status.code().is_some() { format!("{} says why", node.join("log").display()) } else { "the others go on".into() };
+                eprintln!("{} ended: {status}; {how}", node.display());
             }
+        }
+        if ended.iter().all(|ended| *ended) {
+            bail!("all nodes have ended");
         }
         if live {
             let sockets: Vec<_> = nodes.iter().map(|node| node.join("data/subnode.sock")).collect();

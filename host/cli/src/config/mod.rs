@@ -359,6 +359,9 @@ fn parse(text: &str) -> anyhow::Result<Config> {
     if config.metrics.listen.is_some_and(|listen| listen.port() != 0 && listen == config.rpc.listen) {
         bail!("rpc.listen and metrics.listen are both {}; give one another port", config.rpc.listen);
     }
+    if config.rpc.connections == 0 || config.rpc.request_bytes == 0 {
+        bail!("rpc.connections and rpc.request-bytes are 1 or more (1024 and 10485760 by default): with 0 nobody is answered");
+    }
     if Parts::new(config.capacity.parts).is_none() {
         bail!("capacity.parts: 0 parts cannot be divided; use 1 or more ({PARTS_OF_A_NODE} by default)");
     }
