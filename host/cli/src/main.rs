@@ -20,6 +20,7 @@ use clap::Parser;
 use args::{Args, Command};
 
 fn main() -> ExitCode {
+    output::unread::end_quietly();
     match dispatch(Args::parse().command) {
         Ok(code) => code,
         Err(error) => {

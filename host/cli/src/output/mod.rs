@@ -2,6 +2,7 @@
 
 pub mod progress;
 pub mod table;
+pub mod unread;
 
 use std::io::IsTerminal;
 
