@@ -84,6 +84,24 @@ fn members_that_trust_each_other_agree_as_well() {
     all(seeds_of(5), |seed| Plan::of(seed, modules("authority")), |_, _| {});
 }
 
+/// Seeds beyond the default ones that found a committee standing still.
+#[test]
+fn seeds_that_found_something_find_nothing_any_more() {
+    let found = |seed: u64, plan: Plan| {
+        let ran = run(seed, plan);
+        assert!(ran.is_ok(), "seed {seed}: {ran:?}");
+    };
+    // Views that never met; a block that was shared after another was built.
+    for seed in [700_105, 700_165, 745_044] {
+        found(seed, Plan::of(seed, modules("authority")));
+    }
+    // A member that a certificate brought to a round fell silent there.
+    found(720_605, Plan::of(720_605, modules("bft")));
+    // A decision whose proposal one member had not heard, and one of its votes only that member.
+    let forger = Bad::Tampers(|member| Box::new(Actor::new(Kind::ForgedCertificates, member)));
+    found(700_015, Plan::beside(forger, 700_015, modules("bft")));
+}
+
 /// Beside a bad member.
 fn beside(bad: Bad, done: impl Fn(u64, &Report) + Sync) {
     all(seeds_of(BESIDE), move |seed| Plan::beside(bad, seed, modules("bft")), done);

@@ -85,6 +85,8 @@ impl Actor {
                 Effect::Share(id) => {
                     if let Some(id) = block_id(&id) {
                         self.log.keep(id);
+                        // From now on, not only once that is done: another block may be built before.
+                        self.proposals.share(&id);
                     }
                     rest.push(Effect::Share(id));
                 }
