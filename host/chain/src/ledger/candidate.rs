@@ -48,11 +48,16 @@ pub(crate) struct Basis<'a> {
     pub(crate) checkpoint: Option<[u8; 32]>,
 }
 
+/// The height of a block at most, which genesis alone can come near: heights are added to without a look at each sum.
+const HEIGHT_MAX: u64 = u64::MAX / 2;
+
 /// A runtime returned what cannot be a block.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoBlock {
     #[error("a block of height {0} on {1}")]
     Height(u64, u64),
+    #[error("a block of height {0}: {HEIGHT_MAX} is the most")]
+    TooHigh(u64),
     #[error("block id of {0} bytes")]
     Id(usize),
     #[error("a key of {0} bytes: it needs 1 to {KEY_BYTES_MAX}")]
@@ -112,6 +117,9 @@ impl Candidate {
         let height = outcome.block.height;
         if let Some(parent) = parent.filter(|parent| height != parent.height + 1) {
             return Err(NoBlock::Height(height, parent.height));
+        }
+        if height > HEIGHT_MAX {
+            return Err(NoBlock::TooHigh(height));
         }
         if !ID_BYTES.contains(&outcome.block.id.len()) {
             return Err(NoBlock::Id(outcome.block.id.len()));
@@ -203,8 +211,13 @@ mod tests {
 
     /// A candidate of a block of one byte that writes this value.
     fn candidate(tenant: &Tenant, value: Vec<u8>) -> Result<Candidate, NoBlock> {
+        candidate_at(tenant, 0, value)
+    }
+
+    /// The same at a height.
+    fn candidate_at(tenant: &Tenant, height: u64, value: Vec<u8>) -> Result<Candidate, NoBlock> {
         let outcome = Outcome {
-            block: convert::runtime_ref(&BlockRef { height: 0, id: vec![7; 32], timestamp_ms: 0 }),
+            block: convert::runtime_ref(&BlockRef { height, id: vec![7; 32], timestamp_ms: 0 }),
             transactions: 0,
             state: vec![Change { key: b"key".to_vec(), value: Some(value) }],
             index: Vec::new(),
@@ -213,6 +226,15 @@ mod tests {
         };
         let basis = Basis { parent: None, committees: &Committees::default(), checkpoint: None };
         Candidate::new(tenant, basis, vec![1], outcome)
+    }
+
+    #[test]
+    fn genesis_is_of_no_height_that_cannot_be_added_to() {
+        let tenant = tenant(1 << 20);
+        assert!(candidate_at(&tenant, HEIGHT_MAX, Vec::new()).is_ok());
+        for height in [HEIGHT_MAX + 1, u64::MAX] {
+            assert!(matches!(candidate_at(&tenant, height, Vec::new()), Err(NoBlock::TooHigh(_))));
+        }
     }
 
     #[test]
