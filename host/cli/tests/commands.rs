@@ -75,7 +75,7 @@ fn an_output_that_nobody_reads_ends_the_program_without_a_word() {
 
 #[test]
 fn a_genesis_funds_who_is_named_and_says_where_everybody_has_the_keys() {
-    let address = "0x00000000000000000000000000000000000000aa";
+    let address = "0x00000000000000000000000000000000000000AA";
     let genesis = success(&["config", "genesis", "--fund", address]);
     assert!(genesis.contains(address) && genesis.contains("pragueTime"), "{genesis}");
     let known = Command::new(env!("CARGO_BIN_EXE_subnode")).args(["config", "genesis"]).output().unwrap();
