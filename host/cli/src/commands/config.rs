@@ -2,19 +2,13 @@
 
 use std::path::Path;
 
-use alloy::primitives::{U256, utils::parse_ether};
 use anyhow::Context;
 use serde_json::json;
-use subnode_devnet::{DEFAULT_MNEMONIC, DevGenesis, Hardfork, accounts};
 
 use crate::{
     args::{ConfigArgs, ConfigCommand, GenesisArgs},
     config,
 };
-
-/// Accounts with funds in a genesis, unless others are named, and what each has.
-const FUNDED: u32 = 10;
-const ETHER: &str = "10000";
 
 /// A unit that gives the node its user, its directory, and little else.
 const UNIT: &str = include_str!("../config/subnode.service");
@@ -45,20 +39,11 @@ pub async fn run(args: &ConfigArgs) -> anyhow::Result<()> {
 fn genesis(args: &GenesisArgs) -> anyhow::Result<String> {
     let funded = if args.fund.is_empty() {
         eprintln!("everybody knows the keys of the accounts that have ether in this genesis; --fund ADDRESS funds others");
-        accounts(DEFAULT_MNEMONIC, FUNDED)?.iter().map(|account| account.address).collect()
+        super::known_accounts()?
     } else {
         args.fund.clone()
     };
-    let balance: U256 = parse_ether(ETHER)?;
-    let genesis = DevGenesis {
-        chain_id: args.chain_id,
-        hardfork: Hardfork::default(),
-        balances: funded.into_iter().map(|account| (account, balance)).collect(),
-        gas_limit: DevGenesis::DEFAULT_GAS_LIMIT,
-        base_fee: DevGenesis::DEFAULT_BASE_FEE,
-        timestamp: super::unix_time()?,
-        extension: json!({}),
-    };
+    let genesis = super::genesis(args.chain_id, &funded, json!({}))?;
     let genesis: serde_json::Value = serde_json::from_slice(&genesis.to_json())?;
     Ok(serde_json::to_string_pretty(&genesis)?)
 }

@@ -20,8 +20,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use alloy::primitives::{Address, U256, utils::parse_ether};
 use anyhow::Context;
 use clap::CommandFactory;
+use serde_json::Value;
+use subnode_devnet::{DEFAULT_MNEMONIC, DevGenesis, Hardfork, accounts};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -43,6 +46,30 @@ fn unix_time() -> anyhow::Result<u64> {
 
 async fn bind(address: SocketAddr, remedy: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}; another program may use that port: {remedy}"))
+}
+
+/// Accounts that everybody has the keys of.
+const ACCOUNTS: u32 = 10;
+/// What a funded account has.
+const ETHER: &str = "10000";
+
+/// Accounts for a genesis in which nobody else is named.
+fn known_accounts() -> anyhow::Result<Vec<Address>> {
+    Ok(accounts(DEFAULT_MNEMONIC, ACCOUNTS)?.iter().map(|account| account.address).collect())
+}
+
+/// A genesis of now in which these have ether.
+fn genesis(chain_id: u64, funded: &[Address], extension: Value) -> anyhow::Result<DevGenesis> {
+    let balance: U256 = parse_ether(ETHER)?;
+    Ok(DevGenesis {
+        chain_id,
+        hardfork: Hardfork::default(),
+        balances: funded.iter().map(|account| (*account, balance)).collect(),
+        gas_limit: DevGenesis::DEFAULT_GAS_LIMIT,
+        base_fee: DevGenesis::DEFAULT_BASE_FEE,
+        timestamp: unix_time()?,
+        extension,
+    })
 }
 
 /// Why a name is no module's.

@@ -8,10 +8,9 @@ use std::{
     time::Duration,
 };
 
-use alloy::primitives::{U256, utils::parse_ether};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use subnode_devnet::{DEFAULT_MNEMONIC, DevGenesis, Hardfork, accounts};
+use subnode_devnet::DevGenesis;
 use subnode_types::{NodeId, Sealing};
 use tokio::process::{Child, Command};
 
@@ -22,9 +21,6 @@ use crate::{
     config, shutdown,
 };
 
-/// Accounts with funds on each chain, and what they have.
-const ACCOUNTS: u32 = 10;
-const ETHER: &str = "10000";
 /// How often the status line is written anew.
 const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
@@ -159,25 +155,18 @@ fn address(port: u16, index: u16) -> anyhow::Result<SocketAddr> {
 }
 
 fn genesis(args: &TestnetArgs, chain: u16, members: &[(NodeId, SocketAddr)]) -> anyhow::Result<Vec<u8>> {
-    let funded = accounts(DEFAULT_MNEMONIC, ACCOUNTS)?;
     let members: Vec<_> = members.iter().map(|(node, _)| json!({ "key": format!("0x{node}"), "power": 1 })).collect();
     if args.runtime != "evm" {
         // Whoever has the key of these bytes may change the committee: on a network of one's own, all who read this.
         let owner = subnode_network::NodeKey::from_secret([1; 32])?.id();
         return Ok(json!({ "owner": format!("0x{owner}"), "committee": members }).to_string().into_bytes());
     }
-    let balance: U256 = parse_ether(ETHER)?;
+    let funded = super::known_accounts()?;
+    let owner = funded.first().context("no account")?;
     let slow = matches!(args.sealing, Sealing::Interval(every_ms) if every_ms.get() >= 1000);
-    let genesis = DevGenesis {
-        chain_id: DevGenesis::DEFAULT_CHAIN_ID + u64::from(chain),
-        hardfork: Hardfork::default(),
-        balances: funded.iter().map(|account| (account.address, balance)).collect(),
-        gas_limit: DevGenesis::DEFAULT_GAS_LIMIT,
-        base_fee: DevGenesis::DEFAULT_BASE_FEE,
-        timestamp: super::unix_time()?,
-        // Blocks that come faster than one a second share it, or the chain's time would run ahead.
-        extension: json!({ "committee": { "owner": funded[0].address, "members": members }, "sharedSeconds": !slow }),
-    };
+    // Blocks that come faster than one a second share it, or the chain's time would run ahead.
+    let extension = json!({ "committee": { "owner": owner, "members": members }, "sharedSeconds": !slow });
+    let genesis = super::genesis(DevGenesis::DEFAULT_CHAIN_ID + u64::from(chain), &funded, extension)?;
     Ok(genesis.to_json())
 }
 
