@@ -47,9 +47,9 @@ const RETRY_MS: u64 = 500;
 const WAITING_PER_MEMBER: usize = 5;
 /// Bytes of messages of this height that are remembered, so that a repetition is not checked again: what a committee of
 /// a hundred says in twenty rounds. Beyond that, each repetition costs a check, as a new message does.
+const SEEN_BYTES_MAX: usize = 4 << 20;
 /// Blocks that are asked for after a restart, of those that were proposed: one of each member of a large committee would be for nothing.
 const OBTAINED: usize = 16;
-const SEEN_BYTES_MAX: usize = 4 << 20;
 
 /// A height that has not begun.
 struct Next {
