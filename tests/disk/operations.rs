@@ -54,9 +54,15 @@ struct Ballast<'a>(&'a Path);
 
 impl<'a> Ballast<'a> {
     fn all(path: &'a Path) -> Self {
-        let mut file = File::create(path).unwrap();
+        let ballast = Self(path);
+        ballast.grow();
+        ballast
+    }
+
+    /// Takes what came free since: the store deletes files of its own in the background.
+    fn grow(&self) {
+        let mut file = File::options().create(true).append(true).open(self.0).unwrap();
         while file.write_all(&[0; 4096]).is_ok() {}
-        Self(path)
     }
 
     fn leave(&self, left: u64) {
@@ -127,6 +133,7 @@ fn fill<'a>(node: &mut Node, ballast: &'a Path) -> Ballast<'a> {
         if client.call("evm_mine", &json!([])).is_err() {
             return full;
         }
+        full.grow();
     }
     panic!("the disk does not fill");
 }
