@@ -10,13 +10,27 @@ const POWER_MAX: u64 = 1 << 60;
 const AHEAD_MAX: u64 = 1 << 16;
 /// Committees that wait for their height.
 const WAITING_MAX: usize = 64;
+/// In the encoded number of members: that an epoch follows.
+const WITH_EPOCH: u64 = 1 << 63;
+/// In place of the encoded height of a committee, behind all of them: the number of changes. No block has this height.
+const CHANGES: u64 = u64::MAX;
 
 /// Who decides which block: the committees of a chain by the height from which they do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committees {
     /// Bound: [`WAITING_MAX`] committees of [`MEMBERS_MAX`] members of 40 bytes, 320 KiB. Those that are decoded take as many bytes as they are
     /// read from.
-    from: BTreeMap<u64, Vec<Validator>>,
+    from: BTreeMap<u64, Seated>,
+    /// How many changes blocks have made.
+    changes: u64,
+}
+
+/// A committee, and its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seated {
+    /// How many changes were made before this one. The committee of genesis is epoch 0.
+    epoch: u64,
+    members: Vec<Validator>,
 }
 
 /// A runtime named a committee that cannot be one.
@@ -48,19 +62,30 @@ impl Committees {
     /// Who decides the block at a height. Empty where nobody has to agree.
     #[must_use]
     pub fn at(&self, height: u64) -> &[Validator] {
-        self.from.range(..=height).next_back().map_or(&[], |(_, members)| members)
+        self.seated(height).map_or(&[], |seated| &seated.members)
+    }
+
+    /// The number of the committee that decides the block at a height: the committee of genesis is epoch 0, and each change that a block makes is the
+    /// next epoch.
+    #[must_use]
+    pub fn epoch_at(&self, height: u64) -> u64 {
+        self.seated(height).map_or(0, |seated| seated.epoch)
+    }
+
+    fn seated(&self, height: u64) -> Option<&Seated> {
+        self.from.range(..=height).next_back().map(|(_, seated)| seated)
     }
 
     /// All that decide any block from now on.
     #[must_use]
     pub fn members(&self) -> BTreeSet<NodeId> {
-        self.from.values().flatten().map(|member| member.node).collect()
+        self.from.values().flat_map(|seated| &seated.members).map(|member| member.node).collect()
     }
 
     /// Whether a node is one of these.
     #[must_use]
     pub fn has_member(&self, node: NodeId) -> bool {
-        self.from.values().flatten().any(|member| member.node == node)
+        self.from.values().flat_map(|seated| &seated.members).any(|member| member.node == node)
     }
 
     /// Takes a change that the block at `block` makes.
@@ -85,7 +110,8 @@ impl Committees {
         if self.from.len() + usize::from(!self.from.contains_key(&from)) > WAITING_MAX {
             return Err(CommitteeError::Waiting);
         }
-        self.from.insert(from, members);
+        self.from.insert(from, Seated { epoch: self.changes, members });
+        self.changes += 1;
         Ok(())
     }
 
@@ -100,34 +126,53 @@ impl Committees {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for (from, members) in &self.from {
+        let mut begin = |from: u64, epoch: u64, members: &[Validator]| {
             bytes.extend_from_slice(&from.to_be_bytes());
-            bytes.extend_from_slice(&(members.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(&(WITH_EPOCH | members.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(&epoch.to_be_bytes());
             for member in members {
                 bytes.extend_from_slice(&member.node.0);
                 bytes.extend_from_slice(&member.power.to_be_bytes());
             }
+        };
+        for (from, Seated { epoch, members }) in &self.from {
+            begin(*from, *epoch, members);
         }
+        begin(CHANGES, self.changes, &[]);
         bytes
     }
 
-    /// Reads what [`Self::encode`] wrote; none where it did not.
+    /// Reads what [`Self::encode`] wrote; none where it did not. Earlier versions wrote no epochs: their committees are counted from 0.
     #[must_use]
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
-        let mut from = BTreeMap::new();
+        let (mut from, mut changes) = (BTreeMap::new(), 0);
         while !bytes.is_empty() {
             let (height, rest) = bytes.split_first_chunk()?;
             let (count, rest) = rest.split_first_chunk()?;
-            let length = usize::try_from(u64::from_be_bytes(*count)).ok()?.checked_mul(40)?;
+            let count = u64::from_be_bytes(*count);
+            let (epoch, rest) = if count & WITH_EPOCH == 0 {
+                (changes, rest)
+            } else {
+                let (epoch, rest) = rest.split_first_chunk()?;
+                (u64::from_be_bytes(*epoch), rest)
+            };
+            let length = usize::try_from(count & !WITH_EPOCH).ok()?.checked_mul(40)?;
             let (members, rest) = rest.split_at_checked(length)?;
             let member = |member: &[u8]| {
                 let (node, power) = member.split_first_chunk()?;
                 Some(Validator { node: NodeId(*node), power: u64::from_be_bytes(power.try_into().ok()?) })
             };
-            from.insert(u64::from_be_bytes(*height), members.chunks_exact(40).map(member).collect::<Option<_>>()?);
+            let members = members.chunks_exact(40).map(member).collect::<Option<_>>()?;
             bytes = rest;
+            match u64::from_be_bytes(*height) {
+                CHANGES => changes = epoch,
+                height => {
+                    changes = epoch.checked_add(1)?;
+                    from.insert(height, Seated { epoch, members });
+                }
+            }
         }
-        Some(Self { from })
+        Some(Self { from, changes })
     }
 }
 
@@ -145,11 +190,34 @@ mod tests {
         assert_eq!(committees.at(7), []);
         committees.change(0, 1, members(&[1, 1])).expect("sound");
         committees.change(3, 9, members(&[5])).expect("sound");
+        assert_eq!([0, 1, 8, 9].map(|height| committees.epoch_at(height)), [0, 0, 0, 1]);
         assert_eq!((committees.at(0).len(), committees.at(8).len(), committees.at(9).len()), (0, 2, 1));
         assert_eq!(Committees::decode(&committees.encode()), Some(committees.clone()));
         committees.forget_before(10);
         assert_eq!((committees.at(8).len(), committees.at(10)[0].power), (0, 5));
+        committees.change(11, 13, members(&[5, 1])).expect("sound");
+        committees.change(11, 13, members(&[5, 2])).expect("in its place");
+        assert_eq!((committees.epoch_at(12), committees.epoch_at(13)), (1, 3));
+        committees.change(12, 20, members(&[5])).expect("sound");
+        committees.change(13, 15, members(&[6])).expect("sound");
+        committees.forget_before(20);
+        committees.change(20, 22, members(&[5])).expect("sound");
+        assert_eq!([20, 22].map(|height| committees.epoch_at(height)), [4, 6], "no number is given twice");
+        assert_eq!(Committees::decode(&committees.encode()), Some(committees.clone()));
         assert_eq!(Committees::decode(&committees.encode()[1..]), None);
+    }
+
+    #[test]
+    fn committees_of_earlier_versions_are_counted() {
+        let mut bytes = Vec::new();
+        for from in [1_u64, 9] {
+            bytes.extend_from_slice(&from.to_be_bytes());
+            bytes.extend_from_slice(&1_u64.to_be_bytes());
+            bytes.extend_from_slice(&[7; 32]);
+            bytes.extend_from_slice(&3_u64.to_be_bytes());
+        }
+        let committees = Committees::decode(&bytes).expect("whole");
+        assert_eq!((committees.epoch_at(8), committees.epoch_at(9), committees.at(9)[0].power), (0, 1, 3));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The pure core of a chain: the pool, the chain's clock and consensus timers, committees by height, the candidates of
-//! the next height, what a block's id commits to, and the messages between nodes about blocks and states.
+//! the next height, what a block's id commits to, what members state, and the messages between nodes about blocks and states.
 //!
 //! Everything takes time and input as arguments. This crate names no async runtime, no clock and no randomness;
 //! `clippy.toml` enforces it.
@@ -7,17 +7,20 @@
 //! Not here: calling modules, committing, answering clients (`chain`).
 
 mod amount;
+mod board;
 mod candidates;
 pub mod checkpoint;
 mod clock;
 mod committee;
 mod manifest;
 mod pool;
+pub mod statement;
 mod summary;
 mod timers;
 pub mod wire;
 
 pub use amount::Amount;
+pub use board::{Board, Refused};
 pub use candidates::{CANDIDATES_MAX, Candidates, Obtain, WANTED_PER_MEMBER};
 pub use checkpoint::{CHECKPOINT_EVERY, Checkpoints};
 pub use clock::ChainClock;
