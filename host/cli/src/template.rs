@@ -6,12 +6,13 @@ use crate::args::ModuleWorld;
 const CONSENSUS: &str = include_str!("../../../guest-modules/leader/src/lib.rs");
 const RUNTIME: &str = include_str!("../../../guest-modules/kv/src/lib.rs");
 /// The contract and the SDK, each at its place in the project.
-const CARRIED: [(&str, &str); 27] = [
+const CARRIED: [(&str, &str); 28] = [
     ("wit/consensus.wit", include_str!("../../../wit/consensus.wit")),
     ("wit/crypto.wit", include_str!("../../../wit/crypto.wit")),
     ("wit/genesis-stream.wit", include_str!("../../../wit/genesis-stream.wit")),
     ("wit/host.wit", include_str!("../../../wit/host.wit")),
     ("wit/keys.wit", include_str!("../../../wit/keys.wit")),
+    ("wit/notes.wit", include_str!("../../../wit/notes.wit")),
     ("wit/pool.wit", include_str!("../../../wit/pool.wit")),
     ("wit/runtime.wit", include_str!("../../../wit/runtime.wit")),
     ("wit/signing.wit", include_str!("../../../wit/signing.wit")),

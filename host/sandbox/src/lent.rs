@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use subnode_types::{NodeId, Position};
 
-use crate::{ChainStatus, Entry, HostFault, Occupancy, Pooled, Signature, Table};
+use crate::{ChainStatus, Entry, HostFault, Occupancy, Pooled, Signature, Statement, Table};
 
 /// A transaction of the pool that is ready.
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +140,26 @@ pub trait GenesisStream: Send {
     fn next_sorted(&mut self, bytes: usize) -> Step<'_, Vec<Entry>>;
 }
 
+/// What members of the committee stated, for the block that a call builds or executes.
+pub trait Notes: Send {
+    /// The notes that the block could hold; none where it is not being built.
+    fn waiting(&mut self) -> Vec<Vec<u8>>;
+    /// What has to be checked of a note; none where it does not hold in this block whatever is signed.
+    fn open(&self, note: &[u8]) -> Option<Opening>;
+    /// The block holds a note of this kind, subject and position. How many it holds by now.
+    fn noted(&mut self, kind: u16, subject: [u8; 32], position: u64) -> usize;
+}
+
+/// A note that holds if its signatures do.
+pub struct Opening {
+    /// What it says.
+    pub statement: Statement,
+    /// What each signature must be over.
+    pub text: Vec<u8>,
+    /// Signers and their signatures (ed25519).
+    pub signatures: Vec<(NodeId, [u8; 64])>,
+}
+
 /// Everything one call is lent.
 pub struct Lent {
     /// The committed tables.
@@ -150,6 +170,16 @@ pub struct Lent {
     pub query: Option<QueryLent>,
     /// Set for a genesis of a runtime that takes parts ([`crate::Module::streams_genesis`]).
     pub genesis: Option<Box<dyn GenesisStream>>,
+    /// Set for building and executing a block.
+    pub notes: Option<Box<dyn Notes>>,
+}
+
+impl Lent {
+    /// The state, and nothing else.
+    #[must_use]
+    pub fn of(state: impl StateReader + 'static) -> Self {
+        Self { state: Box::new(state), pool: None, query: None, genesis: None, notes: None }
+    }
 }
 
 /// What only queries and notifications are lent.

@@ -49,6 +49,7 @@ pub use bindings::{
         },
         host::ChainStatus,
         keys::Signature,
+        notes::Statement,
         pool::{Occupancy, Pooled},
         types::{Change, Entry, Table, Word256},
     },
@@ -56,7 +57,7 @@ pub use bindings::{
 pub use consensus::{Beginning, ConsensusGuest};
 pub use fault::{CallError, GuestFault, HostFault};
 pub use inspect::Description;
-pub use lent::{Accounts, GenesisStream, Lent, ListLimit, PoolReader, QueryLent, Ready, Scanned, Signer, StateReader, Step, Unavailable};
+pub use lent::{Accounts, GenesisStream, Lent, ListLimit, Notes, Opening, PoolReader, QueryLent, Ready, Scanned, Signer, StateReader, Step, Unavailable};
 pub use limits::Limits;
 pub use log_limit::LogKind;
 pub use module::{Module, ModuleError, World};

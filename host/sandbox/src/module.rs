@@ -56,10 +56,13 @@ pub struct Module {
     hash: ModuleHash,
     pre: Arc<Pre>,
     streams_genesis: bool,
+    takes_notes: bool,
 }
 
 /// The interface by which a runtime takes a genesis in parts, but for its version.
 const GENESIS_STREAM: &str = "subnode:chain/genesis-stream@";
+/// The interface by which a runtime takes notes, but for its version.
+const NOTES: &str = "subnode:chain/notes@";
 
 enum Pre {
     Runtime { pre: RuntimePre<GuestState>, for_blocks: Box<ForBlocks> },
@@ -82,7 +85,8 @@ impl Module {
         linker: &Linker<GuestState>,
         slots: &Arc<BlockSlots>,
     ) -> Result<Self, ModuleError> {
-        let streams_genesis = component.component_type().imports(component.engine()).any(|(name, _)| name.starts_with(GENESIS_STREAM));
+        let imports = |interface: &str| component.component_type().imports(component.engine()).any(|(name, _)| name.starts_with(interface));
+        let (streams_genesis, takes_notes) = (imports(GENESIS_STREAM), imports(NOTES));
         let instance = linker.instantiate_pre(&component).map_err(|error| ModuleError::Import(format!("{error:#}")))?;
         let pre = match RuntimePre::new(instance.clone()) {
             Ok(pre) => Pre::Runtime {
@@ -96,7 +100,7 @@ impl Module {
                 }
             },
         };
-        Ok(Self { hash, pre: Arc::new(pre), streams_genesis })
+        Ok(Self { hash, pre: Arc::new(pre), streams_genesis, takes_notes })
     }
 
     /// SHA-256 of the component.
@@ -107,6 +111,12 @@ impl Module {
     /// Whether it is a runtime that reads a long spec in parts, and hands the rows of genesis over in parts.
     pub fn streams_genesis(&self) -> bool {
         self.streams_genesis
+    }
+
+    /// Whether its blocks can hold notes.
+    #[must_use]
+    pub fn takes_notes(&self) -> bool {
+        self.takes_notes
     }
 
     /// The world it implements.

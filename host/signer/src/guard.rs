@@ -3,16 +3,22 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 use subnode_types::Position;
 
+use crate::statement_guard::StatementGuard;
+
 /// Positions remembered: votes of a thousand rounds of one height. Older ones are refused, whatever is to be signed.
 const REMEMBERED: usize = 4096;
 /// Of a record: height, round, step, digest.
 const RECORD_BYTES: usize = 8 + 4 + 1 + 32;
+/// In place of a record: what follows is of statements. No block has this height.
+const STATEMENTS: [u8; RECORD_BYTES] = [0xff; RECORD_BYTES];
 
 /// What was signed, so that nothing else is signed in its place. As EIP-3076 does for validators of Ethereum: at each position one text, and
 /// no position before one that was signed at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
     signed: BTreeMap<Position, [u8; 32]>,
+    /// The same for statements, which have positions of their own.
+    pub(crate) statements: StatementGuard,
 }
 
 /// Bytes that are no guard: whether to sign at all is then for the operator to say.
@@ -26,7 +32,16 @@ impl Guard {
     /// # Errors
     /// Where it did not.
     pub fn decode(bytes: &[u8]) -> Result<Self, GuardCorrupt> {
-        let (records, []) = bytes.as_chunks::<RECORD_BYTES>() else { return Err(GuardCorrupt) };
+        let (records, _) = bytes.as_chunks::<RECORD_BYTES>();
+        let (votes, statements) = match records.iter().position(|record| *record == STATEMENTS) {
+            None => (bytes, None),
+            Some(votes) => {
+                let (votes, rest) = bytes.split_at(votes * RECORD_BYTES);
+                (votes, Some(&rest[RECORD_BYTES..]))
+            }
+        };
+        let (records, []) = votes.as_chunks::<RECORD_BYTES>() else { return Err(GuardCorrupt) };
+        let statements = statements.map_or(Some(StatementGuard::default()), StatementGuard::decode).ok_or(GuardCorrupt)?;
         let record = |record: &[u8; RECORD_BYTES]| {
             let (height, rest) = record.split_first_chunk()?;
             let (round, rest) = rest.split_first_chunk()?;
@@ -35,16 +50,35 @@ impl Guard {
             Some((at, digest.try_into().ok()?))
         };
         let signed: Option<_> = records.iter().map(record).collect();
-        signed.map(|signed| Self { signed }).ok_or(GuardCorrupt)
+        signed.map(|signed| Self { signed, statements }).ok_or(GuardCorrupt)
     }
 
-    /// Its bytes, some 45 for each position.
+    /// Its bytes, some 45 for each position, and as many as [`StatementGuard`] takes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let record = |(at, digest): (&Position, &[u8; 32])| {
             [at.height.to_be_bytes().as_slice(), &at.round.to_be_bytes(), &[at.step], digest].concat()
         };
-        self.signed.iter().flat_map(record).collect()
+        let mut bytes: Vec<u8> = self.signed.iter().flat_map(record).collect();
+        if !self.statements.is_empty() {
+            bytes.extend_from_slice(&STATEMENTS);
+            bytes.extend_from_slice(&self.statements.encode());
+        }
+        bytes
+    }
+
+    /// Whether nothing was signed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.signed.is_empty() && self.statements.is_empty()
+    }
+
+    /// Of two records of one key, what neither lets be signed twice: the votes of whichever got further, and the statements of both.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        let statements = self.statements.merge(other.statements);
+        let signed = if other.signed.last_key_value() > self.signed.last_key_value() { other.signed } else { self.signed };
+        Self { signed, statements }
     }
 
     /// The last position that was signed at.
@@ -140,6 +174,17 @@ mod tests {
             if let Ok(guard) = Guard::decode(&bytes) {
                 prop_assert!(guard.encode().len() <= bytes.len());
             }
+        }
+        #[test]
+        fn votes_and_statements_round_trip_together(votes in prop::collection::vec(0_u64..9, 0..5), statements in prop::collection::vec(0_u64..9, 0..5)) {
+            let mut guard = Guard::default();
+            for height in votes {
+                let _ = guard.sign(at(height, 0, 0), b"x");
+            }
+            for position in statements {
+                let _ = guard.statements.sign((1, [2; 32]), position, [3; 32]);
+            }
+            prop_assert_eq!(Guard::decode(&guard.encode()).expect("encoded"), guard);
         }
     }
 }

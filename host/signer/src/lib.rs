@@ -4,15 +4,16 @@
 //! and get a signature. The keys stay in this crate.
 //!
 //! A [`Voter`] signs the votes of one chain with its node's ed25519 key. Its [`Guard`] remembers what was signed
-//! and refuses a second text at the same position. The caller makes the guard durable before a signature leaves the
-//! host.
+//! and refuses a second text at the same position. Statements are signed by the same key under the same rule. The
+//! caller makes the guard durable before a signature leaves the host.
 //!
 //! Not here: what is signed, where the guard is stored (`chain`).
 
 mod dev_accounts;
 mod guard;
+mod statement_guard;
 mod voter;
 
 pub use dev_accounts::{DevAccounts, KeyError};
 pub use guard::{Guard, GuardCorrupt};
-pub use voter::{SILENCE, Voter};
+pub use voter::{SILENCE, Voter, Vouched};

@@ -1,6 +1,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use sha2::{Digest, Sha256};
 use subnode_sandbox::Signer;
 use subnode_types::{NodeId, Position};
 
@@ -42,6 +43,19 @@ struct Silence {
     since_ms: Option<u64>,
 }
 
+/// A text about something outside of the chain that a host vouches for. It begins as no vote does.
+#[derive(Clone, Copy, Debug)]
+pub struct Vouched<'a> {
+    /// With the subject: what it is about.
+    pub kind: u16,
+    /// See `kind`.
+    pub subject: [u8; 32],
+    /// Of this matter, positions only grow.
+    pub position: u64,
+    /// All that is signed.
+    pub text: &'a [u8],
+}
+
 impl Silence {
     const WHOLE: Self = Self { heights: SILENCE, since_ms: None };
 }
@@ -60,6 +74,26 @@ impl Voter {
 
     fn message(&self, at: Position, text: &[u8]) -> Vec<u8> {
         [DOMAIN, &self.chain, &at.height.to_be_bytes(), &at.round.to_be_bytes(), &[at.step], text].concat()
+    }
+
+    /// Signs what this host vouches for, unless it said something else at this position, or anything at a later one.
+    #[must_use]
+    pub fn vouch(&self, vouched: &Vouched<'_>) -> Option<[u8; 64]> {
+        let key = self.key.as_ref()?;
+        let mut guarded = self.guarded();
+        if guarded.silent.is_some() {
+            return None;
+        }
+        let digest = Sha256::digest(vouched.text).into();
+        guarded.guard.statements.sign((vouched.kind, vouched.subject), vouched.position, digest)?;
+        Some(key.sign(vouched.text).to_bytes())
+    }
+
+    /// Whether `signature` is that of `key` over a text that was vouched for.
+    #[must_use]
+    pub fn has_vouched(key: NodeId, text: &[u8], signature: &[u8; 64]) -> bool {
+        let signature = Signature::from_bytes(signature);
+        VerifyingKey::from_bytes(&key.0).is_ok_and(|key| key.verify_strict(text, &signature).is_ok())
     }
 
     /// The guard to make durable, if it is another than the one that is.
@@ -185,6 +219,22 @@ impl Signer for Voter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_text_is_vouched_for_at_a_position() {
+        let voter = Voter::new(Some([1; 32]), [7; 32], Guard::default());
+        let vouched = |position, text| Vouched { kind: 1, subject: [2; 32], position, text };
+        let signature = voter.vouch(&vouched(4, b"yes")).expect("the first");
+        assert!(Voter::has_vouched(voter.key().expect("a key"), b"yes", &signature));
+        assert!(!Voter::has_vouched(voter.key().expect("a key"), b"no", &signature));
+        assert_eq!((voter.vouch(&vouched(4, b"no")), voter.vouch(&vouched(3, b"yes"))), (None, None));
+        let saved = voter.unsaved().expect("a change");
+        let restarted = Voter::new(Some([1; 32]), [7; 32], Guard::decode(&saved).expect("encoded"));
+        assert_eq!((restarted.vouch(&vouched(4, b"no")), restarted.vouch(&vouched(4, b"yes"))), (None, Some(signature)));
+        restarted.be_silent();
+        assert_eq!(restarted.vouch(&vouched(5, b"yes")), None, "silent");
+        assert_eq!(Voter::new(None, [7; 32], Guard::default()).vouch(&vouched(5, b"yes")), None, "no key");
+    }
 
     #[test]
     fn signatures_are_of_one_chain_and_position() {

@@ -84,7 +84,7 @@ impl Trial {
     }
 
     fn lent(&self) -> Lent {
-        Lent { state: Box::new(ViewReader(self.store.view())), pool: None, query: None, genesis: None }
+        Lent::of(ViewReader(self.store.view()))
     }
 
     fn profile(&self, guest: &mut RuntimeGuest) {

@@ -101,7 +101,7 @@ impl Replay {
             past: self.past.clone(),
             head: self.head.height,
         };
-        Lent { state: Box::new(reader), pool: pool.map(|pool| Box::new(pool) as Box<dyn PoolReader>), query: None, genesis: None }
+        Lent { pool: pool.map(|pool| Box::new(pool) as Box<dyn PoolReader>), ..Lent::of(reader) }
     }
 
     /// The last block.

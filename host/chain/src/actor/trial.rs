@@ -22,12 +22,7 @@ pub(crate) async fn try_block(parts: &Parts, runtime: &Module) -> Result<(), Ope
     let tenant = parts.tenant.trial();
     let mut guest = RuntimeGuest::new(runtime, &tenant, options.block, &[]).await.map_err(runtime_error)??;
     let timestamp_ms = parts.standing.clock().next_timestamp(options.time.now_ms());
-    let lent = Lent {
-        state: Box::new(ViewReader(view)),
-        pool: Some(parts.mempool.pool().for_build(0, Arc::default())),
-        query: None,
-        genesis: None,
-    };
+    let lent = Lent { pool: Some(parts.mempool.pool().for_build(0, Arc::default())), ..Lent::of(ViewReader(view)) };
     let built = guest.build(&head, &Attributes { timestamp_ms, seed: vec![0; 32] }, lent).await?;
     let built = built.map_err(|invalid| OpenError::NoBlock(invalid.reason))?;
     let basis = Basis { parent: Some(&head), committees: &parts.ledger.committees(), checkpoint: None };

@@ -38,10 +38,10 @@ fn signed(store: &dyn Store, name: &ChainName) -> Result<Option<Tombstone>, Stor
     let Some(key) = key_of(&tables, name)? else { return Ok(None) };
     let mut guard = guard(&tables, Some(key))?;
     guard.forget_before(u64::MAX);
-    Ok(guard.last().is_some().then(|| (key, guard.encode())))
+    Ok((!guard.is_empty()).then(|| (key, guard.encode())))
 }
 
-/// What was signed for a chain, by its tables or by those of an earlier one with this key: whichever got further.
+/// What was signed for a chain, by its tables and by those of an earlier one with this key.
 pub(crate) fn guard(tables: &Arc<ChainStore>, key: Option<[u8; 32]>) -> Result<Guard, StoreError> {
     let decode = |bytes: Option<Vec<u8>>| {
         let guard = bytes.map_or(Ok(Guard::default()), |bytes| Guard::decode(&bytes));
@@ -49,7 +49,7 @@ pub(crate) fn guard(tables: &Arc<ChainStore>, key: Option<[u8; 32]>) -> Result<G
     };
     let own = decode(tables.view().get(Table::Log, GUARD_KEY)?)?;
     let former = decode(key.map_or(Ok(None), |key| tables.tombstone(&key))?)?;
-    Ok(if former.last() > own.last() { former } else { own })
+    Ok(own.merge(former))
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ fn rows(cx: &mut Cx<'_>, packed: &Bytes) -> wasmtime::Result<Vec<Entry>> {
 }
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    let mut genesis = linker.instance("subnode:chain/genesis-stream@0.1.3")?;
+    let mut genesis = linker.instance("subnode:chain/genesis-stream@0.1.4")?;
     offer(&mut genesis, "spec-size", |cx, (): ()| Ok((lent(cx)?.genesis.as_ref().map_or(0, |stream| stream.spec_size()),)))?;
     offer(&mut genesis, "read-spec", |cx, (len,): (u32,)| {
         bounded("bytes of the spec", len as usize, READ_BYTES_MAX)?;

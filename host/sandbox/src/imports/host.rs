@@ -4,7 +4,7 @@ use super::{charge, charge_bytes, charge_memory, forget_answer, lent, offer};
 use crate::{ChainStatus, fault::BoundBroken, guest::GuestState};
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    let mut host = linker.instance("subnode:chain/host@0.1.3")?;
+    let mut host = linker.instance("subnode:chain/host@0.1.4")?;
     offer(&mut host, "status", |cx, (): ()| {
         charge(cx, 500)?;
         match &lent(cx)?.query {

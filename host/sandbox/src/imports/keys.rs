@@ -12,7 +12,7 @@ fn accounts<'a>(cx: &'a mut Cx<'_>) -> wasmtime::Result<Option<&'a dyn Accounts>
 }
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    let mut keys = linker.instance("subnode:chain/keys@0.1.3")?;
+    let mut keys = linker.instance("subnode:chain/keys@0.1.4")?;
     offer(&mut keys, "accounts", |cx, (): ()| {
         charge(cx, 1_000)?;
         Ok((accounts(cx)?.map_or_else(Vec::new, |accounts| accounts.names()),))

@@ -4,6 +4,7 @@ mod crypto;
 mod genesis_stream;
 mod host;
 mod keys;
+mod notes;
 mod pool;
 mod signing;
 mod state;
@@ -31,6 +32,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     host::link(&mut linker)?;
     signing::link(&mut linker)?;
     genesis_stream::link(&mut linker)?;
+    notes::link(&mut linker)?;
     Ok(linker)
 }
 

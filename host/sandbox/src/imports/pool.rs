@@ -59,7 +59,7 @@ fn list(cx: &mut Cx<'_>, limit: u32) -> wasmtime::Result<ListLimit> {
 }
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    let mut instance = linker.instance("subnode:chain/pool@0.1.3")?;
+    let mut instance = linker.instance("subnode:chain/pool@0.1.4")?;
     offer(&mut instance, "next", |cx, (limit,): (u32,)| {
         let mut found = Vec::new();
         let pooled = |ready: Ready<'_>| Pooled {

@@ -10,7 +10,7 @@ const VERIFY_FUEL: u64 = 40_000;
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    let mut signing = linker.instance("subnode:chain/signing@0.1.3")?;
+    let mut signing = linker.instance("subnode:chain/signing@0.1.4")?;
     offer(&mut signing, "key", |cx, (): ()| {
         charge(cx, 1_000)?;
         Ok((cx.data().signer.as_ref().and_then(|signer| signer.key()).map(|key| key.0.to_vec()),))

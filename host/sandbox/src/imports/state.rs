@@ -90,7 +90,7 @@ async fn scan(cx: &mut Cx<'_>, table: Table, mut start: Vec<u8>, end: Option<&[u
 }
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    let mut state = linker.instance("subnode:chain/state@0.1.3")?;
+    let mut state = linker.instance("subnode:chain/state@0.1.4")?;
     offer(&mut state, "get", |cx, (table, name): (Table, Bytes)| {
         let name = key(cx, &name)?;
         forget_answer(cx);

@@ -123,8 +123,14 @@ async fn g2_msm(packed: &[u8]) -> Option<[u8; 192]> {
     sum
 }
 
+/// Whether an ed25519 signature is that of a key over a message: the strict rule, by which all implementations agree.
+pub(super) fn is_signed(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+    let signature = ed25519_dalek::Signature::from_bytes(signature);
+    ed25519_dalek::VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
+}
+
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    let mut crypto = linker.instance("subnode:chain/crypto@0.1.3")?;
+    let mut crypto = linker.instance("subnode:chain/crypto@0.1.4")?;
     hash::link(&mut crypto)?;
     offer(&mut crypto, "recover", |cx, (item,): (Recovery,)| {
         charge(cx, RECOVER_FUEL)?;
@@ -151,10 +157,7 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         bounded("bytes signed", message.len(), MESSAGE_BYTES_MAX)?;
         charge(cx, VERIFY_FUEL + message.len() as u64 * 2)?;
         let holds = match (slice(cx, &signature).try_into(), slice(cx, &key).try_into()) {
-            (Ok(signature), Ok(key)) => ed25519_dalek::VerifyingKey::from_bytes(key).is_ok_and(|key| {
-                let signature = ed25519_dalek::Signature::from_bytes(signature);
-                key.verify_strict(slice(cx, &message), &signature).is_ok()
-            }),
+            (Ok(signature), Ok(key)) => is_signed(key, slice(cx, &message), signature),
             _ => false,
         };
         Ok((holds,))
