@@ -105,7 +105,7 @@ fn lent(row_bytes: usize) -> Lent {
         version: String::new(),
     };
     let query = QueryLent { accounts: None, status, cursor: Box::new(|_| None) };
-    Lent { state: Box::new(LongRows(vec![7; row_bytes])), pool: Some(Box::new(FullPool)), query: Some(query), genesis: None }
+    Lent { pool: Some(Box::new(FullPool)), query: Some(query), ..Lent::of(LongRows(vec![7; row_bytes])) }
 }
 
 fn block(timestamp_ms: u64) -> BlockRef {

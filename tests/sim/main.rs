@@ -88,7 +88,8 @@ fn members_that_trust_each_other_agree_as_well() {
 #[test]
 fn seeds_that_found_something_find_nothing_any_more() {
     let found = |seed: u64, plan: Plan| {
-        let ran = run(seed, plan);
+        // As they were found: a member that states something besides makes another run of a seed.
+        let ran = run(seed, Plan { facts: false, ..plan });
         assert!(ran.is_ok(), "seed {seed}: {ran:?}");
     };
     // Views that never met; a block that was shared after another was built.

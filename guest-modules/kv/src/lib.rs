@@ -4,27 +4,31 @@
 //! signed with Ed25519 over what comes before the signature. An empty value deletes the key. The first writer of a key
 //! owns the key.
 //!
-//! A block is `parent id (32) ‖ height (8) ‖ time (8) ‖ transactions`, each transaction behind its length (4). The
-//! block's id is its SHA-256.
+//! A block is `parent id (32) ‖ height (8) ‖ time (8) ‖ notes ‖ transactions`, each note and transaction behind its
+//! length (4). The top bit of a note's length is set. The block's id is its SHA-256.
 //!
 //! The committee is the value of the key `committee`: members of 40 bytes each, key (32) ‖ power (8). A change holds
 //! from the second block after it on. Genesis sets the committee and the key's owner from the spec: `{"owner": "0x…",
 //! "committee": [{"key": "0x…", "power": 1}]}`. An empty spec sets neither.
 //!
-//! State: `k key` to owner ‖ value, `s owner` to next sequence. Methods: `kv_get [key]`, `kv_sequence [owner]`,
-//! `kv_send [transaction]`, `kv_height []`, all values in hexadecimal.
+//! State: `k key` to owner ‖ value, `s owner` to next sequence, `n kind subject` to position ‖ value of the last
+//! statement that was noted. Methods: `kv_get [key]`, `kv_sequence [owner]`, `kv_send [transaction]`, `kv_height []`,
+//! `kv_noted [kind ‖ subject]`, all values in hexadecimal.
 
 use std::collections::BTreeMap;
 
 use subnode_sdk::runtime::{
     Action, Admission, Answer, Attributes, BlockRef, Built, Change, CommitteeChange, Invalid, Outcome, Progress, RpcError, Runtime, Table,
-    Validator, crypto, pool, state,
+    Validator, crypto, notes, pool, state,
 };
 
 const BLOCK_BYTES_MAX: usize = 1 << 20;
 const TRANSACTION_BYTES_MAX: usize = 64 << 10;
 const KEY_BYTES_MAX: usize = 200;
 const HEADER_BYTES: usize = 48;
+const NOTES_BYTES_MAX: usize = 64 << 10;
+/// In a length: that a note follows.
+const NOTE: u32 = 1 << 31;
 /// The key whose value says who decides blocks, the length of a member there, and how many there may be.
 const COMMITTEE_KEY: &[u8] = b"committee";
 const MEMBER_BYTES: usize = 40;
@@ -149,6 +153,19 @@ impl State {
         Ok(())
     }
 
+    /// Applies a note, or says why no block can hold it now.
+    fn note(&mut self, note: &[u8]) -> Result<(), &'static str> {
+        let notes::Statement { kind, subject, position, value } = notes::open(note).ok_or("a note that does not hold")?;
+        let row = [b"n".as_slice(), &kind.to_be_bytes(), &subject].concat();
+        let last = self.get(&row).and_then(|held| held.first_chunk().copied()).map_or(0, u64::from_be_bytes);
+        if position <= last {
+            return Err("a note that is not newer than the last of its matter");
+        }
+        notes::noted(kind, &subject, position);
+        self.changes.insert(row, Some([position.to_be_bytes().as_slice(), &value].concat()));
+        Ok(())
+    }
+
     fn into_outcome(self, height: u64, timestamp_ms: u64, block: &[u8], transactions: u32) -> Outcome {
         Outcome {
             block: BlockRef { height, id: sha256(block), timestamp_ms },
@@ -227,6 +244,12 @@ impl Runtime for Kv {
         let mut block = header(&parent.id, parent.height + 1, timestamp_ms);
         let mut state = State::default();
         let mut transactions = 0;
+        for note in notes::waiting() {
+            if block.len() + 4 + note.len() <= HEADER_BYTES + NOTES_BYTES_MAX && state.note(&note).is_ok() {
+                block.extend_from_slice(&(NOTE | note.len() as u32).to_be_bytes());
+                block.extend_from_slice(&note);
+            }
+        }
         loop {
             let batch = pool::next(64);
             if batch.is_empty() {
@@ -262,7 +285,16 @@ impl Runtime for Kv {
         let mut transactions = 0;
         while !rest.is_empty() {
             let (len, tail) = rest.split_first_chunk::<4>().ok_or_else(|| invalid("cut transaction"))?;
-            let (bytes, tail) = tail.split_at_checked(u32::from_be_bytes(*len) as usize).ok_or_else(|| invalid("cut transaction"))?;
+            let len = u32::from_be_bytes(*len);
+            let (bytes, tail) = tail.split_at_checked((len & !NOTE) as usize).ok_or_else(|| invalid("cut transaction"))?;
+            if len & NOTE != 0 {
+                if transactions > 0 || block.len() - tail.len() > HEADER_BYTES + NOTES_BYTES_MAX {
+                    return Err(invalid("a note behind transactions, or too many"));
+                }
+                state.note(bytes).map_err(invalid)?;
+                rest = tail;
+                continue;
+            }
             let transaction = Transaction::decode(bytes).map_err(invalid)?;
             state.apply(&transaction).map_err(invalid)?;
             transactions += 1;
@@ -297,6 +329,13 @@ impl Runtime for Kv {
                     return Err(error("key must have 1 to 200 bytes"));
                 }
                 state::get(Table::State, &[b"k", key.as_slice()].concat()).map_or_else(|| b"null".to_vec(), |held| to_hex(&held[32..]))
+            }
+            "kv_noted" => {
+                let matter = bytes()?;
+                if matter.len() != 34 {
+                    return Err(error("a kind of 2 bytes and a subject of 32"));
+                }
+                state::get(Table::State, &[b"n", matter.as_slice()].concat()).map_or_else(|| b"null".to_vec(), |held| to_hex(&held))
             }
             "kv_sequence" => {
                 let owner = bytes()?;

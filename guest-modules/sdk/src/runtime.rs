@@ -21,7 +21,7 @@ pub use bindings::subnode::chain::{
         Action, Admission, Answer, Attributes, Built, CommitteeChange, Invalid, Occurrence, Outcome, Progress, RpcError, Subscription,
         Topic,
     },
-    host, keys, pool, state,
+    host, keys, notes, pool, state,
     types::{BlockRef, Change, Sealing, Table, Validator},
 };
 

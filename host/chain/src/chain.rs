@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use subnode_chain_core::statement::Kind;
 use subnode_sandbox::{Module, Tenant};
 use subnode_scheduler::Bandwidth;
 use subnode_storage::{ChainStore, Retention};
@@ -184,6 +185,19 @@ impl Chain {
     /// Where that cannot be written.
     pub fn repair(&self) -> Boxed<'_, Result<(), RpcError>> {
         boxed(async move { self.parts().actor.repair().await })
+    }
+
+    /// Has this host state a value about the world outside of the chain, until a block notes what the committee says of it; none withdraws that.
+    ///
+    /// # Errors
+    /// Where blocks hold no notes, or that cannot be written.
+    pub fn state(&self, kind: Kind, subject: [u8; 32], value: Option<Vec<u8>>) -> Boxed<'_, Result<(), RpcError>> {
+        boxed(async move { self.parts().actor.state((kind as u16, subject), value).await })
+    }
+
+    /// What this host states and no block has noted: kinds, subjects, values.
+    pub fn stated(&self) -> Vec<(u16, [u8; 32], Vec<u8>)> {
+        self.parts().statements.wanted().into_iter().map(|((kind, subject), value)| (kind, subject, value)).collect()
     }
 
     /// Ends it as a crash would, in the midst of whatever it does: for simulations.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use subnode_chain_core::wire;
 use subnode_peers::{Inbox, Incoming, Peers, Received};
+use subnode_sandbox::charged;
 use subnode_types::Purpose;
 
 use crate::{parts::Parts, serve::Questions, sync::Notices};
@@ -35,6 +36,16 @@ pub(crate) async fn run(
                 None => peers.fault(from, "a notice that does not decode"),
             },
             Incoming::Frame(Received { from, purpose: Purpose::Snapshot, .. }) => peers.fault(from, "a snapshot that nobody asked for"),
+            Incoming::Frame(Received { from, purpose: Purpose::Statements, frame }) => {
+                let height = parts.ledger.head().height;
+                // A signature may be checked: the chain pays for that.
+                let taken = charged(&parts.tenant, async { parts.statements.take(from, height, &frame) }).await;
+                match taken {
+                    Ok(true) => parts.mempool.tell_ready(),
+                    Ok(false) | Err(None) => {}
+                    Err(Some(reason)) => peers.fault(from, &reason),
+                }
+            }
             // It has an inbox of its own.
             Incoming::Frame(Received { purpose: Purpose::Consensus, .. }) => {}
             Incoming::Request(mut request) => match wire::decode(&std::mem::take(&mut request.frame)) {

@@ -25,6 +25,7 @@
 //! | notices that wait | the last one of each node; it replaces the one before |
 //! | blocks fetched or held at once | 64, none unasked, and 8 decided ones; each is charged to the memory slice |
 //! | how far ahead of this host's clock a proposed block may be | 15 s, or a second after its parent |
+//! | statements | 64 KiB of each member, charged to the memory slice; further ones are refused |
 //! | a module's log between two blocks | 64 MiB |
 //! | pieces of a checkpoint fetched at once | 16, of 512 KiB |
 //!
@@ -51,6 +52,7 @@ mod reader;
 mod serve;
 mod spec;
 mod standing;
+mod statements;
 mod stats;
 mod sync;
 mod time;
@@ -58,6 +60,7 @@ mod traffic;
 mod waiting;
 
 pub use chain::Chain;
+pub use subnode_chain_core::statement::Kind;
 pub use error::{OpenError, RpcError};
 pub use feed::Notification;
 pub use ledger::bury;

@@ -7,7 +7,7 @@ use subnode_sandbox::{Change, Sealed};
 use subnode_types::Sealing;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{error::RpcError, ledger::SyncedState};
+use crate::{error::RpcError, ledger::SyncedState, statements::Matter};
 
 /// Requests that wait; further ones make their sender wait.
 const MAILBOX: usize = 256;
@@ -47,6 +47,12 @@ pub(crate) enum Message {
         done: oneshot::Sender<Result<(), RpcError>>,
     },
     Reset {
+        done: oneshot::Sender<Result<(), RpcError>>,
+    },
+    /// State a value of a matter until a block notes it; none states nothing of it any more.
+    State {
+        matter: Matter,
+        value: Option<Vec<u8>>,
         done: oneshot::Sender<Result<(), RpcError>>,
     },
     /// Commit a block that others decided.
@@ -142,6 +148,10 @@ impl ActorHandle {
 
     pub(crate) async fn prune(&self) -> Result<(), RpcError> {
         self.ask(|done| Message::Prune { done }).await
+    }
+
+    pub(crate) async fn state(&self, matter: Matter, value: Option<Vec<u8>>) -> Result<(), RpcError> {
+        self.ask(|done| Message::State { matter, value, done }).await
     }
 
     pub(crate) async fn repair(&self) -> Result<(), RpcError> {

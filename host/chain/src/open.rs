@@ -29,6 +29,7 @@ use crate::{
     serve::{self, Questions},
     spec::Spec,
     standing::Standing,
+    statements::{self, Statements},
     sync::{self, Notices},
     traffic::ClientTraffic,
 };
@@ -72,6 +73,8 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     }
 
     let (actor, messages) = ActorHandle::new();
+    // A runtime that takes none is never asked about them, and without a committee nobody makes any.
+    let noted = opened.key.filter(|_| parts.runtime.takes_notes() && !members.is_empty());
     let (mempool, submitted) = Mempool::new(options.pool, parts.tenant.clone());
     let (feed, told) = Feed::new(parts.tenant.clone());
     let repairing = parts.store.view().get(Table::Log, REPAIR_KEY)?.is_some();
@@ -83,6 +86,7 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
         queries: Queries::new(options.queries_max, options.queries_waiting_max),
         exchange: Exchange::new(peers.clone()),
         mempool,
+        statements: Statements::new(noted, parts.tenant.clone()),
         feed,
         actor,
         traffic: ClientTraffic::new(bandwidth.clone()),
@@ -110,6 +114,7 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     spawn(&mut parts_of_it, &shutdown, "admission", admission::run(made.clone(), submitted));
     spawn(&mut parts_of_it, &shutdown, "the notifier", notifier::run(made.clone(), told));
     if let (Some(peers), Some(inbox)) = (peers, inbox) {
+        spawn(&mut parts_of_it, &shutdown, "repeating statements", statements::repeat(made.clone()));
         let notices = Arc::<Notices>::default();
         let questions = Arc::<Questions>::default();
         spawn(&mut parts_of_it, &shutdown, "the inbox", inbox::run(made.clone(), peers.clone(), inbox, notices.clone(), questions.clone()));

@@ -19,6 +19,7 @@ use crate::{
     options::ChainOptions,
     spec::Spec,
     standing::Standing,
+    statements::Statements,
     traffic::ClientTraffic,
 };
 
@@ -37,6 +38,7 @@ pub(crate) struct Parts {
     pub(crate) queries: Queries,
     pub(crate) exchange: Exchange,
     pub(crate) mempool: Mempool,
+    pub(crate) statements: Statements,
     pub(crate) feed: Feed,
     pub(crate) actor: ActorHandle,
     pub(crate) bandwidth: Arc<Bandwidth>,
@@ -49,6 +51,11 @@ impl Parts {
     pub(crate) fn move_to(&self, head: BlockRef, committees: Option<Committees>) {
         let members = self.ledger.move_to(head, committees);
         self.exchange.moved(members.as_deref());
+    }
+
+    /// How many transactions and notes the next block could hold.
+    pub(crate) fn ready(&self) -> u32 {
+        self.mempool.pool().ready().saturating_add(self.statements.ready())
     }
 
     /// What a query is lent beside the state and the pool.

@@ -23,7 +23,8 @@ use crate::{
 
 /// What one peer may have in the mailbox for all but consensus: as much as its lanes have room for, and a question for each answer they look for.
 /// Each of these bounds is kept before a frame is read; this one is met by a peer alone that connects anew before the chain took what it sent before.
-const OTHERS_BYTES: usize = 3 * lane_room(Purpose::Blocks) + Purpose::ALL.len() * LANE_ANSWERS * price(QUESTION_BYTES_MAX);
+const OTHERS_BYTES: usize =
+    3 * lane_room(Purpose::Blocks) + lane_room(Purpose::Statements) + Purpose::ALL.len() * LANE_ANSWERS * price(QUESTION_BYTES_MAX);
 
 pub(crate) struct Chain {
     pub(crate) key: ChainKey,
@@ -123,8 +124,8 @@ impl Chain {
     pub(crate) fn payer(&self, purpose: Purpose, node: NodeId) -> Payer {
         match purpose {
             Purpose::Consensus => Payer::Consensus,
-            Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot if self.is_member(node) => Payer::Members,
-            Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot => Payer::Others,
+            Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot | Purpose::Statements if self.is_member(node) => Payer::Members,
+            Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot | Purpose::Statements => Payer::Others,
         }
     }
 

@@ -76,6 +76,7 @@ pub(crate) const LISTS_BYTES_PER_SECOND: u64 = 128 << 10;
 pub(crate) const fn lane_room(purpose: Purpose) -> usize {
     match purpose {
         Purpose::Consensus => 512 << 10,
+        Purpose::Statements => 16 << 10,
         Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot => 2 << 20,
     }
 }
@@ -88,6 +89,7 @@ pub(crate) const fn queue_max(purpose: Purpose) -> (usize, u64) {
         Purpose::Transactions => (256, 4 << 20),
         Purpose::Blocks => (64, 4 << 20),
         Purpose::Snapshot => (16, 4 << 20),
+        Purpose::Statements => (64, 128 << 10),
     }
 }
 

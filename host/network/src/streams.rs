@@ -87,7 +87,7 @@ fn chain_for(registry: &Registry, peer: &Peer, key: ChainKey, purpose: Purpose) 
 }
 
 fn may_speak(chain: &Chain, peer: &Peer, purpose: Purpose) -> bool {
-    purpose != Purpose::Consensus || chain.is_member(peer.id)
+    !purpose.is_of_members() || chain.is_member(peer.id)
 }
 
 async fn within<T>(time: Duration, read: impl Future<Output = Result<T, FrameError>>) -> Result<T, FrameError> {

@@ -12,6 +12,7 @@
 //! Not here: the modules, and what is printed.
 
 mod check;
+mod facts;
 mod link;
 mod members;
 mod plan;

@@ -38,6 +38,8 @@ pub struct Plan {
     pub future_ms_max: u64,
     /// The consensus module's configuration.
     pub config: &'static str,
+    /// Whether members state what they saw outside of the chain, for blocks to note.
+    pub facts: bool,
     /// How the first member breaks the rules.
     pub bad: Option<Bad>,
     /// Whether the last member comes only when that is over.
@@ -76,6 +78,7 @@ impl Plan {
             skew_ms,
             future_ms_max: FUTURE_MS_MAX,
             config,
+            facts: members > 1,
             bad: None,
             late,
             // For so long that whoever comes late is far behind.
@@ -102,6 +105,7 @@ impl Plan {
             disk_ms: 0,
             skew_ms: 0,
             late: false,
+            facts: false,
             config: "interval 200 timeout 600",
             ..Self::of(0, modules)
         }

@@ -54,6 +54,8 @@ pub(crate) struct World {
     plan: Plan,
     seed: u64,
     random: StdRng,
+    /// Decides what members state, and nothing else.
+    pub(crate) facts: StdRng,
     links: Links,
     nodes: Vec<Node>,
     name: ChainName,
@@ -70,18 +72,18 @@ pub(crate) struct World {
     writes: Arc<AtomicU64>,
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     format!("0x{}", Hex(bytes))
 }
 
 /// A store that fails, or anything else that is not the module's doing.
-fn broken(error: impl std::fmt::Display) -> String {
+pub(crate) fn broken(error: impl std::fmt::Display) -> String {
     format!("the simulation failed: {error}")
 }
 
 impl World {
     pub(crate) fn new(seed: u64, plan: Plan) -> Result<Self, String> {
-        let random = StdRng::seed_from_u64(seed ^ 0x5eed);
+        let (random, facts) = (StdRng::seed_from_u64(seed ^ 0x5eed), StdRng::seed_from_u64(seed ^ 0xfac7));
         let links = Links::new(seed, plan.weather);
         let mut clocks = StdRng::seed_from_u64(seed ^ 0xc10c);
         let twin = matches!(plan.bad, Some(Bad::Twins));
@@ -128,12 +130,22 @@ impl World {
         let name = "simulated".parse().map_err(broken)?;
         let (chain, started) = (BTreeMap::new(), Instant::now());
         let (adopted, evidence, consensus_max, writes) = (0, 0, (0, 0), all_writes);
-        Ok(Self { plan, seed, random, links, nodes, name, spec, chain, client, started, adopted, evidence, consensus_max, writes })
+        Ok(Self { plan, seed, random, facts, links, nodes, name, spec, chain, client, started, adopted, evidence, consensus_max, writes })
     }
 
     /// Whether a node is one that breaks the rules.
-    fn is_bad(&self, index: usize) -> bool {
+    pub(crate) fn is_bad(&self, index: usize) -> bool {
         self.plan.bad.is_some() && self.nodes[index].address.node == self.nodes[0].address.node
+    }
+
+    fn has_facts(&self) -> bool {
+        self.plan.facts && !self.plan.powers.is_empty()
+    }
+
+    /// The chains that run, with the number of their node.
+    pub(crate) fn chains(&self) -> Vec<(usize, Chain)> {
+        let chains = self.nodes.iter().enumerate();
+        chains.filter_map(|(index, node)| Some((index, node.chain.clone()?))).collect()
     }
 
     /// Whether a node comes only when the trouble is over.
@@ -332,6 +344,9 @@ impl World {
             }
             tokio::time::sleep(Duration::from_millis(self.random.random_range(10..200))).await;
             self.write().await;
+            if self.has_facts() && self.facts.random_bool(0.2) {
+                self.state_facts().await;
+            }
             self.trouble().await?;
             self.ended().await?;
             self.check()?;
@@ -369,11 +384,29 @@ impl World {
             self.ended().await?;
             self.check()?;
         }
+        if self.has_facts() {
+            self.note_truth(began).await?;
+        }
         let stats = |index: usize| Some((index, self.nodes[index].chain.as_ref()?.stats()));
         let stats: Vec<_> = honest.into_iter().filter_map(stats).collect();
         stats.iter().for_each(|(index, stats)| self.tell(*index, stats));
         self.same_state()?;
         Ok(wanted)
+    }
+
+    /// What all honest members state is noted in time.
+    async fn note_truth(&mut self, began: Instant) -> Result<(), String> {
+        self.state_truth().await;
+        while !self.is_truth_noted().await? {
+            if began.elapsed() > RECOVERED_WITHIN {
+                return Err(format!("what all state was not noted within {RECOVERED_WITHIN:?} on a good network"));
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            self.write().await;
+            self.ended().await?;
+            self.check()?;
+        }
+        Ok(())
     }
 
     /// Nodes of one height have one state.

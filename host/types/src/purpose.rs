@@ -10,9 +10,17 @@ pub enum Purpose {
     Blocks,
     /// Pieces of a snapshot.
     Snapshot,
+    /// What members of a committee state about the world outside of the chain.
+    Statements,
 }
 
 impl Purpose {
     /// All of them, in their order.
-    pub const ALL: [Self; 4] = [Self::Consensus, Self::Transactions, Self::Blocks, Self::Snapshot];
+    pub const ALL: [Self; 5] = [Self::Consensus, Self::Transactions, Self::Blocks, Self::Snapshot, Self::Statements];
+
+    /// Whether members of the committee alone send frames of it.
+    #[must_use]
+    pub const fn is_of_members(self) -> bool {
+        matches!(self, Self::Consensus | Self::Statements)
+    }
 }

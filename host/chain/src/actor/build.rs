@@ -6,7 +6,7 @@ use std::{
 };
 
 use rand::RngCore;
-use subnode_sandbox::{Attributes, Built, CallError, Input, Lent, Outcome};
+use subnode_sandbox::{Attributes, Built, CallError, Input, Lent, Notes, Outcome};
 use subnode_types::{BlockRef, Sealing};
 use tokio::time::Instant;
 
@@ -16,6 +16,7 @@ use crate::{
     ledger::{Basis, BlockId, Candidate},
     mempool::Drawings,
     reader::ViewReader,
+    statements::{BlockNotes, NotedHere},
 };
 
 /// A block of a timer waits at most so long for the chain's clock: of members whose clocks differ, none holds the others up for longer.
@@ -57,6 +58,13 @@ impl Actor {
         Ok(Candidate::new(&self.parts.tenant, basis, block, outcome)?)
     }
 
+    /// The notes that the block on a parent could hold, for its guest, and what that will have done with them.
+    fn lend_notes(&self, parent: &BlockRef, builds: bool) -> (Option<Box<dyn Notes>>, Option<NotedHere>) {
+        let lent = self.parts.statements.lend(parent.height, &self.parts.ledger.committees(), builds);
+        let noted = lent.as_ref().map(BlockNotes::outcome);
+        (lent.map(|notes| Box::new(notes) as Box<dyn Notes>), noted)
+    }
+
     /// A block on the head, from the pool.
     pub(super) async fn build(&mut self) -> Option<Candidate> {
         // Nothing of a block that is not ready stays.
@@ -76,7 +84,8 @@ impl Actor {
         let timestamp_ms = self.parts.standing.clock().next_timestamp(self.parts.options.time.now_ms());
         let drawn = Arc::default();
         let pool = self.parts.mempool.pool().for_build(self.draw_max, Arc::clone(&drawn));
-        let lent = Lent { pool: Some(pool), ..Lent::of(ViewReader(view)) };
+        let (notes, noted) = self.lend_notes(&parent, true);
+        let lent = Lent { pool: Some(pool), notes, ..Lent::of(ViewReader(view)) };
         let built = match self.parts.guests.for_block(&seed).await {
             Ok(mut guest) => guest.build(&parent, &Attributes { timestamp_ms, seed }, lent).await,
             Err(error) => Err(error),
@@ -86,11 +95,13 @@ impl Actor {
             Ok(Err(invalid)) => Ok(Err(invalid)),
             Err(fault) => Err(fault),
         };
+        let noted = noted.map_or_else(Vec::new, |noted| noted.take(&self.parts.statements));
         let Drawings { drawn, discarded } = std::mem::take(&mut *drawn.lock().unwrap_or_else(PoisonError::into_inner));
         match candidate {
             Ok(Ok(mut candidate)) => {
                 self.draw_max = self.draw_max.saturating_mul(2);
                 self.parts.standing.set_stuck(None);
+                candidate.noted = noted;
                 self.parts.counters.build_us.fetch_add(micros(started.elapsed()), Ordering::Relaxed);
                 if candidate.outcome.transactions == 0 {
                     // What they fail on is the head.
@@ -139,10 +150,16 @@ impl Actor {
     /// What a block of others does, or why it is invalid.
     async fn execute(&mut self, block: Vec<u8>) -> Result<Result<Candidate, String>, CallError> {
         let (view, parent) = self.parts.ledger.view();
-        let lent = Lent::of(ViewReader(view));
+        let (notes, noted) = self.lend_notes(&parent, false);
+        let lent = Lent { notes, ..Lent::of(ViewReader(view)) };
         let mut guest = self.parts.guests.for_block(&[]).await?;
         match guest.execute(&parent, &block, lent).await? {
-            Ok(outcome) => self.candidate(&parent, block, outcome).await.map(Ok),
+            Ok(outcome) => {
+                let noted = noted.map_or_else(Vec::new, |noted| noted.take(&self.parts.statements));
+                let mut candidate = self.candidate(&parent, block, outcome).await?;
+                candidate.noted = noted;
+                Ok(Ok(candidate))
+            }
             Err(invalid) => Ok(Err(invalid.reason)),
         }
     }

@@ -33,6 +33,7 @@ impl Actor {
     pub(super) async fn commit(&mut self, mut candidate: Candidate, certificate: Vec<u8>) -> Result<Input, StoreError> {
         let head = candidate.head();
         let discarded = std::mem::take(&mut candidate.discarded);
+        let noted = std::mem::take(&mut candidate.noted);
         let progress = candidate.outcome.progress.clone();
         let committees = candidate.committees.clone();
         let started = Instant::now();
@@ -69,7 +70,8 @@ impl Actor {
         if self.parts.ledger.rule().is_some_and(|rule| rule.is_at(head.height)) {
             self.find_root(head.height);
         }
-        Ok(convert::committed(&head, self.parts.mempool.pool().ready(), &self.parts.ledger.committee()))
+        self.statements_after(&noted).await;
+        Ok(convert::committed(&head, self.parts.ready(), &self.parts.ledger.committee()))
     }
 
     /// What a committed block leaves to write beside it: nothing of the log, and the guard.

@@ -46,6 +46,7 @@ impl Actor {
             Message::SetPaused { done } => drop(done.send(Ok(()))),
             Message::Prune { done } => self.prunes.push(done),
             Message::Decided(decided) => self.decided(decided).await,
+            Message::State { matter, value, done } => drop(done.send(self.want(matter, value).await)),
             Message::Repair { done } => drop(done.send(self.repair().await)),
             Message::Adopt { synced, done } => {
                 drop(done.send(self.adopt(*synced).await));

@@ -28,7 +28,7 @@ impl Member {
 
     /// What the module starts from.
     pub(super) fn beginning(&self, parts: &Parts, log: Vec<Vec<u8>>, kept: Vec<Judged>) -> Beginning {
-        let (config, head, ready) = (self.config.clone(), parts.ledger.head(), parts.mempool.pool().ready());
+        let (config, head, ready) = (self.config.clone(), parts.ledger.head(), parts.ready());
         Beginning { config, head, ready, committee: parts.ledger.committee(), log, kept }
     }
 

@@ -18,6 +18,7 @@ mod sealing;
 mod seals;
 mod snapshots;
 mod state;
+mod statements;
 mod trial;
 mod trouble;
 
@@ -46,6 +47,7 @@ impl Actor {
         if let Some(last) = self.parts.ledger.rule().and_then(|rule| rule.last(self.parts.ledger.head().height)) {
             self.find_root(last);
         }
+        self.take_statements_up().await?;
         let (log, Logged { entries, kept }) = ConsensusLog::load(self.parts.ledger.store())?;
         self.log = log;
         let mut judged = Vec::new();
@@ -134,7 +136,7 @@ impl Actor {
                     self.input(Input::Message(frame.to_vec())).await;
                 },
                 () = parts.mempool.to_tell(), if !paused => {
-                    let ready = parts.mempool.pool().ready();
+                    let ready = parts.ready();
                     if ready > 0 {
                         self.input(Input::Ready(ready)).await;
                     }

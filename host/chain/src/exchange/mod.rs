@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use subnode_chain_core::wire::{self, Notice};
 use subnode_peers::{Peers, Traffic};
 use subnode_types::{NodeId, Purpose};
@@ -81,6 +82,13 @@ impl Exchange {
     pub(crate) fn broadcast(&self, message: Vec<u8>) {
         if let Some(peers) = &self.peers {
             peers.broadcast(Purpose::Consensus, message.into());
+        }
+    }
+
+    /// Sends a statement of this host.
+    pub(crate) fn state(&self, frame: Bytes) {
+        if let Some(peers) = &self.peers {
+            peers.broadcast(Purpose::Statements, frame);
         }
     }
 

@@ -8,6 +8,8 @@ use subnode_sandbox::{CHANGE_BYTES, CallError, Change, GuestFault, Lease, Outcom
 use subnode_storage::KEY_BYTES_MAX;
 use subnode_types::BlockRef;
 
+use crate::statements::Noted;
+
 /// Ids that runtimes give to blocks: the contract's bounds.
 const ID_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 /// Bytes of a sender's name, as in an admission: the pool remembers those whose sequence a block moved on.
@@ -35,6 +37,9 @@ pub(crate) struct Candidate {
     pub(crate) committees: Option<Committees>,
     /// Pooled transactions that can be in no block after it, where it was built here.
     pub(crate) discarded: Vec<Vec<u8>>,
+    /// The statements that it notes.
+    /// Bound: 1,024, which is a bound of the contract.
+    pub(crate) noted: Vec<Noted>,
     /// Memory that all but the block takes.
     _memory: Lease,
 }
@@ -154,7 +159,7 @@ impl Candidate {
         let memory = tenant.lease(CANDIDATE_BYTES + outcome_bytes(&outcome))?;
         let of_block = tenant.lease(block.len() as u64)?;
         let offered = Arc::new(Offered { manifest, block, _memory: Some(of_block) });
-        Ok(Self { id: offered.manifest.id(), offered, outcome, summary, committees, discarded: Vec::new(), _memory: memory })
+        Ok(Self { id: offered.manifest.id(), offered, outcome, summary, committees, discarded: Vec::new(), noted: Vec::new(), _memory: memory })
     }
 
     pub(crate) fn head(&self) -> BlockRef {

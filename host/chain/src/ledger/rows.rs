@@ -1,6 +1,6 @@
 //! How a chain's blocks and what belongs to them are laid out in its tables.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use subnode_chain_core::{Checkpoints, Committees, Link, Summary, wire};
 use subnode_sandbox::Change;
@@ -8,6 +8,7 @@ use subnode_storage::{Batch, ChainStore, Head, StoreError, Table, Write};
 use subnode_types::BlockRef;
 
 use super::candidate::{Candidate, Offered};
+use crate::statements::Matter;
 
 /// Rows written with genesis: the hash of the spec, and what genesis stands for.
 pub(super) const SPEC_KEY: &[u8] = b"spec";
@@ -22,6 +23,8 @@ const SUMMARY_PREFIX: &[u8] = b"summary";
 const CERTIFICATE_PREFIX: &[u8] = b"certificate";
 /// Of the log: what this node signed.
 pub(crate) const GUARD_KEY: &[u8] = b"guard";
+/// Of the log: what this host states until a block notes it.
+const WANTED_KEY: &[u8] = b"wanted";
 /// Of the log, while the chain waits for a state in place of tables that are damaged.
 pub(crate) const REPAIR_KEY: &[u8] = b"repair";
 
@@ -113,6 +116,30 @@ pub(crate) fn decided(store: &Arc<ChainStore>, height: u64) -> Result<Option<(Of
 /// A row of the log, or none in its place.
 pub(crate) fn log_write(key: Vec<u8>, value: Option<Vec<u8>>) -> Write {
     Write { table: Table::Log, key, value }
+}
+
+/// The row of the log with what this host states: for each matter its kind, its subject, the length of the value, and the value.
+pub(crate) fn wanted_row(wanted: &BTreeMap<Matter, Vec<u8>>) -> Write {
+    let one = |((kind, subject), value): (&Matter, &Vec<u8>)| {
+        [&kind.to_be_bytes(), subject.as_slice(), &(value.len() as u32).to_be_bytes(), value].concat()
+    };
+    log_write(WANTED_KEY.to_vec(), (!wanted.is_empty()).then(|| wanted.iter().flat_map(one).collect()))
+}
+
+/// What that row says.
+pub(crate) fn load_wanted(store: &Arc<ChainStore>) -> Result<BTreeMap<Matter, Vec<u8>>, StoreError> {
+    let row = store.view().get(Table::Log, WANTED_KEY)?.unwrap_or_default();
+    let mut rest = row.as_slice();
+    let mut next = || {
+        let (kind, others) = rest.split_first_chunk()?;
+        let (subject, others) = others.split_first_chunk()?;
+        let (length, others) = others.split_first_chunk()?;
+        let (value, others) = others.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        rest = others;
+        Some(((u16::from_be_bytes(*kind), *subject), value.to_vec()))
+    };
+    let wanted = std::iter::from_fn(&mut next).collect();
+    if rest.is_empty() { Ok(wanted) } else { Err(StoreError::Corrupt("what this host states does not decode".into())) }
 }
 
 pub(crate) fn load_committees(store: &Arc<ChainStore>) -> Result<Committees, StoreError> {
