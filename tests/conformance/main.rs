@@ -12,12 +12,12 @@
 //!
 //! Beside them, blocks of random transfers through a guest that leaves those to revm, and what no suite holds.
 
-mod beacon;
 mod before_merge;
 mod blobs;
 mod blocks;
 mod fees;
 mod fixtures;
+mod foreign;
 mod refusals;
 mod rpc;
 mod rules;

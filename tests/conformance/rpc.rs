@@ -118,7 +118,7 @@ fn quantity(value: &Value) -> Option<u64> {
 async fn begin(header: &Header, genesis: &str, alloc: Value) -> anyhow::Result<Replay> {
     let mut config: Value = serde_json::from_str::<Value>(genesis)?["config"].take();
     config["terminalTotalDifficulty"] = json!(0);
-    config["subnode"] = json!({ "beacon": true });
+    config["subnode"] = json!({ "foreign": true });
     config.as_object_mut().context("config")?.remove("ethash");
     let hexadecimal = |number: u64| format!("{number:#x}");
     let spec = json!({

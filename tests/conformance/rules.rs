@@ -53,7 +53,7 @@ pub(crate) fn named(network: &str) -> Option<Rules> {
             (position(first)?, Some((position(next)?, time)))
         }
     };
-    let mut config = json!({ "chainId": 1, "terminalTotalDifficulty": 0, "subnode": { "beacon": true }, "blobSchedule": {
+    let mut config = json!({ "chainId": 1, "terminalTotalDifficulty": 0, "subnode": { "foreign": true }, "blobSchedule": {
         "cancun": { "target": 3, "max": 6, "baseFeeUpdateFraction": 3_338_477 },
         "prague": { "target": 6, "max": 9, "baseFeeUpdateFraction": 5_007_716 },
         "osaka": { "target": 6, "max": 9, "baseFeeUpdateFraction": 5_007_716 },

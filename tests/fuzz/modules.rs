@@ -30,9 +30,7 @@ async fn tried(sandbox: &Sandbox, component: &[u8]) -> u64 {
     }
     let tenant = Tenant::new("smith".parse().unwrap(), &Cores::new(1), Parts::ONE, 64 << 20);
     let answered = match RuntimeGuest::new(&module, &tenant, LIMITS, &[]).await.unwrap() {
-        Ok(mut guest) => {
-            guest.genesis(b"spec", Lent::of(NoState)).await.map(|_| ())
-        }
+        Ok(mut guest) => guest.genesis(b"spec", Lent::of(NoState)).await.map(|_| ()),
         Err(fault) => Err(fault),
     };
     match answered {

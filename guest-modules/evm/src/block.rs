@@ -26,6 +26,7 @@ use crate::{
     headers,
     host::{Batch, PackedChanges, Pooled},
     index::{self, Place, ReceiptRow},
+    notes::{Notes, Standing},
     spec::{Fork, Spec},
     state::State,
     transaction::{self, Transaction, senders},
@@ -105,16 +106,21 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
     let (parent_hash, parent) = headers::expect_header(parent.height);
     let seed = B256::try_from(attributes.seed.as_slice()).unwrap_or_default();
     let mut header = next_header(spec, parent_hash, &parent, attributes.timestamp_ms / 1000, seed, &overrides);
+    let notes = if header.parent_beacon_block_root.is_some() && !spec.foreign { Notes::waiting() } else { Notes::default() };
+    header.parent_beacon_block_root = header.parent_beacon_block_root.map(|_| notes.root());
     let mut execution = Execution::start(spec, &header, State::default());
+    execution.note(&notes)?;
     if spec.dev {
         execution.hear_console();
     }
-    let body = fill(&mut execution);
+    let body = if Standing::load(execution.state()) == Standing::Open { fill(&mut execution) } else { Body::default() };
     console::print(&execution.take_printed());
     let executed = execution.finish(&[]).map_err(invalid)?;
     let (mut changes, receipts) = seal(&mut header, &body, executed);
     changes.extend(overrides.after_block().map(|after| after.change()));
-    Ok(built(&header, body, changes, &receipts))
+    let mut built = built(&header, body, changes, &receipts);
+    built.block.extend_from_slice(&notes.encode());
+    Ok(built)
 }
 
 /// Runs what the pool offers, until the block is full or nothing is left.
@@ -253,16 +259,22 @@ pub fn execute(parent: &BlockRef, bytes: &[u8]) -> Result<Outcome, Invalid> {
     let (parent_hash, parent) = headers::expect_header(parent.height);
     let mut rest = bytes;
     let block = Block::<Transaction>::decode(&mut rest).map_err(|error| invalid(format!("block does not decode: {error}")))?;
-    ensure(rest.is_empty(), || format!("{} bytes after the block", rest.len()))?;
+    ensure(rest.is_empty() || !spec.foreign, || format!("{} bytes after the block", rest.len()))?;
     let header = &block.header;
     verify::header(spec, parent_hash, &parent, header)?;
-    verify::body(spec, &block, bytes.len())?;
+    verify::body(spec, &block, bytes.len() - rest.len())?;
+    let notes = Notes::behind(rest)?;
+    verify::notes(spec, header, &notes)?;
 
     let borrowed: Vec<&Transaction> = block.body.transactions.iter().collect();
     let senders = senders(spec, &borrowed);
     let mut state = State::default();
     state.prefetch(senders.iter().flatten().copied().chain(block.body.transactions.iter().filter_map(alloy_consensus::Transaction::to)));
     let mut execution = Execution::start(spec, header, state);
+    execution.note(&notes)?;
+    if let (false, Some(reason)) = (borrowed.is_empty(), Standing::load(execution.state()).refusal()) {
+        return Err(invalid(reason));
+    }
     for (position, (transaction, sender)) in borrowed.iter().zip(senders).enumerate() {
         let sender = sender.ok_or_else(|| invalid(format!("transaction {position}: invalid signature")))?;
         execution.transact(transaction, sender).map_err(|reason| invalid(format!("transaction {position}: {reason}")))?;

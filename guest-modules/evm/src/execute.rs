@@ -17,12 +17,14 @@ use revm::{
 };
 
 use crate::{
+    bindings::exports::Invalid,
     deposit,
     fees::Quota,
     host,
     index::ReceiptRow,
     list_root::list_root,
     machine::{Machine, Surroundings},
+    notes::Notes,
     spec::{Fork, Spec},
     state::State,
     transaction::{Transaction, to_env},
@@ -121,6 +123,25 @@ impl<'a> Execution<'a> {
             execution.system_call(HISTORY_STORAGE_ADDRESS, header.parent_hash.0.into());
         }
         execution
+    }
+
+    /// Writes what the block notes, before its transactions.
+    pub fn note(&mut self, notes: &Notes) -> Result<(), Invalid> {
+        if notes.is_empty() {
+            return Ok(());
+        }
+        self.commit();
+        let height = self.header.number;
+        notes.apply(self.state(), height)
+    }
+
+    /// The same for a block of the chain, whose bytes these are, that is executed again.
+    pub fn note_again(&mut self, behind_block: &[u8]) {
+        let height = self.header.number;
+        if !behind_block.is_empty() {
+            self.commit();
+            Notes::apply_again(behind_block, self.state(), height);
+        }
     }
 
     pub fn gas_left(&self) -> u64 {

@@ -109,6 +109,9 @@ impl Rules {
             Some(_) if self.fork < Fork::Shanghai => {
                 Err("config.subnode.committee: its contract needs Shanghai; set config.shanghaiTime to 0".into())
             }
+            Some(_) if self.spec.foreign => {
+                Err("config.subnode.committee: a foreign chain has none: its blocks may hold what no committee saw; leave config.subnode.foreign out".into())
+            }
             Some(founders) => founders.found(state, self.spec.genesis_number).map(Some),
         }
     }

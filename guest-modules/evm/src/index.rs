@@ -100,7 +100,15 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// A block that is kept.
 pub fn decoded_block(number: u64) -> Option<Block<Transaction>> {
-    Block::decode(&mut block(number)?.as_slice()).ok()
+    block_and_behind(number).map(|(block, _)| block)
+}
+
+/// The same, with what follows its RLP: its notes.
+pub fn block_and_behind(number: u64) -> Option<(Block<Transaction>, Vec<u8>)> {
+    let bytes = block(number)?;
+    let mut rest = bytes.as_slice();
+    let block = Block::decode(&mut rest).ok()?;
+    Some((block, rest.to_vec()))
 }
 
 /// The number of the block with this hash.

@@ -53,6 +53,7 @@ mod inspect;
 mod interpreter;
 mod list_root;
 mod machine;
+mod notes;
 mod pending;
 mod precompiled;
 mod rpc;

@@ -56,10 +56,10 @@ pub struct Spec {
     /// Whether a block may have its parent's time: blocks of one second then share it, where Ethereum's rules give each a later one.
     #[serde(default)]
     pub shared_seconds: bool,
-    /// Whether blocks come from a beacon chain, which says what is withdrawn and which of its blocks is the parent. Elsewhere nobody does: a
-    /// proposer that could would mint.
-    #[serde(default)]
-    pub beacon: bool,
+    /// Whether blocks may hold what a beacon chain says: withdrawals, and any parent beacon block root. Elsewhere a proposer that could say such
+    /// things would mint, and the root stands for the block's notes. The name in the row is the one that chains were born with.
+    #[serde(default, rename = "beacon")]
+    pub foreign: bool,
     /// What gas costs. Left out of the row where nothing is said, so that the row, and with it genesis, is what it is without the choice.
     #[serde(default, skip_serializing_if = "is_default")]
     pub fees: Fees,
@@ -131,8 +131,8 @@ pub struct Extension {
     /// Whether EIP-7825 bounds the gas of a transaction from Osaka on. It does, but for a developer's chain that does not ask for it.
     tx_gas_limit: Option<bool>,
     shared_seconds: bool,
-    /// Whether blocks have withdrawals and a parent beacon block root, as those of public suites.
-    beacon: bool,
+    /// Whether blocks of others may have withdrawals and any parent beacon block root, as those of public suites.
+    foreign: bool,
     fees: fees::Asked,
     /// Who decides blocks, where a committee does.
     pub committee: Option<Founders>,
@@ -250,7 +250,7 @@ impl Spec {
             code_bytes_max: extension.code_size_limit,
             tx_gas_unbounded: !extension.tx_gas_limit.unwrap_or(!extension.dev),
             shared_seconds: extension.shared_seconds,
-            beacon: extension.beacon,
+            foreign: extension.foreign,
             fees: extension.fees.fees(genesis.gas_limit)?,
             deployers: extension.deployers.is_some(),
         })

@@ -20,6 +20,7 @@ use crate::{
     dev::{Impersonation, Overrides},
     headers,
     host::{self, Recovery, from_word, to_word},
+    notes::Standing,
     rpc::error,
     spec::{Fork, Spec},
     state::State,
@@ -189,6 +190,7 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
     let mut state = State::default();
     state.prefetch(senders.iter().flatten().copied());
 
+    let refusal = Standing::load(&mut state).refusal();
     let mut senders = senders.into_iter();
     decoded
         .iter()
@@ -201,6 +203,9 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
                 return Err(error::rejected("invalid sender"));
             }
             check(spec, fork, transaction, gas_limit)?;
+            if let Some(reason) = refusal {
+                return Err(error::rejected(reason));
+            }
             if (spec.dev || spec.fees.constant().is_some()) && transaction.max_fee_per_gas() < u128::from(base_fee) {
                 // Where the base fee moves it may wait for a lower one; a developer waiting for a receipt wants to know.
                 return Err(error::rejected(&format!(

@@ -7,6 +7,7 @@ use crate::{
     bindings::exports::Invalid,
     execute::GAS_PER_BLOB,
     header_rules::{BLOCK_BYTES_MAX_OSAKA, GAS_LIMIT_BOUND, excess_blob_gas, next_base_fee},
+    notes::Notes,
     spec::{Fork, Spec},
     transaction::{self, Transaction},
 };
@@ -54,13 +55,19 @@ pub fn header(spec: &Spec, parent_hash: B256, parent: &Header, header: &Header) 
     ensure(header.parent_beacon_block_root.is_some() == cancun, || {
         "parent beacon block root: present before Cancun or absent after".into()
     })?;
-    ensure(spec.beacon || header.parent_beacon_block_root.is_none_or(|root| root.is_zero()), || {
-        "parent beacon block root: not 0, and this chain has no beacon chain".into()
-    })?;
     ensure(header.requests_hash.is_some() == (fork >= Fork::Prague), || "requests hash: present before Prague or absent after".into())?;
     let excess = cancun.then(|| excess_blob_gas(spec, parent, header.timestamp));
     ensure(header.excess_blob_gas == excess, || {
         format!("excess blob gas: header has {:?}, parent asks for {excess:?}", header.excess_blob_gas)
+    })
+}
+
+/// The header's parent beacon block root stands for the notes, but on a foreign chain.
+pub fn notes(spec: &Spec, header: &Header, notes: &Notes) -> Result<(), Invalid> {
+    ensure(header.parent_beacon_block_root.is_some() || notes.is_empty(), || "notes before Cancun".into())?;
+    let root = notes.root();
+    ensure(spec.foreign || header.parent_beacon_block_root.is_none_or(|named| named == root), || {
+        format!("parent beacon block root: not {root}, which stands for the block's notes, and this chain is not foreign")
     })
 }
 
@@ -75,8 +82,8 @@ pub fn body(spec: &Spec, block: &Block<Transaction>, block_bytes: usize) -> Resu
     ensure(withdrawals == header.withdrawals_root, || {
         format!("withdrawals root: header has {:?}, body {withdrawals:?}", header.withdrawals_root)
     })?;
-    ensure(spec.beacon || block.body.withdrawals.as_ref().is_none_or(|withdrawals| withdrawals.is_empty()), || {
-        "withdrawals: some, and this chain has no beacon chain".into()
+    ensure(spec.foreign || block.body.withdrawals.as_ref().is_none_or(|withdrawals| withdrawals.is_empty()), || {
+        "withdrawals: some, and this chain is not foreign".into()
     })?;
     for (position, transaction) in block.body.transactions.iter().enumerate() {
         ensure(fork >= transaction::fork_of(transaction.tx_type()), || {

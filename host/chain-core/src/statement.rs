@@ -189,8 +189,8 @@ pub(crate) fn is_quorum(power: u64, total: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use super::*;
+    use proptest::prelude::*;
 
     const CHAIN: [u8; 32] = [9; 32];
 

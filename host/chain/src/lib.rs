@@ -60,7 +60,6 @@ mod traffic;
 mod waiting;
 
 pub use chain::Chain;
-pub use subnode_chain_core::statement::Kind;
 pub use error::{OpenError, RpcError};
 pub use feed::Notification;
 pub use ledger::bury;
@@ -69,6 +68,7 @@ pub use query::{Begun, Reply, Session};
 pub use reader::ViewReader;
 pub use spec::{Spec, SpecReader};
 pub use stats::ChainStats;
+pub use subnode_chain_core::statement::Kind;
 pub use subnode_chain_core::{CHECKPOINT_EVERY, PoolLimits};
 pub use subnode_sandbox::charged;
 pub use time::TimeSource;

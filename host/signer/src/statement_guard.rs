@@ -53,7 +53,8 @@ impl StatementGuard {
         }
         self.signed.insert(matter, (position, digest));
         if self.signed.len() > REMEMBERED
-            && let Some((oldest, position)) = self.signed.iter().map(|(matter, (position, _))| (*matter, *position)).min_by_key(|(_, at)| *at)
+            && let Some((oldest, position)) =
+                self.signed.iter().map(|(matter, (position, _))| (*matter, *position)).min_by_key(|(_, at)| *at)
         {
             self.signed.remove(&oldest);
             self.floor = self.floor.max(position);

@@ -55,8 +55,9 @@ impl Found {
         let kept = || {
             let (hash, _) = headers::header(number)?;
             let bytes = index::block(number)?;
-            let block = ConsensusBlock::decode(&mut bytes.as_slice()).ok()?;
-            Some(Self { hash, block, size: bytes.len(), receipts: None })
+            let mut behind = bytes.as_slice();
+            let block = ConsensusBlock::decode(&mut behind).ok()?;
+            Some(Self { hash, block, size: bytes.len() - behind.len(), receipts: None })
         };
         kept().ok_or_else(|| error::history_pruned(number))
     }

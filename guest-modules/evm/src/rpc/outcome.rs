@@ -46,10 +46,11 @@ pub(super) fn outcome(call: &mut Call<'_>) -> Result {
 /// Executes a mined transaction again, after those before it in its block.
 fn again(place: Place) -> Option<ExecutionResult<HaltReason>> {
     let (_, header) = headers::header(place.number)?;
-    let block = index::decoded_block(place.number)?;
+    let (block, behind) = index::block_and_behind(place.number)?;
     let receipts = ReceiptRow::load_block(place.number);
     tables::seek(place.number.checked_sub(1)?).ok()?;
     let mut execution = Execution::start(Spec::load(), &header, State::default());
+    execution.note_again(&behind);
     let mut all = block.body.transactions.iter().zip(&receipts);
     for (transaction, row) in all.by_ref().take(place.index as usize) {
         execution.transact(transaction, row.sender).ok()?;

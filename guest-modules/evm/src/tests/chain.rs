@@ -136,7 +136,7 @@ fn sender(transaction: &Transaction) -> Address {
 fn spec(genesis: &Value, header: &Header, alloc: Value) -> Value {
     let mut config = genesis["config"].clone();
     config["terminalTotalDifficulty"] = json!(0);
-    config["subnode"] = json!({ "beacon": true });
+    config["subnode"] = json!({ "foreign": true });
     config.as_object_mut().expect("an object").remove("ethash");
     let number = |number: u64| format!("{number:#x}");
     json!({

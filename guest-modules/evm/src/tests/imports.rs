@@ -16,6 +16,8 @@ pub struct Tables {
     pub at: u64,
     /// What the pool has for the next block: ids, senders, transactions.
     pub pooled: Vec<[Vec<u8>; 3]>,
+    /// Notes that wait for the next block. All hold that decode, and what is noted is not remembered.
+    pub notes: Vec<Vec<u8>>,
 }
 
 thread_local! {
@@ -125,6 +127,23 @@ pub mod keys {
     pub fn sign(_name: &[u8], _digest: Word256) -> Option<Signature> {
         None
     }
+}
+
+pub mod notes {
+    //! Notes whose signatures nobody checks.
+    pub use crate::generated::subnode::chain::notes::*;
+
+    pub fn waiting() -> Vec<Vec<u8>> {
+        super::with(|tables| core::mem::take(&mut tables.notes))
+    }
+
+    pub fn open(note: &[u8]) -> Option<Statement> {
+        let statement = crate::notes::Statement::decode(note)?;
+        let crate::notes::Statement { kind, subject, position, value } = statement;
+        Some(Statement { kind, subject: subject.to_vec(), position, value })
+    }
+
+    pub fn noted(_kind: u16, _subject: &[u8], _position: u64) {}
 }
 
 pub mod pool {

@@ -4,5 +4,6 @@ mod cases;
 mod chain;
 pub mod developer;
 pub mod imports;
+mod notes;
 mod simulation;
 mod tracers;

@@ -121,7 +121,9 @@ impl Actor {
     async fn build_and_tell(&mut self) {
         let input = match self.build().await {
             Some(candidate) => {
-                let (bytes, transactions) = (candidate.offered.block.len() as u64, candidate.outcome.transactions);
+                // To the module a note is as much a reason to make the block as a transaction is.
+                let notes = u32::try_from(candidate.noted.len()).unwrap_or(u32::MAX);
+                let (bytes, transactions) = (candidate.offered.block.len() as u64, candidate.outcome.transactions.saturating_add(notes));
                 let proposal = Proposal { id: candidate.id.to_vec(), bytes, transactions };
                 self.proposals.keep_built(candidate);
                 Input::Built(proposal)

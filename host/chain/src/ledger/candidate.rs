@@ -159,7 +159,16 @@ impl Candidate {
         let memory = tenant.lease(CANDIDATE_BYTES + outcome_bytes(&outcome))?;
         let of_block = tenant.lease(block.len() as u64)?;
         let offered = Arc::new(Offered { manifest, block, _memory: Some(of_block) });
-        Ok(Self { id: offered.manifest.id(), offered, outcome, summary, committees, discarded: Vec::new(), noted: Vec::new(), _memory: memory })
+        Ok(Self {
+            id: offered.manifest.id(),
+            offered,
+            outcome,
+            summary,
+            committees,
+            discarded: Vec::new(),
+            noted: Vec::new(),
+            _memory: memory,
+        })
     }
 
     pub(crate) fn head(&self) -> BlockRef {

@@ -20,7 +20,10 @@ pub(crate) use self::{
     candidate::{Basis, BlockId, Candidate, Offered, block_id, changes_bytes, unfit_key},
     genesis::{Opened, genesis_batch, load_or_create},
     log::{ConsensusLog, Logged},
-    rows::{GUARD_KEY, REPAIR_KEY, adoption, batch, decided, decode_head, encode_head, load_committees, load_wanted, log_write, wanted_row, writes},
+    rows::{
+        GUARD_KEY, REPAIR_KEY, adoption, batch, decided, decode_head, encode_head, load_committees, load_wanted, log_write, wanted_row,
+        writes,
+    },
     tombstone::guard,
 };
 use crate::error::RpcError;

@@ -23,6 +23,8 @@ use crate::{
 pub struct Replay {
     hash: B256,
     pub block: Block<Transaction>,
+    /// What follows its RLP.
+    behind: Vec<u8>,
     senders: Vec<Address>,
 }
 
@@ -41,13 +43,13 @@ impl Replay {
         }
         let pruned = || error::history_pruned(number);
         let (hash, _) = headers::header(number).ok_or_else(pruned)?;
-        let block = index::decoded_block(number).ok_or_else(pruned)?;
+        let (block, behind) = index::block_and_behind(number).ok_or_else(pruned)?;
         let senders: Vec<Address> = ReceiptRow::load_block(number).into_iter().map(|row| row.sender).collect();
         if senders.len() != block.body.transactions.len() {
             return Err(pruned());
         }
         tables::seek(number - 1).map_err(|heights| error::pruned(number - 1, heights.oldest))?;
-        Ok(Self { hash, block, senders })
+        Ok(Self { hash, block, behind, senders })
     }
 
     /// A block in its bytes, whether or not it is part of the chain. Its parent is.
@@ -62,13 +64,14 @@ impl Replay {
         let parent = index::block_number(block.header.parent_hash).and_then(headers::header);
         let (parent_hash, parent) = parent.ok_or_else(|| error::rejected(&format!("parent {} not found", block.header.parent_hash)))?;
         let spec = Spec::load();
-        let checked = verify::header(spec, parent_hash, &parent, &block.header).and_then(|()| verify::body(spec, &block, bytes.len()));
+        let checked =
+            verify::header(spec, parent_hash, &parent, &block.header).and_then(|()| verify::body(spec, &block, bytes.len() - rest.len()));
         checked.map_err(|invalid| error::rejected(&invalid.reason))?;
         let borrowed: Vec<&Transaction> = block.body.transactions.iter().collect();
         let senders: Option<Vec<Address>> = senders(spec, &borrowed).into_iter().collect();
         let senders = senders.ok_or_else(|| error::rejected("a transaction's signature is invalid"))?;
         tables::seek(parent.number).map_err(|heights| error::pruned(parent.number, heights.oldest))?;
-        Ok(Self { hash, block, senders })
+        Ok(Self { hash, block, behind: rest.to_vec(), senders })
     }
 
     /// The block before its transactions.
@@ -77,7 +80,9 @@ impl Replay {
         let mut state = State::default();
         let receivers = self.block.body.transactions.iter().filter_map(alloy_consensus::Transaction::to);
         state.prefetch(self.senders.iter().copied().chain(receivers));
-        Execution::start(Spec::load(), &self.block.header, state)
+        let mut execution = Execution::start(Spec::load(), &self.block.header, state);
+        execution.note_again(&self.behind);
+        execution
     }
 
     /// Executes the transactions from the first on up to, and not with, that of this position.

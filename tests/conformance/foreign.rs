@@ -1,4 +1,4 @@
-//! What a beacon chain says to a block, which no proposer of a chain without one may say in its place.
+//! What a beacon chain says to a block. A proposer may say it in its place on a foreign chain alone.
 
 use alloy::{
     consensus::{Block, TxEnvelope, proofs},
@@ -12,11 +12,11 @@ use subnode_tests::replay::Replay;
 
 use crate::{fixtures, rules};
 
-/// Why an empty block of Cancun with a change is refused, on a chain that has a beacon chain or has none.
-async fn refusal(beacon: bool, change: impl Fn(&mut Block<TxEnvelope>)) -> anyhow::Result<Option<String>> {
+/// Why an empty block of Cancun with a change is refused, on a chain that is foreign or is not.
+async fn refusal(foreign: bool, change: impl Fn(&mut Block<TxEnvelope>)) -> anyhow::Result<Option<String>> {
     let module = fixtures::evm()?;
     let mut genesis = rules::named("Cancun").expect("a fork of this runtime").genesis(&rules::first_header(), &json!({}));
-    genesis["config"]["subnode"] = json!({ "beacon": beacon });
+    genesis["config"]["subnode"] = json!({ "foreign": foreign });
     let mut replay = Replay::genesis(&module, genesis.to_string().as_bytes()).await?.map_err(anyhow::Error::msg)?;
     let built = replay.build(Vec::new(), &Attributes { timestamp_ms: 1_000, seed: vec![0; 32] }).await?;
     let built = built.map_err(|invalid| anyhow::anyhow!(invalid.reason))?;
@@ -39,7 +39,7 @@ fn name_a_beacon_block(block: &mut Block<TxEnvelope>) {
 }
 
 #[tokio::test]
-async fn a_proposer_without_a_beacon_chain_makes_no_withdrawals() -> anyhow::Result<()> {
+async fn a_proposer_makes_no_withdrawals_but_on_a_foreign_chain() -> anyhow::Result<()> {
     assert_eq!(refusal(true, withdraw).await?, None);
     let refusal = refusal(false, withdraw).await?;
     assert!(refusal.as_ref().is_some_and(|reason| reason.contains("withdrawals")), "{refusal:?}");
@@ -47,7 +47,7 @@ async fn a_proposer_without_a_beacon_chain_makes_no_withdrawals() -> anyhow::Res
 }
 
 #[tokio::test]
-async fn a_proposer_without_a_beacon_chain_names_none_of_its_blocks() -> anyhow::Result<()> {
+async fn a_proposer_names_no_beacon_block_but_on_a_foreign_chain() -> anyhow::Result<()> {
     assert_eq!(refusal(true, name_a_beacon_block).await?, None);
     let refusal = refusal(false, name_a_beacon_block).await?;
     assert!(refusal.as_ref().is_some_and(|reason| reason.contains("parent beacon block root")), "{refusal:?}");
