@@ -120,7 +120,7 @@ impl Tamper for Flooder {
             changed[at] ^= 1 << self.random.random_range(0..8);
         }
         frames.push((purpose, changed.into()));
-        for purpose in [Purpose::Consensus, Purpose::Transactions, Purpose::Blocks] {
+        for purpose in [Purpose::Consensus, Purpose::Transactions, Purpose::Blocks, Purpose::Statements] {
             let length = self.random.random_range(0..2_000);
             frames.push((purpose, bytes(&mut self.random, length).into()));
         }
