@@ -25,7 +25,12 @@ pub struct Summary {
     pub committee: Option<Turn>,
     /// In some blocks: the root of the state at an earlier height.
     pub checkpoint: Option<[u8; 32]>,
+    /// With a change of who decides: the addresses with which its members attest, in their order. Empty where they do not.
+    pub attesters: Vec<[u8; 20]>,
 }
+
+/// What comes behind the parts of a digest that every summary has, in blocks that have it: a summary without is what it was before there were any.
+const ATTESTERS: &[u8] = b"attesters";
 
 /// A change of who decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +76,10 @@ impl Summary {
         });
         add(&turn);
         add(self.checkpoint.as_ref().map_or(&[], |root| root.as_slice()));
+        if !self.attesters.is_empty() {
+            add(ATTESTERS);
+            add(self.attesters.as_flattened());
+        }
         hash.finalize().into()
     }
 }
@@ -112,7 +121,16 @@ mod tests {
 
     fn summary() -> Summary {
         let committee = Some(Turn { from: 9, members: vec![([1; 32], 2), ([2; 32], 1)] });
-        Summary { height: 7, id: vec![5; 32], timestamp_ms: 1, transactions: 3, changes: [4; 32], committee, checkpoint: Some([6; 32]) }
+        Summary {
+            height: 7,
+            id: vec![5; 32],
+            timestamp_ms: 1,
+            transactions: 3,
+            changes: [4; 32],
+            committee,
+            checkpoint: Some([6; 32]),
+            attesters: vec![[8; 20], [9; 20]],
+        }
     }
 
     #[test]
@@ -129,6 +147,8 @@ mod tests {
             Summary { committee: Some(Turn { from: 9, members: vec![([1; 32], 2)] }), ..whole.clone() },
             Summary { checkpoint: None, ..whole.clone() },
             Summary { checkpoint: Some([7; 32]), ..whole.clone() },
+            Summary { attesters: Vec::new(), ..whole.clone() },
+            Summary { attesters: vec![[8; 20], [7; 20]], ..whole.clone() },
         ];
         for other in others {
             assert_ne!(other.digest(), whole.digest(), "{other:?}");

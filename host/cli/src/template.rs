@@ -6,9 +6,10 @@ use crate::args::ModuleWorld;
 const CONSENSUS: &str = include_str!("../../../guest-modules/leader/src/lib.rs");
 const RUNTIME: &str = include_str!("../../../guest-modules/kv/src/lib.rs");
 /// The contract and the SDK, each at its place in the project.
-const CARRIED: [(&str, &str); 28] = [
+const CARRIED: [(&str, &str); 29] = [
     ("wit/consensus.wit", include_str!("../../../wit/consensus.wit")),
     ("wit/crypto.wit", include_str!("../../../wit/crypto.wit")),
+    ("wit/declare.wit", include_str!("../../../wit/declare.wit")),
     ("wit/genesis-stream.wit", include_str!("../../../wit/genesis-stream.wit")),
     ("wit/host.wit", include_str!("../../../wit/host.wit")),
     ("wit/keys.wit", include_str!("../../../wit/keys.wit")),

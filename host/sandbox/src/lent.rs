@@ -1,6 +1,10 @@
 //! What a call is lent: the state to read, the pool, accounts, what the host knows.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use subnode_types::{NodeId, Position};
 
@@ -160,6 +164,30 @@ pub struct Opening {
     pub signatures: Vec<(NodeId, [u8; 64])>,
 }
 
+/// What a block says beside its outcome (wit/declare.wit).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// The attest addresses of its committee, as the guest gave them.
+    /// Bound: 128 of 20 bytes.
+    pub attesters: Option<Vec<Vec<u8>>>,
+}
+
+/// Where a guest declares.
+#[derive(Clone, Default)]
+pub struct Declaring(Arc<Mutex<Declared>>);
+
+impl Declaring {
+    pub(crate) fn set(&self, set: impl FnOnce(&mut Declared)) {
+        set(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What was declared.
+    #[must_use]
+    pub fn take(&self) -> Declared {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Everything one call is lent.
 pub struct Lent {
     /// The committed tables.
@@ -172,13 +200,15 @@ pub struct Lent {
     pub genesis: Option<Box<dyn GenesisStream>>,
     /// Set for building and executing a block.
     pub notes: Option<Box<dyn Notes>>,
+    /// Set for a genesis, and for building and executing a block: what it declares.
+    pub declared: Option<Declaring>,
 }
 
 impl Lent {
     /// The state, and nothing else.
     #[must_use]
     pub fn of(state: impl StateReader + 'static) -> Self {
-        Self { state: Box::new(state), pool: None, query: None, genesis: None, notes: None }
+        Self { state: Box::new(state), pool: None, query: None, genesis: None, notes: None, declared: None }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rand::RngCore;
-use subnode_sandbox::{Attributes, Built, CallError, Input, Lent, Notes, Outcome};
+use subnode_sandbox::{Attributes, Built, CallError, Declared, Declaring, Input, Lent, Notes, Outcome};
 use subnode_types::{BlockRef, Sealing};
 use tokio::time::Instant;
 
@@ -48,14 +48,14 @@ impl Actor {
     }
 
     /// A candidate of a block on a parent: with the root of an earlier state where it has to vouch for one, which it waits for.
-    async fn candidate(&mut self, parent: &BlockRef, block: Vec<u8>, outcome: Outcome) -> Result<Candidate, CallError> {
+    async fn candidate(&mut self, parent: &BlockRef, block: Vec<u8>, outcome: Outcome, declared: Declared) -> Result<Candidate, CallError> {
         let checkpoint = match self.parts.ledger.rule().and_then(|rule| Some((rule, rule.shown_at(parent.height + 1)?))) {
             Some((rule, shown)) => Some(self.roots.root(self.parts.ledger.store(), &self.parts.tenant, rule, shown).await?),
             None => None,
         };
         let committees = self.parts.ledger.committees();
         let basis = Basis { parent: Some(parent), committees: &committees, checkpoint };
-        Ok(Candidate::new(&self.parts.tenant, basis, block, outcome)?)
+        Ok(Candidate::new(&self.parts.tenant, basis, block, outcome, declared)?)
     }
 
     /// The notes that the block on a parent could hold, for its guest, and what that will have done with them.
@@ -85,13 +85,14 @@ impl Actor {
         let drawn = Arc::default();
         let pool = self.parts.mempool.pool().for_build(self.draw_max, Arc::clone(&drawn));
         let (notes, noted) = self.lend_notes(&parent, true);
-        let lent = Lent { pool: Some(pool), notes, ..Lent::of(ViewReader(view)) };
+        let declaring = Declaring::default();
+        let lent = Lent { pool: Some(pool), notes, declared: Some(declaring.clone()), ..Lent::of(ViewReader(view)) };
         let built = match self.parts.guests.for_block(&seed).await {
             Ok(mut guest) => guest.build(&parent, &Attributes { timestamp_ms, seed }, lent).await,
             Err(error) => Err(error),
         };
         let candidate = match built {
-            Ok(Ok(Built { block, outcome })) => self.candidate(&parent, block, outcome).await.map(Ok),
+            Ok(Ok(Built { block, outcome })) => self.candidate(&parent, block, outcome, declaring.take()).await.map(Ok),
             Ok(Err(invalid)) => Ok(Err(invalid)),
             Err(fault) => Err(fault),
         };
@@ -151,12 +152,13 @@ impl Actor {
     async fn execute(&mut self, block: Vec<u8>) -> Result<Result<Candidate, String>, CallError> {
         let (view, parent) = self.parts.ledger.view();
         let (notes, noted) = self.lend_notes(&parent, false);
-        let lent = Lent { notes, ..Lent::of(ViewReader(view)) };
+        let declaring = Declaring::default();
+        let lent = Lent { notes, declared: Some(declaring.clone()), ..Lent::of(ViewReader(view)) };
         let mut guest = self.parts.guests.for_block(&[]).await?;
         match guest.execute(&parent, &block, lent).await? {
             Ok(outcome) => {
                 let noted = noted.map_or_else(Vec::new, |noted| noted.take(&self.parts.statements));
-                let mut candidate = self.candidate(&parent, block, outcome).await?;
+                let mut candidate = self.candidate(&parent, block, outcome, declaring.take()).await?;
                 candidate.noted = noted;
                 Ok(Ok(candidate))
             }

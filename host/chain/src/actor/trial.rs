@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use subnode_sandbox::{Attributes, CallError, Lent, Module, RuntimeGuest};
+use subnode_sandbox::{Attributes, CallError, Declaring, Lent, Module, RuntimeGuest};
 use subnode_signer::{Guard, Voter};
 
 use super::member::Member;
@@ -22,11 +22,16 @@ pub(crate) async fn try_block(parts: &Parts, runtime: &Module) -> Result<(), Ope
     let tenant = parts.tenant.trial();
     let mut guest = RuntimeGuest::new(runtime, &tenant, options.block, &[]).await.map_err(runtime_error)??;
     let timestamp_ms = parts.standing.clock().next_timestamp(options.time.now_ms());
-    let lent = Lent { pool: Some(parts.mempool.pool().for_build(0, Arc::default())), ..Lent::of(ViewReader(view)) };
+    let declaring = Declaring::default();
+    let lent = Lent {
+        declared: Some(declaring.clone()),
+        pool: Some(parts.mempool.pool().for_build(0, Arc::default())),
+        ..Lent::of(ViewReader(view))
+    };
     let built = guest.build(&head, &Attributes { timestamp_ms, seed: vec![0; 32] }, lent).await?;
     let built = built.map_err(|invalid| OpenError::NoBlock(invalid.reason))?;
     let basis = Basis { parent: Some(&head), committees: &parts.ledger.committees(), checkpoint: None };
-    Candidate::new(&tenant, basis, built.block, built.outcome).map_err(CallError::from)?;
+    Candidate::new(&tenant, basis, built.block, built.outcome, declaring.take()).map_err(CallError::from)?;
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! Blocks that could be next: what they stand for and what they do.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use sha2::{Digest, Sha256};
 use subnode_chain_core::{BlockTooLong, CommitteeError, Committees, Manifest, Summary, Turn};
-use subnode_sandbox::{CHANGE_BYTES, CallError, Change, GuestFault, Lease, Outcome, Tenant, convert};
+use subnode_sandbox::{CHANGE_BYTES, CallError, Change, Declared, GuestFault, Lease, Outcome, Tenant, convert};
 use subnode_storage::KEY_BYTES_MAX;
 use subnode_types::BlockRef;
 
@@ -75,6 +75,8 @@ pub(crate) enum NoBlock {
     Committee(#[from] CommitteeError),
     #[error("a member's key has 32 bytes")]
     MemberKey,
+    #[error("attest addresses: one of 20 bytes for each member of the committee that the block names, none twice")]
+    Attesters,
     #[error("{0}")]
     Memory(#[from] subnode_sandbox::HostFault),
 }
@@ -86,6 +88,17 @@ impl From<NoBlock> for CallError {
             other => GuestFault::Bound(other.to_string()).into(),
         }
     }
+}
+
+/// The attest addresses of the committee that a block names.
+fn attesters(declared: Option<Vec<Vec<u8>>>, turn: Option<&Turn>) -> Result<Vec<[u8; 20]>, NoBlock> {
+    let Some(declared) = declared else { return Ok(Vec::new()) };
+    let attesters: Option<Vec<[u8; 20]>> = declared.into_iter().map(|address| address.try_into().ok()).collect();
+    let attesters = attesters.filter(|attesters| {
+        let different: BTreeSet<_> = attesters.iter().collect();
+        different.len() == attesters.len() && turn.is_some_and(|turn| turn.members.len() == attesters.len())
+    });
+    attesters.ok_or(NoBlock::Attesters)
 }
 
 /// The length of a key that the store does not take, if there is one.
@@ -105,9 +118,9 @@ fn outcome_bytes(outcome: &Outcome) -> u64 {
 
 impl Candidate {
     /// Of a block and what it does.
-    pub(crate) fn new(tenant: &Tenant, basis: Basis<'_>, block: Vec<u8>, outcome: Outcome) -> Result<Self, NoBlock> {
+    pub(crate) fn new(tenant: &Tenant, basis: Basis<'_>, block: Vec<u8>, outcome: Outcome, declared: Declared) -> Result<Self, NoBlock> {
         let changes = digest(&outcome);
-        Self::with_changes(tenant, basis, block, outcome, changes)
+        Self::with_changes(tenant, basis, block, outcome, declared, changes)
     }
 
     /// The same, where the outcome is not all that it does: `changes` is a digest of that.
@@ -116,6 +129,7 @@ impl Candidate {
         basis: Basis<'_>,
         block: Vec<u8>,
         outcome: Outcome,
+        declared: Declared,
         changes: [u8; 32],
     ) -> Result<Self, NoBlock> {
         let Basis { parent, committees, checkpoint } = basis;
@@ -146,6 +160,7 @@ impl Candidate {
                 (Some(changed), Some(turn))
             }
         };
+        let attesters = attesters(declared.attesters, turn.as_ref())?;
         let summary = Summary {
             height,
             id: outcome.block.id.clone(),
@@ -154,6 +169,7 @@ impl Candidate {
             changes,
             committee: turn,
             checkpoint,
+            attesters,
         };
         let manifest = Manifest::of(&block, summary.digest())?;
         let memory = tenant.lease(CANDIDATE_BYTES + outcome_bytes(&outcome))?;
@@ -239,7 +255,7 @@ mod tests {
             committee: None,
         };
         let basis = Basis { parent: None, committees: &Committees::default(), checkpoint: None };
-        Candidate::new(tenant, basis, vec![1], outcome)
+        Candidate::new(tenant, basis, vec![1], outcome, Declared::default())
     }
 
     #[test]

@@ -11,7 +11,9 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use subnode_chain_core::{Checkpoints, Committees};
-use subnode_sandbox::{Built, CallError, GenesisStream, HostFault, Lease, Lent, Limits, Module, Outcome, RuntimeGuest, Tenant};
+use subnode_sandbox::{
+    Built, CallError, Declared, Declaring, GenesisStream, HostFault, Lease, Lent, Limits, Module, Outcome, RuntimeGuest, Tenant,
+};
 use subnode_storage::{Batch, ChainStore, Load, MemoryStore, Retention, Store, StoreError, Table, Write};
 use subnode_types::{BlockRef, ChainName};
 
@@ -187,11 +189,13 @@ async fn call(
     limits: Limits,
     spec: &[u8],
     genesis: Option<Box<dyn GenesisStream>>,
-) -> Result<Built, OpenError> {
-    let lent = Lent { genesis, ..Lent::of(EmptyState) };
+) -> Result<(Built, Declared), OpenError> {
+    let declaring = Declaring::default();
+    let lent = Lent { genesis, declared: Some(declaring.clone()), ..Lent::of(EmptyState) };
     let guest = RuntimeGuest::new(runtime, tenant, limits, &[]).await;
     let mut guest = guest.map_err(|error| OpenError::Module { which: "runtime", error })??;
-    guest.genesis(spec, lent).await?.map_err(OpenError::Spec)
+    let built = guest.genesis(spec, lent).await?.map_err(OpenError::Spec)?;
+    Ok((built, declaring.take()))
 }
 
 /// The batch of genesis. `handed` stands for the rows that came in parts.
@@ -199,7 +203,7 @@ fn first(
     tenant: &Tenant,
     options: &ChainOptions,
     spec: [u8; 32],
-    Built { block, outcome }: Built,
+    (Built { block, outcome }, declared): (Built, Declared),
     handed: Option<[u8; 32]>,
 ) -> Result<Batch, OpenError> {
     // Part of what genesis stands for: nodes that take different states' roots are on different chains.
@@ -208,7 +212,7 @@ fn first(
     checkpoint[24..].copy_from_slice(&every.to_be_bytes());
     let basis = Basis { parent: None, committees: &Committees::default(), checkpoint: (every > 0).then_some(checkpoint) };
     let changes = changes(&outcome, handed);
-    let genesis = Candidate::with_changes(tenant, basis, block, outcome, changes).map_err(CallError::from)?;
+    let genesis = Candidate::with_changes(tenant, basis, block, outcome, declared, changes).map_err(CallError::from)?;
     let id = genesis.id;
     let mut batch = rows::batch(genesis, &[], None);
     batch.writes.extend([

@@ -98,8 +98,16 @@ pub(crate) fn adoption(
 /// Summaries that are kept, of heights from `start` to before `end`.
 pub(crate) fn summaries(store: &Arc<ChainStore>, start: u64, end: u64, limit: usize) -> Result<Vec<Summary>, StoreError> {
     let rows = store.view().scan(Table::Meta, &summary_key(start), Some(&summary_key(end)), limit)?;
-    let decoded = rows.iter().map(|row| wire::decode(&row.value).ok_or_else(|| StoreError::Corrupt("a summary does not decode".into())));
-    decoded.collect()
+    rows.into_iter().map(|row| decode_summary(row.value)).collect()
+}
+
+/// A row of an earlier version ends before the attesters, of which it has none.
+fn decode_summary(mut row: Vec<u8>) -> Result<Summary, StoreError> {
+    if let Some(summary) = wire::decode(&row) {
+        return Ok(summary);
+    }
+    row.push(0);
+    wire::decode(&row).ok_or_else(|| StoreError::Corrupt("a summary does not decode".into()))
 }
 
 /// A decided block with its certificate, if it is here and has one.

@@ -1,6 +1,7 @@
 //! The host side of what modules import. Every length from a guest is checked before anything of it is copied.
 
 mod crypto;
+mod declare;
 mod genesis_stream;
 mod host;
 mod keys;
@@ -33,6 +34,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     signing::link(&mut linker)?;
     genesis_stream::link(&mut linker)?;
     notes::link(&mut linker)?;
+    declare::link(&mut linker)?;
     Ok(linker)
 }
 

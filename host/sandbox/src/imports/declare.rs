@@ -1,0 +1,28 @@
+use wasmtime::component::{Linker, WasmList};
+
+use super::{Bytes, bounded, charge, copy, lent, offer};
+use crate::guest::GuestState;
+
+/// Fuel of a call, and of an address.
+const CALL_FUEL: u64 = 1_000;
+const ADDRESS_FUEL: u64 = 100;
+/// As many as a committee has members.
+const ATTESTERS_MAX: usize = 128;
+const ADDRESS_BYTES: usize = 20;
+
+pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    let mut declare = linker.instance("subnode:chain/declare@0.1.4")?;
+    offer(&mut declare, "attesters", |cx, (addresses,): (WasmList<Bytes>,)| {
+        bounded("attest addresses", addresses.len(), ATTESTERS_MAX)?;
+        charge(cx, CALL_FUEL + ADDRESS_FUEL * addresses.len() as u64)?;
+        let addresses: Vec<Bytes> = addresses.iter(&mut *cx)?.collect::<wasmtime::Result<_>>()?;
+        let longest = addresses.iter().map(WasmList::len).max().unwrap_or_default();
+        bounded("bytes of an attest address", longest, ADDRESS_BYTES)?;
+        // A shorter one is for whoever takes the block to refuse.
+        let attesters = addresses.iter().map(|address| copy(cx, address)).collect();
+        if let Some(declared) = &lent(cx)?.declared {
+            declared.set(|declared| declared.attesters = Some(attesters));
+        }
+        Ok(())
+    })
+}
