@@ -31,7 +31,8 @@ use crate::{
     state::State,
     transaction::{self, Transaction, senders},
     transfer,
-    verify::{self, ensure, invalid},
+    verdict::{ensure, invalid},
+    verify,
 };
 
 /// What a block's list of transactions has before one with a type: its length, of less than 2^24.

@@ -66,6 +66,7 @@ mod tests;
 mod transaction;
 mod transfer;
 mod trie;
+mod verdict;
 mod verify;
 
 use bindings::{

@@ -21,7 +21,7 @@ use crate::{
     assembly::{Piece, RETURN_WORD, assemble},
     bindings::{exports::Invalid, subnode::chain::notes as host},
     state::{Account, State},
-    verify::{ensure, invalid},
+    verdict::{ensure, invalid},
 };
 
 /// Where the contract is.

@@ -10,20 +10,13 @@ use crate::{
     notes::Notes,
     spec::{Fork, Spec},
     transaction::{self, Transaction},
+    verdict::ensure,
 };
 
 /// Yellow Paper: a block's gas limit is at least this.
 const GAS_LIMIT_MIN: u64 = 5_000;
 /// Paris forbids more.
 const EXTRA_DATA_MAX: usize = 32;
-
-pub fn invalid(reason: impl Into<String>) -> Invalid {
-    Invalid { reason: reason.into() }
-}
-
-pub fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Result<(), Invalid> {
-    if holds { Ok(()) } else { Err(invalid(reason())) }
-}
 
 pub fn header(spec: &Spec, parent_hash: B256, parent: &Header, header: &Header) -> Result<(), Invalid> {
     let fork = spec.fork(header.timestamp);

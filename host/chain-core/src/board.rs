@@ -34,7 +34,7 @@ pub struct Board {
     /// Bytes of each member.
     bytes: Vec<usize>,
     /// Positions at which `build` left a note out that it was offered.
-    /// Bound: a matter in `said` each.
+    /// Bound: 42 bytes for each matter in `said`.
     left_out: BTreeMap<Matter, u64>,
 }
 

@@ -38,6 +38,7 @@ mod counters;
 mod error;
 mod exchange;
 mod feed;
+mod gossip;
 mod guests;
 mod inbox;
 mod ledger;

@@ -18,6 +18,7 @@ use crate::{
     error::OpenError,
     exchange::Exchange,
     feed::Feed,
+    gossip,
     guests::{Checker, Guests, Queries},
     inbox,
     ledger::{Ledger, REPAIR_KEY, guard, load_or_create},
@@ -29,7 +30,7 @@ use crate::{
     serve::{self, Questions},
     spec::Spec,
     standing::Standing,
-    statements::{self, Statements},
+    statements::Statements,
     sync::{self, Notices},
     traffic::ClientTraffic,
 };
@@ -114,7 +115,7 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     spawn(&mut parts_of_it, &shutdown, "admission", admission::run(made.clone(), submitted));
     spawn(&mut parts_of_it, &shutdown, "the notifier", notifier::run(made.clone(), told));
     if let (Some(peers), Some(inbox)) = (peers, inbox) {
-        spawn(&mut parts_of_it, &shutdown, "repeating statements", statements::repeat(made.clone()));
+        spawn(&mut parts_of_it, &shutdown, "repeating statements", gossip::run(made.clone()));
         let notices = Arc::<Notices>::default();
         let questions = Arc::<Questions>::default();
         spawn(&mut parts_of_it, &shutdown, "the inbox", inbox::run(made.clone(), peers.clone(), inbox, notices.clone(), questions.clone()));

@@ -6,7 +6,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -19,8 +18,6 @@ use subnode_signer::{Voter, Vouched};
 use subnode_types::{NodeId, Validator};
 use tokio::sync::Notify;
 
-use crate::parts::Parts;
-
 /// Matters that this host states at once.
 const WANTED_MAX: usize = 64;
 /// Bytes of the notes that a build is offered.
@@ -29,8 +26,6 @@ const OFFERED_BYTES_MAX: usize = 64 << 10;
 const LEASE_BYTES: usize = 64 << 10;
 /// What a statement takes at most.
 const STATEMENT_BYTES_MAX: usize = VALUE_BYTES_MAX + 256;
-/// How often a host repeats what it states.
-const REPEAT: Duration = Duration::from_secs(1);
 
 /// What a statement is about: its kind and subject.
 pub(crate) type Matter = (u16, [u8; 32]);
@@ -53,7 +48,7 @@ struct Held {
     /// Bound: [`WANTED_MAX`] values of 4 KiB.
     wanted: BTreeMap<Matter, Vec<u8>>,
     /// The frames that say it.
-    /// Bound: as `wanted`.
+    /// Bound: as `wanted`, and 120 bytes for each.
     own: BTreeMap<Matter, Bytes>,
     memory: Vec<Lease>,
 }
@@ -235,23 +230,13 @@ impl Statements {
     }
 
     /// The frames of this host, once it states something.
-    async fn own(&self) -> Vec<Bytes> {
+    pub(crate) async fn own(&self) -> Vec<Bytes> {
         loop {
             let own: Vec<Bytes> = self.held().own.values().cloned().collect();
             if !own.is_empty() {
                 return own;
             }
             self.speaks.notified().await;
-        }
-    }
-}
-
-/// Repeats what this host states, for as long as it does.
-pub(crate) async fn repeat(parts: Arc<Parts>) {
-    loop {
-        tokio::time::sleep(REPEAT).await;
-        for frame in parts.statements.own().await {
-            parts.exchange.state(frame);
         }
     }
 }
@@ -278,12 +263,14 @@ struct Decides {
 pub(crate) struct BlockNotes {
     deciding: Decides,
     offered: Vec<(Statement, Vec<u8>)>,
+    /// Bound: 1,024 of 48 bytes, a bound of the contract.
     noted: Arc<Mutex<Vec<Noted>>>,
 }
 
 /// What a guest that had notes lent did with them.
 pub(crate) struct NotedHere {
     offered: Vec<Statement>,
+    /// Bound: 1,024 of 48 bytes, a bound of the contract.
     noted: Arc<Mutex<Vec<Noted>>>,
 }
 
