@@ -14,6 +14,7 @@ mod clock;
 mod committee;
 mod manifest;
 mod pool;
+pub mod presence;
 pub mod statement;
 mod summary;
 mod timers;

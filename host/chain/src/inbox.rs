@@ -7,7 +7,7 @@ use subnode_peers::{Inbox, Incoming, Peers, Received};
 use subnode_sandbox::charged;
 use subnode_types::Purpose;
 
-use crate::{parts::Parts, serve::Questions, sync::Notices};
+use crate::{parts::Parts, presence::PRESENCES, serve::Questions, sync::Notices};
 
 /// Takes what other nodes send, but for consensus, until the chain has left the network. It never waits for whoever deals with it: each of them has
 /// room for each node, and what does not fit is dropped.
@@ -38,9 +38,16 @@ pub(crate) async fn run(
             Incoming::Frame(Received { from, purpose: Purpose::Snapshot, .. }) => peers.fault(from, "a snapshot that nobody asked for"),
             Incoming::Frame(Received { from, purpose: Purpose::Statements, frame }) => {
                 let height = parts.ledger.head().height;
-                // A signature may be checked: the chain pays for that.
-                let taken = charged(&parts.tenant, async { parts.statements.take(from, height, &frame) }).await;
-                match taken {
+                parts.presences.heard(from, height);
+                // Signatures may be checked: the chain pays for that.
+                let taken = charged(&parts.tenant, async {
+                    if frame.first() == Some(&PRESENCES) {
+                        parts.presences.take(&parts.voter, height, &frame).map(|()| false).map_err(|reason| Some(reason.to_owned()))
+                    } else {
+                        parts.statements.take(from, height, &frame)
+                    }
+                });
+                match taken.await {
                     Ok(true) => parts.mempool.tell_ready(),
                     Ok(false) | Err(None) => {}
                     Err(Some(reason)) => peers.fault(from, &reason),

@@ -27,6 +27,7 @@ use crate::{
     notifier,
     options::{ChainOptions, ChainParts, Ended},
     parts::Parts,
+    presence::Presences,
     serve::{self, Questions},
     spec::Spec,
     standing::Standing,
@@ -87,6 +88,7 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
         queries: Queries::new(options.queries_max, options.queries_waiting_max),
         exchange: Exchange::new(peers.clone()),
         mempool,
+        presences: Presences::new(options.patience),
         statements: Statements::new(noted, parts.tenant.clone()),
         feed,
         actor,
@@ -115,7 +117,10 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     spawn(&mut parts_of_it, &shutdown, "admission", admission::run(made.clone(), submitted));
     spawn(&mut parts_of_it, &shutdown, "the notifier", notifier::run(made.clone(), told));
     if let (Some(peers), Some(inbox)) = (peers, inbox) {
-        spawn(&mut parts_of_it, &shutdown, "repeating statements", gossip::run(made.clone()));
+        spawn(&mut parts_of_it, &shutdown, "repeating statements", gossip::repeat(made.clone()));
+        if !members.is_empty() {
+            spawn(&mut parts_of_it, &shutdown, "saying that it is there", gossip::attend(made.clone()));
+        }
         let notices = Arc::<Notices>::default();
         let questions = Arc::<Questions>::default();
         spawn(&mut parts_of_it, &shutdown, "the inbox", inbox::run(made.clone(), peers.clone(), inbox, notices.clone(), questions.clone()));

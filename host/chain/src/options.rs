@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use subnode_chain_core::PoolLimits;
+use subnode_chain_core::{PoolLimits, presence::Patience};
 use subnode_peers::Network;
 use subnode_sandbox::{Accounts, Limits, Module, Tenant};
 use subnode_storage::ChainStore;
@@ -12,6 +12,9 @@ use crate::{spec::Spec, time::TimeSource};
 
 /// What [`ChainOptions::future_ms_max`] is unless said otherwise: as long as Ethereum's clients waited for one from the future.
 pub const FUTURE_MS_MAX: u64 = 15_000;
+
+/// What [`ChainOptions::patience`] is unless said otherwise: longer than a host takes to be started again, or to be put back on its network.
+pub const PATIENCE: Patience = Patience { blocks: 600, ms: 600_000 };
 
 /// What a chain is made of.
 pub struct ChainParts {
@@ -67,6 +70,8 @@ pub struct ChainOptions {
     pub checkpoint_every: u64,
     /// How far ahead of this host's clock a block may be that others propose, in milliseconds.
     pub future_ms_max: u64,
+    /// For how long a member of the committee must not be heard before this host states that it is silent.
+    pub patience: Patience,
     /// Whether it came from another host, which may still vote with its key: it does not vote until it was silent for a while.
     pub silent: bool,
     /// Seeds the randomness of the blocks built here; none takes it from the machine.

@@ -18,6 +18,8 @@ use subnode_signer::{Voter, Vouched};
 use subnode_types::{NodeId, Validator};
 use tokio::sync::Notify;
 
+/// How a frame begins that has a statement.
+pub(crate) const STATEMENT: u8 = 0;
 /// Matters that this host states at once.
 const WANTED_MAX: usize = 64;
 /// Bytes of the notes that a build is offered.
@@ -242,11 +244,11 @@ impl Statements {
 }
 
 fn encode(epoch: u64, note: &Note) -> Vec<u8> {
-    [epoch.to_be_bytes().as_slice(), &note.encode()].concat()
+    [&[STATEMENT], epoch.to_be_bytes().as_slice(), &note.encode()].concat()
 }
 
 fn decode(frame: &[u8]) -> Option<(u64, Note)> {
-    let (epoch, note) = frame.split_first_chunk()?;
+    let (epoch, note) = frame.strip_prefix(&[STATEMENT])?.split_first_chunk()?;
     Some((u64::from_be_bytes(*epoch), Note::decode(note).ok()?))
 }
 

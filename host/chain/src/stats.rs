@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use subnode_peers::Traffic;
+use subnode_sandbox::Signer;
 use subnode_scheduler::Usage;
 use subnode_types::BlockRef;
 
-use crate::parts::Parts;
+use crate::{parts::Parts, presence::MemberStats};
 
 /// What a chain did since it was started, and what it has.
 #[derive(Clone, Debug)]
@@ -69,6 +70,8 @@ pub struct ChainStats {
     pub silent: (bool, u64),
     /// Nodes that are connected and have the chain.
     pub peers: usize,
+    /// The other members of the committee, and when they were heard.
+    pub members: Vec<MemberStats>,
     /// What it sent them and got.
     pub peer_traffic: Traffic,
 }
@@ -112,6 +115,7 @@ impl ChainStats {
             subscriptions: parts.feed.subscriptions.len(),
             silent: (parts.voter.is_silent(), parts.voter.elsewhere()),
             peers: parts.exchange.connected(),
+            members: parts.presences.members(parts.voter.key()),
             peer_traffic: parts.exchange.traffic(),
         }
     }

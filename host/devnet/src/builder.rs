@@ -8,7 +8,7 @@ use std::{
 };
 
 use alloy::primitives::{U256, utils::parse_ether};
-use subnode_chain::{CHECKPOINT_EVERY, ChainOptions, FUTURE_MS_MAX, PoolLimits, TimeSource};
+use subnode_chain::{CHECKPOINT_EVERY, ChainOptions, FUTURE_MS_MAX, PATIENCE, PoolLimits, TimeSource};
 use subnode_node::{ChainSetup, Node, NodeError};
 use subnode_sandbox::{Limits, Module, ModuleError, Sandbox, SandboxError, SandboxOptions};
 use subnode_storage::{MemoryStore, Retention};
@@ -68,6 +68,7 @@ pub fn default_options(sealing: Sealing, time: TimeSource) -> ChainOptions {
         past_bytes_max: u64::MAX,
         checkpoint_every: CHECKPOINT_EVERY,
         future_ms_max: FUTURE_MS_MAX,
+        patience: PATIENCE,
         silent: false,
         seed: None,
         version: DEV_CLIENT_VERSION.to_owned(),

@@ -14,8 +14,8 @@ pub struct ChainKey(pub [u8; 32]);
 pub const fn frame_bytes_max(purpose: Purpose) -> usize {
     match purpose {
         Purpose::Consensus => 256 << 10,
-        // A statement of 4 KiB, and what belongs to it.
-        Purpose::Statements => 8 << 10,
+        // A statement of 4 KiB, or that 128 members are there.
+        Purpose::Statements => 16 << 10,
         Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot => 1 << 20,
     }
 }

@@ -76,7 +76,7 @@ pub(crate) const LISTS_BYTES_PER_SECOND: u64 = 128 << 10;
 pub(crate) const fn lane_room(purpose: Purpose) -> usize {
     match purpose {
         Purpose::Consensus => 512 << 10,
-        Purpose::Statements => 16 << 10,
+        Purpose::Statements => 32 << 10,
         Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot => 2 << 20,
     }
 }

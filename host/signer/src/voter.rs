@@ -10,6 +10,9 @@ use crate::Guard;
 /// Before everything that is signed: no vote is a signature of anything else.
 const DOMAIN: &[u8] = b"subnode vote 1\0";
 
+/// Before what says that a member is there. It is signed as often as it is said: no two of them contradict each other.
+const PRESENCE_DOMAIN: &[u8] = b"subnode presence 1\0";
+
 /// Heights for which a host that may not be the only one with its key listens before it signs: a key that votes elsewhere is in most certificates.
 pub const SILENCE: u64 = 32;
 /// And how long it listens at least: of a fast chain, heights pass before a slow host's votes arrive.
@@ -94,6 +97,19 @@ impl Voter {
     pub fn has_vouched(key: NodeId, text: &[u8], signature: &[u8; 64]) -> bool {
         let signature = Signature::from_bytes(signature);
         VerifyingKey::from_bytes(&key.0).is_ok_and(|key| key.verify_strict(text, &signature).is_ok())
+    }
+
+    /// Signs that this host is there, unless it is silent.
+    #[must_use]
+    pub fn sign_presence(&self, text: &[u8]) -> Option<[u8; 64]> {
+        let key = self.key.as_ref().filter(|_| !self.is_silent())?;
+        Some(key.sign(&[PRESENCE_DOMAIN, &self.chain, text].concat()).to_bytes())
+    }
+
+    /// Whether `key` signed that its host is there.
+    #[must_use]
+    pub fn is_presence(&self, key: NodeId, text: &[u8], signature: &[u8; 64]) -> bool {
+        Self::has_vouched(key, &[PRESENCE_DOMAIN, &self.chain, text].concat(), signature)
     }
 
     /// The guard to make durable, if it is another than the one that is.
@@ -234,6 +250,16 @@ mod tests {
         restarted.be_silent();
         assert_eq!(restarted.vouch(&vouched(5, b"yes")), None, "silent");
         assert_eq!(Voter::new(None, [7; 32], Guard::default()).vouch(&vouched(5, b"yes")), None, "no key");
+    }
+
+    #[test]
+    fn a_presence_is_no_vote_and_of_one_chain() {
+        let (voter, other) = (Voter::new(Some([1; 32]), [7; 32], Guard::default()), Voter::new(None, [8; 32], Guard::default()));
+        let (key, signature) = (voter.key().expect("a key"), voter.sign_presence(b"here").expect("a key"));
+        assert!(voter.is_presence(key, b"here", &signature) && !other.is_presence(key, b"here", &signature));
+        assert!(!voter.is_presence(key, b"there", &signature) && voter.unsaved().is_none());
+        voter.be_silent();
+        assert_eq!(voter.sign_presence(b"here"), None);
     }
 
     #[test]

@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use subnode_peers::{Inbox, Incoming, Received};
 use subnode_sandbox::Input;
+use subnode_types::NodeId;
 use tokio::time::Instant;
 
 use self::trouble::Trouble;
@@ -132,8 +133,11 @@ impl Actor {
                 Some((wanted, fetched)) = self.proposals.next_fetched(), if !paused => self.fetched(wanted, fetched).await,
                 (height, found) = self.roots.next() => self.root_found(height, found).await,
                 // A paused chain drops consensus frames. Waiting would block their senders, and every frame queued behind.
-                Some(frame) = next_frame(&mut self.frames) => if !paused {
-                    self.input(Input::Message(frame.to_vec())).await;
+                Some((from, frame)) = next_frame(&mut self.frames) => {
+                    self.parts.presences.heard(from, self.parts.ledger.head().height);
+                    if !paused {
+                        self.input(Input::Message(frame.to_vec())).await;
+                    }
                 },
                 () = parts.mempool.to_tell(), if !paused => {
                     let ready = parts.ready();
@@ -150,11 +154,11 @@ impl Actor {
 }
 
 /// What the member sent whose turn is next; none once the chain has left the network.
-async fn next_frame(frames: &mut Option<Box<dyn Inbox>>) -> Option<Bytes> {
+async fn next_frame(frames: &mut Option<Box<dyn Inbox>>) -> Option<(NodeId, Bytes)> {
     let Some(frames) = frames else { return std::future::pending().await };
     loop {
-        if let Incoming::Frame(Received { frame, .. }) = frames.next().await? {
-            return Some(frame);
+        if let Incoming::Frame(Received { from, frame, .. }) = frames.next().await? {
+            return Some((from, frame));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Makes this host's statements: what it wants to state is written down, and so is what it signed, before that leaves.
 
+use subnode_chain_core::statement::Kind;
 use subnode_sandbox::Signer;
+use subnode_types::NodeId;
 
 use super::state::Actor;
 use crate::{
@@ -26,6 +28,7 @@ impl Actor {
     /// Takes up what this host stated before it was restarted.
     pub(super) async fn take_statements_up(&mut self) -> Result<(), subnode_storage::StoreError> {
         let (ledger, statements) = (&self.parts.ledger, &self.parts.statements);
+        self.parts.presences.seat(ledger.head().height, &ledger.committees());
         if statements.are_noted() {
             statements.seat(ledger.head().height, &ledger.committees());
             for (matter, value) in load_wanted(ledger.store())? {
@@ -39,8 +42,14 @@ impl Actor {
     /// A block was committed that notes these.
     pub(super) async fn statements_after(&mut self, noted: &[Noted]) {
         let (ledger, statements) = (&self.parts.ledger, &self.parts.statements);
+        let height = ledger.head().height;
+        self.parts.presences.seat(height, &ledger.committees());
         if !statements.are_noted() {
             return;
+        }
+        for ((kind, subject), _) in noted.iter().filter(|((kind, _), _)| *kind == Kind::Silence as u16) {
+            tracing::warn!(chain = %self.parts.name, kind, member = %NodeId(*subject), height, "a member of the committee is silent, says the committee");
+            self.parts.presences.noted(NodeId(*subject), height);
         }
         if statements.noted(noted) {
             let row = wanted_row(&statements.wanted());
@@ -49,7 +58,7 @@ impl Actor {
                 tracing::warn!(chain = %self.parts.name, %error, "that a statement is done with could not be written");
             }
         }
-        statements.seat(ledger.head().height, &ledger.committees());
+        statements.seat(height, &ledger.committees());
         self.make_statements().await;
     }
 

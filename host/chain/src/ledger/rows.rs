@@ -129,7 +129,9 @@ pub(crate) fn log_write(key: Vec<u8>, value: Option<Vec<u8>>) -> Write {
 /// The row of the log with what this host states: for each matter its kind, its subject, the length of the value, and the value.
 pub(crate) fn wanted_row(wanted: &BTreeMap<Matter, Vec<u8>>) -> Write {
     let one = |((kind, subject), value): (&Matter, &Vec<u8>)| {
-        [&kind.to_be_bytes(), subject.as_slice(), &(value.len() as u32).to_be_bytes(), value].concat()
+        // A value is short (`statements`).
+        let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        [&kind.to_be_bytes(), subject.as_slice(), &length.to_be_bytes(), value].concat()
     };
     log_write(WANTED_KEY.to_vec(), (!wanted.is_empty()).then(|| wanted.iter().flat_map(one).collect()))
 }
