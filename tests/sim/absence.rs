@@ -1,5 +1,6 @@
 //! Members that are away, and members that do not propose.
 
+use subnode_chain::Patience;
 use subnode_simulator::{Bad, Plan, Withholder, run};
 use subnode_tests::bad_member::{Actor, Kind};
 
@@ -37,5 +38,21 @@ fn a_member_that_votes_and_gives_nobody_a_block_is_waited_for_less_and_less() {
         println!("{proposes}: {blocks}");
         // As above. After what is no block, votes alone are waited for, a second each time.
         assert!(blocks > least * RUNS, "a member proposes {proposes}: {blocks} blocks in {RUNS} runs");
+    }
+}
+
+/// A patience that ends while a member is away.
+const PATIENCE: Patience = Patience { blocks: 20, ms: 10_000 };
+
+#[test]
+fn a_member_that_is_away_is_noted_as_silent_and_none_that_is_there() {
+    for seed in 0..RUNS {
+        let calm = Plan { troubled_ms: AWAY_MS, patience: PATIENCE, ..Plan::calm(4, modules("bft")) };
+        let away = Plan { late: true, ..calm.clone() };
+        assert_eq!(run(seed, away).unwrap().silent, [3], "the last one is away");
+        // Its votes are in no certificate, and half of the others do not hear it: it is there all the same.
+        for bad in [Bad::Tampers(|member| Box::new(Actor::new(Kind::LateVoter, member))), Bad::Tampers(|_| Box::new(Withholder))] {
+            assert_eq!(run(seed, Plan { bad: Some(bad), ..calm.clone() }).unwrap().silent, [] as [usize; 0]);
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! What members state about the world outside of the chain, and what blocks note of it.
 
+use std::collections::BTreeSet;
+
 use rand::Rng;
 use serde_json::json;
 use subnode_chain::{Chain, Kind, Reply};
+use subnode_storage::Table;
 
 use crate::world::{World, broken, hex};
 
@@ -30,6 +33,23 @@ impl World {
                 drop(chain.state(Kind::Test, TRUTH, Some(b"true".to_vec())).await);
             }
         }
+    }
+
+    /// Members of which blocks note that they were silent, by their places.
+    pub(crate) fn silent(&self) -> Result<Vec<usize>, String> {
+        let mut silent = BTreeSet::new();
+        for (index, chain) in self.chains() {
+            if self.is_bad(index) {
+                continue;
+            }
+            for place in 0..self.places() {
+                let row = [b"n".as_slice(), &(Kind::Silence as u16).to_be_bytes(), &self.key(place)].concat();
+                if chain.store().view().get(Table::State, &row).map_err(broken)?.is_some() {
+                    silent.insert(place);
+                }
+            }
+        }
+        Ok(Vec::from_iter(silent))
     }
 
     /// Whether all honest nodes have noted it.

@@ -35,8 +35,10 @@ pub use plan::{Modules, Plan};
 pub use runtime::{RuntimeCheck, check_runtime};
 
 /// The result of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
+    /// Members of which blocks note that they were silent, by their places.
+    pub silent: Vec<usize>,
     /// A hash of everything that any node heard, and when. The same run has the same hash.
     pub trace: u64,
     /// The height that all honest nodes reached.

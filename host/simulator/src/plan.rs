@@ -1,5 +1,5 @@
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use subnode_chain::{CHECKPOINT_EVERY, FUTURE_MS_MAX};
+use subnode_chain::{CHECKPOINT_EVERY, FUTURE_MS_MAX, PATIENCE, Patience};
 use subnode_sandbox::Module;
 
 use crate::{Bad, Weather};
@@ -38,6 +38,8 @@ pub struct Plan {
     pub future_ms_max: u64,
     /// The consensus module's configuration.
     pub config: &'static str,
+    /// For how long a member must not be heard before others state that it is silent.
+    pub patience: Patience,
     /// Whether members state what they saw outside of the chain, for blocks to note.
     pub facts: bool,
     /// How the first member breaks the rules.
@@ -78,6 +80,7 @@ impl Plan {
             skew_ms,
             future_ms_max: FUTURE_MS_MAX,
             config,
+            patience: PATIENCE,
             facts: members > 1,
             bad: None,
             late,

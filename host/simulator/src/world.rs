@@ -138,6 +138,15 @@ impl World {
         self.plan.bad.is_some() && self.nodes[index].address.node == self.nodes[0].address.node
     }
 
+    /// How many members there are, and the key of one.
+    pub(crate) fn places(&self) -> usize {
+        self.plan.powers.len()
+    }
+
+    pub(crate) fn key(&self, place: usize) -> [u8; 32] {
+        self.nodes[place].address.node.0
+    }
+
     fn has_facts(&self) -> bool {
         self.plan.facts && !self.plan.powers.is_empty()
     }
@@ -178,6 +187,7 @@ impl World {
             seed: Some(seed),
             checkpoint_every: self.plan.checkpoint_every,
             future_ms_max: self.plan.future_ms_max,
+            patience: self.plan.patience,
             ..default_options(Sealing::Instant, time)
         };
         options.block.wall = NEVER;
@@ -354,8 +364,18 @@ impl World {
         let (written, before) = (self.written(), settled.unwrap_or_default());
         let writes = (written.0 - before.0, written.1.saturating_sub(before.1));
         let height = self.recover().await?;
+        let silent = self.silent()?;
         let (trace, frames) = (self.links.trace(), self.links.frames());
-        Ok(Report { trace, height, adopted: self.adopted, evidence: self.evidence, frames, writes, consensus_max: self.consensus_max })
+        Ok(Report {
+            trace,
+            height,
+            silent,
+            adopted: self.adopted,
+            evidence: self.evidence,
+            frames,
+            writes,
+            consensus_max: self.consensus_max,
+        })
     }
 
     /// Once the network is well and all nodes are there, they go on together, to this height.
