@@ -22,3 +22,6 @@ pub use committee::{Committee, CommitteeError, MEMBERS_MAX, Member, POWER_MAX};
 pub use double::{DoubleAttestation, DoubleError};
 pub use signature::{Signature, SignatureError};
 pub use signed::{MemberSignature, Signed, SignedError};
+
+#[cfg(test)]
+mod tests;
