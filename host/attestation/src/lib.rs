@@ -2,7 +2,7 @@
 //!
 //! An [`Attestation`] names a committed block and what its chain said up to it. Each member of the [`Committee`] signs it with
 //! secp256k1 (EIP-712), and [`Collected`] gathers the signatures until members with more than two thirds of the power have signed.
-//! [`Signed`] is the form that people and scripts read.
+//! [`Signed`] is the form that people and scripts read; [`contract`] has the verifier, `contracts/Attestations.sol`, and its calls.
 //! A [`DoubleAttestation`] shows that a member signed two attestations of one height.
 //!
 //! Not here: secret keys, and the guard that keeps a member from signing twice (`signer`); which blocks are attested (`chain`).
@@ -11,6 +11,7 @@
 mod attestation;
 mod collected;
 mod committee;
+pub mod contract;
 mod decimal;
 mod double;
 mod signature;

@@ -1,0 +1,129 @@
+//! The verifier, `contracts/Attestations.sol`, and what it is called with.
+
+use alloy_primitives::{B256, Bytes, keccak256};
+use alloy_sol_types::{SolCall, SolValue};
+
+use crate::{Attestation, Collected, DoubleAttestation, Extra, Signature};
+
+#[allow(missing_docs, clippy::too_many_arguments, reason = "the macro makes it")]
+mod artefact {
+    alloy_sol_types::sol!(Attestations, "contracts/Attestations.json");
+}
+
+/// The contract's calls, events and errors, made of its artefact.
+pub use artefact::Attestations;
+
+/// What creates the contract. It takes no arguments.
+#[must_use]
+pub fn creation_code() -> &'static Bytes {
+    &Attestations::BYTECODE
+}
+
+/// The contract's code, for a chain that has it from genesis on: it needs no storage to begin with.
+#[must_use]
+pub fn runtime_code() -> &'static Bytes {
+    &Attestations::DEPLOYED_BYTECODE
+}
+
+/// A chain, as attestations name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// [`Attestation::network`].
+    pub network: B256,
+    /// [`Attestation::chain`].
+    pub chain: u64,
+    /// [`Attestation::genesis`].
+    pub genesis: B256,
+}
+
+impl Subject {
+    /// Whose attestation it is.
+    #[must_use]
+    pub fn of(attestation: &Attestation) -> Self {
+        Self { network: attestation.network, chain: attestation.chain, genesis: attestation.genesis }
+    }
+
+    /// Under which id the contract knows an anchor: a committee that whoever names the id trusts for an epoch of this chain.
+    #[must_use]
+    pub fn anchor_id(&self, epoch: u64, committee: B256) -> B256 {
+        keccak256((self.network, self.chain, self.genesis, epoch, committee).abi_encode())
+    }
+
+    /// Makes a committee known to the contract, under [`Self::anchor_id`].
+    #[must_use]
+    pub fn anchor_call(&self, epoch: u64, committee: B256) -> Vec<u8> {
+        let Self { network, chain, genesis } = *self;
+        Attestations::anchorCall { network, chain, genesis, epoch, committee }.abi_encode()
+    }
+
+    /// Asks the contract for the hash of an epoch's committee.
+    #[must_use]
+    pub fn committee_call(&self, id: B256, epoch: u64) -> Vec<u8> {
+        let Self { network, chain, genesis } = *self;
+        Attestations::committeeHashCall { id, network, chain, genesis, epoch }.abi_encode()
+    }
+}
+
+/// An attestation as the contract takes it.
+#[must_use]
+pub fn attestation(attestation: &Attestation) -> Attestations::Attestation {
+    Attestations::Attestation {
+        network: attestation.network,
+        chain: attestation.chain,
+        genesis: attestation.genesis,
+        epoch: attestation.epoch,
+        height: attestation.height,
+        blockIdHash: keccak256(&attestation.block_id),
+        outboxRoot: attestation.outbox_root,
+        outboxCount: attestation.outbox_count,
+        timeMs: attestation.time_ms,
+        extra: attestation.extra,
+    }
+}
+
+/// A signature as the contract takes it.
+#[must_use]
+pub fn signature(signature: Signature) -> Attestations::Signature {
+    let compact = signature.compact();
+    Attestations::Signature { r: B256::from_slice(&compact[..32]), vs: B256::from_slice(&compact[32..]) }
+}
+
+/// A committee and its signatures as the contract takes them. [`Collected::fewest`] costs least.
+#[must_use]
+pub fn signed(collected: &Collected) -> Attestations::Signed {
+    let committee = collected.committee();
+    Attestations::Signed {
+        keys: committee.keys(),
+        seats: committee.seat_words().collect(),
+        signers: collected.bitmap(),
+        signatures: collected.signatures().map(|(_, one)| signature(one)).collect(),
+    }
+}
+
+/// Asks the contract to verify by what it knows under an anchor's id.
+#[must_use]
+pub fn verify_call(id: B256, collected: &Collected) -> Vec<u8> {
+    Attestations::verifyCall { id, attestation: attestation(collected.attestation()), signed: signed(collected) }.abi_encode()
+}
+
+/// Asks the contract to verify by the hash of a committee that the caller trusts.
+#[must_use]
+pub fn verify_by_call(trusted: B256, collected: &Collected) -> Vec<u8> {
+    Attestations::verifyByCall { trusted, attestation: attestation(collected.attestation()), signed: signed(collected) }.abi_encode()
+}
+
+/// Makes the committee of the next epoch known, which the attestation names in its `extra`.
+#[must_use]
+pub fn advance_call(id: B256, collected: &Collected, extra: Extra) -> Vec<u8> {
+    let extra = Attestations::Extra { delivered: extra.delivered, nextCommittee: extra.next_committee, claims: extra.claims };
+    Attestations::advanceCall { id, attestation: attestation(collected.attestation()), extra, signed: signed(collected) }.abi_encode()
+}
+
+/// Asks the contract whom a proof is against.
+#[must_use]
+pub fn double_call(proof: &DoubleAttestation) -> Vec<u8> {
+    let [one, other] = &proof.attestations;
+    let [signature_of_one, signature_of_other] = proof.signatures.map(signature);
+    let (one, other) = (attestation(one), attestation(other));
+    Attestations::doubleCall { one, signature: signature_of_one, other, otherSignature: signature_of_other }.abi_encode()
+}
