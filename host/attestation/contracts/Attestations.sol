@@ -32,10 +32,12 @@ struct Signature {
 
 /// A committee, and which of its members signed.
 struct Signed {
-    /// Keccak-256 of the members' node keys in order. Nothing here needs a single one.
-    bytes32 keys;
-    /// For each member in order its attest address times 2^64, plus its power.
-    uint256[] seats;
+    /// Keccak-256 of the members' node keys in order, as EIP-712 has a list: nothing here needs a single one.
+    bytes32 keysHash;
+    /// In order of the members.
+    address[] attesters;
+    /// In order of the members.
+    uint64[] powers;
     /// Bit i is set where member i signed.
     uint256 signers;
     /// Ascending by member.
@@ -56,10 +58,10 @@ contract Attestations {
         "Attestation(bytes32 network,uint64 chain,bytes32 genesis,uint64 epoch,uint64 height,bytes blockId,bytes32 outboxRoot,uint64 outboxCount,uint64 timeMs,bytes32 extra)"
     );
     bytes32 private constant EXTRA = keccak256("Extra(bytes32 delivered,bytes32 nextCommittee,bytes32 claims)");
-    bytes32 private constant COMMITTEE = keccak256("Committee(bytes32 keys,uint256[] seats)");
+    bytes32 private constant COMMITTEE = keccak256("Committee(bytes32[] keys,address[] attesters,uint64[] powers)");
 
     /// A member's bit is in one word; a committee of Subnode has at most as many.
-    uint256 private constant SEATS_MAX = 128;
+    uint256 private constant MEMBERS_MAX = 128;
     /// Half of the order of secp256k1's group: of the two s that check, the lower is taken (EIP-2).
     uint256 private constant S_MAX = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
 
@@ -75,8 +77,8 @@ contract Attestations {
     error UnknownCommittee(bytes32 id, uint64 epoch);
     /// The signers' committee has another hash.
     error OtherCommittee(bytes32 given, bytes32 trusted);
-    /// A committee has 1 to 128 members.
-    error SeatCount(uint256 count);
+    /// A committee has 1 to 128 members, with an attest address and a power each.
+    error MemberCount(uint256 attesters, uint256 powers);
     /// A bit is set that is of no member.
     error NoSuchMember(uint256 signers);
     /// There are as many signatures as bits.
@@ -138,10 +140,13 @@ contract Attestations {
     /// The same for a committee whose hash the caller keeps. The caller sees for itself whether network, chain, genesis and epoch are
     /// those that this committee decides.
     function verifyBy(bytes32 trusted, Attestation calldata attestation, Signed calldata signed) public pure returns (bytes32 digest) {
-        uint256[] calldata seats = signed.seats;
-        uint256 count = seats.length;
-        if (count == 0 || count > SEATS_MAX) revert SeatCount(count);
-        bytes32 committee = keccak256(abi.encode(COMMITTEE, signed.keys, keccak256(abi.encodePacked(seats))));
+        address[] calldata attesters = signed.attesters;
+        uint64[] calldata powers = signed.powers;
+        uint256 count = attesters.length;
+        if (count == 0 || count > MEMBERS_MAX || powers.length != count) revert MemberCount(count, powers.length);
+        bytes32 committee = keccak256(
+            abi.encode(COMMITTEE, signed.keysHash, keccak256(abi.encodePacked(attesters)), keccak256(abi.encodePacked(powers)))
+        );
         if (committee != trusted) revert OtherCommittee(committee, trusted);
         uint256 signers = signed.signers;
         if (signers >> count != 0) revert NoSuchMember(signers);
@@ -152,13 +157,12 @@ contract Attestations {
         uint256 power;
         uint256 total;
         for (uint256 member; member < count; ++member) {
-            uint256 seat = seats[member];
-            uint256 weight = uint64(seat);
+            uint256 weight = powers[member];
             total += weight;
             if ((signers >> member) & 1 == 0) continue;
             if (used == signatures.length) revert SignatureCount(used);
             address signer = recover(digest, signatures[used++]);
-            if (signer == address(0) || signer != address(uint160(seat >> 64))) revert WrongSignature(member);
+            if (signer == address(0) || signer != attesters[member]) revert WrongSignature(member);
             power += weight;
         }
         if (used != signatures.length) revert SignatureCount(signatures.length);

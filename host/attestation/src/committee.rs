@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_primitives::{Address, B256};
+use alloy_sol_types::SolStruct;
 use serde::{Deserialize, Serialize};
 
 use crate::decimal;
@@ -9,6 +10,19 @@ use crate::decimal;
 pub const MEMBERS_MAX: usize = 128;
 /// All members' power together stays below: thrice that fits a number.
 pub const POWER_MAX: u64 = 1 << 60;
+
+/// What EIP-712 calls a committee. A list is in the hash by the Keccak-256 of its words, so a verifier that needs no node keys takes
+/// one word for all of them.
+mod typed {
+    #![allow(missing_docs, unreachable_pub, reason = "the macro has them")]
+    alloy_sol_types::sol! {
+        struct Committee {
+            bytes32[] keys;
+            address[] attesters;
+            uint64[] powers;
+        }
+    }
+}
 
 /// A member of a committee, as outsiders know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,9 +105,12 @@ impl Committee {
             let sum = power.checked_add(member.power).filter(|sum| *sum < POWER_MAX && member.power > 0);
             power = sum.ok_or(CommitteeError::Power)?;
         }
-        let words = members.iter().flat_map(|member| seat_word(member).to_be_bytes::<32>()).collect::<Vec<_>>();
-        let type_hash = keccak256("Committee(bytes32 keys,uint256[] seats)");
-        let hash = keccak256([type_hash, keys_hash(&members), keccak256(words)].concat());
+        let typed = typed::Committee {
+            keys: members.iter().map(|member| member.key).collect(),
+            attesters: members.iter().map(|member| member.attester).collect(),
+            powers: members.iter().map(|member| member.power).collect(),
+        };
+        let hash = typed.eip712_hash_struct();
         Ok(Self { members, seats, power, hash })
     }
 
@@ -115,29 +132,9 @@ impl Committee {
         self.power
     }
 
-    /// What verifiers trust: the EIP-712 hash of `Committee(bytes32 keys,uint256[] seats)`. `keys` is [`Self::keys`], and a seat is
-    /// the attest address times 2^64 plus the power. A verifier needs no node keys, so they take one word together.
+    /// What verifiers trust: the EIP-712 hash of `Committee(bytes32[] keys,address[] attesters,uint64[] powers)`.
     #[must_use]
     pub fn hash(&self) -> B256 {
         self.hash
     }
-
-    /// Keccak-256 of the node keys in order.
-    #[must_use]
-    pub fn keys(&self) -> B256 {
-        keys_hash(&self.members)
-    }
-
-    /// A word for each member in order, as [`Self::hash`] has them.
-    pub fn seat_words(&self) -> impl Iterator<Item = U256> {
-        self.members.iter().map(seat_word)
-    }
-}
-
-fn keys_hash(members: &[Member]) -> B256 {
-    keccak256(members.iter().map(|member| member.key.0).collect::<Vec<_>>().concat())
-}
-
-fn seat_word(member: &Member) -> U256 {
-    U256::from_be_slice(member.attester.as_slice()) << 64 | U256::from(member.power)
 }

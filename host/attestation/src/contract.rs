@@ -7,7 +7,11 @@ use crate::{Attestation, Collected, DoubleAttestation, Extra, Signature};
 
 #[allow(missing_docs, clippy::too_many_arguments, reason = "the macro makes it")]
 mod artefact {
-    alloy_sol_types::sol!(Attestations, "contracts/Attestations.json");
+    alloy_sol_types::sol!(
+        #[sol(all_derives)]
+        Attestations,
+        "contracts/Attestations.json"
+    );
 }
 
 /// The contract's calls, events and errors, made of its artefact.
@@ -91,10 +95,11 @@ pub fn signature(signature: Signature) -> Attestations::Signature {
 /// A committee and its signatures as the contract takes them. [`Collected::fewest`] costs least.
 #[must_use]
 pub fn signed(collected: &Collected) -> Attestations::Signed {
-    let committee = collected.committee();
+    let members = collected.committee().members();
     Attestations::Signed {
-        keys: committee.keys(),
-        seats: committee.seat_words().collect(),
+        keysHash: keccak256(members.iter().map(|member| member.key.0).collect::<Vec<_>>().concat()),
+        attesters: members.iter().map(|member| member.attester).collect(),
+        powers: members.iter().map(|member| member.power).collect(),
         signers: collected.bitmap(),
         signatures: collected.signatures().map(|(_, one)| signature(one)).collect(),
     }
