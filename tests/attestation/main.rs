@@ -7,7 +7,7 @@ use alloy::{
 use anyhow::{Context as _, bail, ensure};
 use subnode_attestation::{
     Attestation, Collected, DoubleAttestation, Extra,
-    contract::{self, Attestations, Attestations::AttestationsErrors as Refused, Subject},
+    contract::{self, Attestations, Attestations::AttestationsErrors as Refused},
 };
 use subnode_tests::{
     attesters::{Attesters, attestation, next_committee},
@@ -31,10 +31,10 @@ impl Verifier {
     /// One that knows the committee of epoch 0, and under which id.
     fn anchored(attesters: &Attesters) -> anyhow::Result<(Self, B256)> {
         let mut verifier = Self::new();
-        let (subject, committee) = (Subject::of(&attestation(Extra::default())), attesters.committee.hash());
-        let id = verifier.taken(subject.anchor_call(0, committee))?;
-        ensure!(id == subject.anchor_id(0, committee), "another id");
-        Ok((verifier, subject.anchor_id(0, committee)))
+        let (subject, committee) = (attestation(Extra::default()).subject(), attesters.committee.hash());
+        let id = verifier.taken(contract::anchor_call(subject, 0, committee))?;
+        ensure!(id == subject.anchor(0, committee), "another id");
+        Ok((verifier, subject.anchor(0, committee)))
     }
 
     fn call(&mut self, data: Vec<u8>) -> anyhow::Result<Called> {
@@ -75,9 +75,8 @@ fn spoilt(id: B256, collected: &Collected, spoil: impl FnOnce(&mut Attestations:
 /// The hash of what can be no committee, which [`subnode_attestation::Committee`] does not make.
 fn committee_hash(signed: &Attestations::Signed) -> B256 {
     let type_hash = keccak256("Committee(bytes32[] keys,address[] attesters,uint64[] powers)");
-    let attesters: Vec<u8> = signed.attesters.iter().flat_map(|attester| attester.into_word().0).collect();
-    let powers: Vec<u8> = signed.powers.iter().flat_map(|power| U256::from(*power).to_be_bytes::<32>()).collect();
-    keccak256((type_hash, signed.keysHash, keccak256(attesters), keccak256(powers)).abi_encode())
+    let hash = |words: &[U256]| keccak256(words.iter().flat_map(|word| word.to_be_bytes::<32>()).collect::<Vec<_>>());
+    keccak256((type_hash, signed.keysHash, hash(&signed.attesters), hash(&signed.powers)).abi_encode())
 }
 
 #[test]
@@ -134,8 +133,8 @@ fn the_largest_committee_is_taken_and_no_larger_one() -> anyhow::Result<()> {
     ensure!(called.output.is_ok(), "refused");
     let spoils: [(usize, usize, &dyn Fn(&mut Attestations::Signed)); 4] = [
         (129, 129, &|signed| {
-            signed.attesters.push(VERIFIER);
-            signed.powers.push(1);
+            signed.attesters.push(U256::ONE);
+            signed.powers.push(U256::ONE);
         }),
         (0, 0, &|signed| {
             signed.attesters.clear();
@@ -189,8 +188,8 @@ fn only_the_lower_of_two_signatures_is_taken() -> anyhow::Result<()> {
         let signature = Attestations::Signature { r: B256::with_last_byte(1), vs: B256::from(s) };
         let signed = Attestations::Signed {
             keysHash: B256::ZERO,
-            attesters: vec![signer],
-            powers: vec![1],
+            attesters: vec![signer.into_word().into()],
+            powers: vec![U256::ONE],
             signers: U256::ONE,
             signatures: vec![signature],
         };
@@ -266,11 +265,14 @@ fn what_is_of_another_committee_chain_genesis_or_epoch_is_refused() -> anyhow::R
     let unknown = verifier.refused(contract::verify_call(B256::ZERO, &collected))?;
     ensure!(unknown == Refused::UnknownCommittee(Attestations::UnknownCommittee { id: B256::ZERO, epoch: 0 }), "{unknown:?}");
     // Seats and keys of the committee, each changed.
-    let spoils: [&dyn Fn(&mut Attestations::Signed); 5] = [
+    let spoils: [&dyn Fn(&mut Attestations::Signed); 7] = [
         &|signed| signed.keysHash = B256::ZERO,
-        &|signed| signed.powers[3] += 1,
+        &|signed| signed.powers[3] += U256::ONE,
+        // What a number of 64 bits and an address do not hold.
+        &|signed| signed.powers[3] |= U256::ONE << 64,
+        &|signed| signed.attesters[3] |= U256::ONE << 160,
         &|signed| signed.attesters.swap(0, 1),
-        &|signed| signed.attesters[3] = VERIFIER,
+        &|signed| signed.attesters[3] = U256::ONE,
         &|signed| {
             signed.attesters.truncate(3);
             signed.powers.truncate(3);
@@ -304,7 +306,7 @@ fn a_seat_without_an_address_is_signed_for_by_nobody() -> anyhow::Result<()> {
     let attesters = Attesters::new(&[1; 4])?;
     let collected = attesters.signed(&attestation(Extra::default()), [0, 1, 3])?;
     let mut signed = contract::signed(&collected);
-    signed.attesters[0] = Address::ZERO;
+    signed.attesters[0] = U256::ZERO;
     signed.signatures[0] = Attestations::Signature { r: B256::ZERO, vs: B256::ZERO };
     let trusted = committee_hash(&signed);
     let attestation = contract::attestation(collected.attestation());
@@ -317,7 +319,7 @@ fn a_seat_without_an_address_is_signed_for_by_nobody() -> anyhow::Result<()> {
 fn each_epoch_is_learned_from_the_one_before_and_never_overwritten() -> anyhow::Result<()> {
     let committees = [Attesters::new(&[1; 4])?, Attesters::new(&[2, 1, 1, 1, 1])?, Attesters::new(&[5; 3])?];
     let (mut verifier, id) = Verifier::anchored(&committees[0])?;
-    let subject = Subject::of(&attestation(Extra::default()));
+    let subject = attestation(Extra::default()).subject();
     let naming = |epoch: usize, extra: Extra| -> anyhow::Result<Collected> {
         let signers = &committees[epoch];
         signers.signed(&Attestation { epoch: epoch as u64, ..attestation(extra) }, 0..signers.committee.members().len())
@@ -329,7 +331,7 @@ fn each_epoch_is_learned_from_the_one_before_and_never_overwritten() -> anyhow::
         ensure!(matches!(unknown, Refused::UnknownCommittee(_)), "{unknown:?}");
         verifier.taken(contract::advance_call(id, &collected, extra(epoch + 1)))?;
         verifier.taken(contract::advance_call(id, &collected, extra(epoch + 1))).context("a second call changes nothing")?;
-        let known = verifier.taken(subject.committee_call(id, epoch as u64 + 1))?;
+        let known = verifier.taken(contract::committee_call(id, subject, epoch as u64 + 1))?;
         ensure!(known == committees[epoch + 1].committee.hash(), "epoch {}", epoch + 1);
         verifier.taken(contract::verify_call(id, &naming(epoch + 1, Extra::default())?))?;
     }
@@ -350,8 +352,8 @@ fn each_epoch_is_learned_from_the_one_before_and_never_overwritten() -> anyhow::
     ensure!(matches!(verifier.refused(contract::advance_call(id, &few, extra(1)))?, Refused::TooLittlePower(_)));
     // The last epoch that a number holds has none behind it: epoch 0 would be it.
     let last = Attestation { epoch: u64::MAX, ..attestation(extra(1)) };
-    verifier.taken(subject.anchor_call(u64::MAX, committees[0].committee.hash()))?;
-    let far = subject.anchor_id(u64::MAX, committees[0].committee.hash());
+    verifier.taken(contract::anchor_call(subject, u64::MAX, committees[0].committee.hash()))?;
+    let far = subject.anchor(u64::MAX, committees[0].committee.hash());
     let overflow = verifier.call(contract::advance_call(far, &committees[0].signed(&last, 0..4)?, extra(1)))?;
     ensure!(overflow.output.is_err(), "epoch 2^64");
     Ok(())
@@ -361,16 +363,16 @@ fn each_epoch_is_learned_from_the_one_before_and_never_overwritten() -> anyhow::
 fn an_anchor_is_nobody_else_s_to_spoil() -> anyhow::Result<()> {
     let (ours, theirs) = (Attesters::new(&[1; 4])?, Attesters::new(&[3; 3])?);
     let (mut verifier, id) = Verifier::anchored(&ours)?;
-    let subject = Subject::of(&attestation(Extra::default()));
+    let subject = attestation(Extra::default()).subject();
     // Another committee for the same chain and epoch has another id, and what is learned under it stays there.
-    verifier.taken(subject.anchor_call(0, theirs.committee.hash()))?;
+    verifier.taken(contract::anchor_call(subject, 0, theirs.committee.hash()))?;
     let extra = next_committee(theirs.committee.hash());
-    let other = subject.anchor_id(0, theirs.committee.hash());
+    let other = subject.anchor(0, theirs.committee.hash());
     verifier.taken(contract::advance_call(other, &theirs.signed(&attestation(extra), 0..3)?, extra))?;
-    ensure!(verifier.taken(subject.committee_call(id, 1))? == B256::ZERO, "learned from a foreign committee");
+    ensure!(verifier.taken(contract::committee_call(id, subject, 1))? == B256::ZERO, "learned from a foreign committee");
     // Again, after it moved on.
-    verifier.taken(subject.anchor_call(0, theirs.committee.hash()))?;
-    ensure!(verifier.taken(subject.committee_call(id, 0))? == ours.committee.hash());
+    verifier.taken(contract::anchor_call(subject, 0, theirs.committee.hash()))?;
+    ensure!(verifier.taken(contract::committee_call(id, subject, 0))? == ours.committee.hash());
     verifier.taken(contract::verify_call(id, &ours.signed(&attestation(Extra::default()), 0..3)?))?;
     let refused = verifier.refused(contract::verify_call(id, &theirs.signed(&attestation(Extra::default()), 0..3)?))?;
     ensure!(matches!(refused, Refused::OtherCommittee(_)), "{refused:?}");

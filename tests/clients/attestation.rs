@@ -1,7 +1,11 @@
 //! Strangers who verify attestations, with the scripts of the documents; and the verifier's artefact, built again.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use alloy::primitives::{B256, U256, hex};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use subnode_attestation::{Attestation, Collected, Extra, Signed};
@@ -30,7 +34,7 @@ fn document(collected: &Collected, extra: Extra) -> anyhow::Result<Value> {
 
 fn valid_cases(attesters: &Attesters) -> anyhow::Result<Vec<Case>> {
     let extra = next_committee(attesters.committee.hash());
-    let numbers = Attestation { chain: u64::MAX, epoch: 1 << 53, height: u64::MAX - 1, time_ms: u64::MAX, ..attestation(extra) };
+    let numbers = Attestation { height: u64::MAX, outbox_count: (1 << 53) + 1, time_ms: u64::MAX - 1, ..attestation(extra) };
     let short = Attestation { block_id: vec![9; 16].into(), ..attestation(Extra::default()) };
     let long = Attestation { block_id: vec![9; 64].into(), ..attestation(Extra::default()) };
     Ok(vec![
@@ -104,7 +108,6 @@ fn list<'a>(document: &'a mut Value, name: &str) -> &'a mut Vec<Value> {
 
 /// The signature with the other s, and the other v, which check as well.
 fn negated(signature: &Value) -> String {
-    use alloy::primitives::{U256, hex};
     let order = U256::from_be_bytes(hex!("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"));
     let mut bytes = hex::decode(signature.as_str().expect("text")).expect("hexadecimal");
     let s = order - U256::from_be_slice(&bytes[32..64]);
@@ -117,7 +120,7 @@ fn negated(signature: &Value) -> String {
 fn strangers_verify_attestations_and_are_not_deceived() -> anyhow::Result<()> {
     let packages = Packages::install()?;
     let attesters = Attesters::new(&[1, 2, 3, 3])?;
-    let trusted = attesters.committee.hash();
+    let trusted = attestation(Extra::default()).subject().anchor(0, attesters.committee.hash());
     let cases = [valid_cases(&attesters)?, spoilt_cases(&attesters)?].concat();
     let folder = tempfile::tempdir()?;
     let mut files = Vec::new();
@@ -128,22 +131,26 @@ fn strangers_verify_attestations_and_are_not_deceived() -> anyhow::Result<()> {
         fs::write(&file, serde_json::to_vec_pretty(document)?)?;
         files.push(file);
     }
-    for (script, mut command) in
-        [("attestation.mjs", packages.node("attestation.mjs")), ("attestation.py", packages.python("attestation.py"))]
-    {
-        let (status, output, errors) = finished(ENDS_WITHIN, command.arg(trusted.to_string()).args(&files))?;
-        ensure!(status.is_some_and(|status| !status.success()), "{script}: spoilt ones are refused by the exit status, too");
-        let verdicts: Vec<&str> = output.lines().collect();
-        ensure!(verdicts.len() == cases.len(), "{script}: {output}\n{errors}");
-        for ((name, _), verdict) in cases.iter().zip(verdicts) {
+    let scripts = [("attestation.mjs", Packages::node as fn(&Packages, &str) -> _), ("attestation.py", Packages::python)];
+    for (script, program) in scripts {
+        let verdicts = |anchor: B256, files: &[PathBuf]| {
+            let (status, output, errors) = finished(ENDS_WITHIN, program(packages, script).arg(anchor.to_string()).args(files))?;
+            let verdicts: Vec<_> = output.lines().map(str::to_owned).collect();
+            ensure!(verdicts.len() == files.len(), "{script}: {output}\n{errors}");
+            let valid = verdicts.iter().all(|verdict| verdict.starts_with("valid: "));
+            ensure!(status.is_some_and(|status| status.success() == valid), "{script}: {status:?}");
+            Ok(verdicts)
+        };
+        for ((name, _), verdict) in cases.iter().zip(verdicts(trusted, &files)?) {
             println!("{script}: {name}: {verdict}");
             ensure!(verdict.starts_with(if name.is_empty() { "valid: " } else { "refused: " }), "{script} on {name:?}: {verdict}");
         }
-        // Whoever trusts another committee believes none of it.
-        let other = attesters.committee.members()[0].key.to_string();
-        let mut command = if script.ends_with("mjs") { packages.node(script) } else { packages.python(script) };
-        let (_, output, _) = finished(ENDS_WITHIN, command.arg(other).arg(files.first().context("a file")?))?;
-        ensure!(output.trim() == "refused: another committee", "{script}: {output}");
+        let only_valid = verdicts(trusted, &files[..1])?.remove(0);
+        let next = attestation(Extra::default()).subject().anchor(1, attesters.committee.hash());
+        ensure!(only_valid.ends_with(&format!("next anchor {next}")), "{script}: {only_valid}");
+        // Whoever trusts the same committee for another epoch believes none of it.
+        let other = verdicts(next, &files[..1])?.remove(0);
+        ensure!(other == "refused: another chain, epoch or committee", "{script}: {other}");
     }
     Ok(())
 }

@@ -35,6 +35,14 @@ mod typed {
             bytes32 nextCommittee;
             bytes32 claims;
         }
+
+        struct Anchor {
+            bytes32 network;
+            uint64 chain;
+            bytes32 genesis;
+            uint64 epoch;
+            bytes32 committee;
+        }
     }
 }
 
@@ -97,11 +105,36 @@ impl Attestation {
         typed.eip712_signing_hash(&DOMAIN)
     }
 
+    /// Whose it is.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        Subject { network: self.network, chain: self.chain, genesis: self.genesis }
+    }
+
     /// Whether both are of one height of one chain. Two that differ and are must not have one signer.
     #[must_use]
     pub fn is_of_the_height_of(&self, other: &Self) -> bool {
-        let height = |one: &Self| (one.network, one.chain, one.genesis, one.height);
-        height(self) == height(other)
+        self.subject() == other.subject() && self.height == other.height
+    }
+}
+
+/// A chain, as attestations name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// [`Attestation::network`].
+    pub network: B256,
+    /// [`Attestation::chain`].
+    pub chain: u64,
+    /// [`Attestation::genesis`].
+    pub genesis: B256,
+}
+
+impl Subject {
+    /// What verifiers trust: the EIP-712 hash of the chain's name, an epoch, and [`crate::Committee::hash`] of its committee. One
+    /// committee may decide several chains, so its hash alone is not enough.
+    #[must_use]
+    pub fn anchor(&self, epoch: u64, committee: B256) -> B256 {
+        typed::Anchor { network: self.network, chain: self.chain, genesis: self.genesis, epoch, committee }.eip712_hash_struct()
     }
 }
 

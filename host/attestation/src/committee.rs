@@ -132,7 +132,7 @@ impl Committee {
         self.power
     }
 
-    /// What verifiers trust: the EIP-712 hash of `Committee(bytes32[] keys,address[] attesters,uint64[] powers)`.
+    /// The EIP-712 hash of `Committee(bytes32[] keys,address[] attesters,uint64[] powers)`.
     #[must_use]
     pub fn hash(&self) -> B256 {
         self.hash

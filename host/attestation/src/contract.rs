@@ -1,9 +1,9 @@
 //! The verifier, `contracts/Attestations.sol`, and what it is called with.
 
-use alloy_primitives::{B256, Bytes, keccak256};
-use alloy_sol_types::{SolCall, SolValue};
+use alloy_primitives::{B256, Bytes, U256, keccak256};
+use alloy_sol_types::SolCall;
 
-use crate::{Attestation, Collected, DoubleAttestation, Extra, Signature};
+use crate::{Attestation, Collected, DoubleAttestation, Extra, Signature, Subject};
 
 #[allow(missing_docs, clippy::too_many_arguments, reason = "the macro makes it")]
 mod artefact {
@@ -29,43 +29,18 @@ pub fn runtime_code() -> &'static Bytes {
     &Attestations::DEPLOYED_BYTECODE
 }
 
-/// A chain, as attestations name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// [`Attestation::network`].
-    pub network: B256,
-    /// [`Attestation::chain`].
-    pub chain: u64,
-    /// [`Attestation::genesis`].
-    pub genesis: B256,
+/// Makes an anchor known to the contract: [`Subject::anchor`] of the same.
+#[must_use]
+pub fn anchor_call(subject: Subject, epoch: u64, committee: B256) -> Vec<u8> {
+    let Subject { network, chain, genesis } = subject;
+    Attestations::anchorCall { network, chain, genesis, epoch, committee }.abi_encode()
 }
 
-impl Subject {
-    /// Whose attestation it is.
-    #[must_use]
-    pub fn of(attestation: &Attestation) -> Self {
-        Self { network: attestation.network, chain: attestation.chain, genesis: attestation.genesis }
-    }
-
-    /// Under which id the contract knows an anchor: a committee that whoever names the id trusts for an epoch of this chain.
-    #[must_use]
-    pub fn anchor_id(&self, epoch: u64, committee: B256) -> B256 {
-        keccak256((self.network, self.chain, self.genesis, epoch, committee).abi_encode())
-    }
-
-    /// Makes a committee known to the contract, under [`Self::anchor_id`].
-    #[must_use]
-    pub fn anchor_call(&self, epoch: u64, committee: B256) -> Vec<u8> {
-        let Self { network, chain, genesis } = *self;
-        Attestations::anchorCall { network, chain, genesis, epoch, committee }.abi_encode()
-    }
-
-    /// Asks the contract for the hash of an epoch's committee.
-    #[must_use]
-    pub fn committee_call(&self, id: B256, epoch: u64) -> Vec<u8> {
-        let Self { network, chain, genesis } = *self;
-        Attestations::committeeHashCall { id, network, chain, genesis, epoch }.abi_encode()
-    }
+/// Asks the contract for the hash of an epoch's committee, as it was learned from an anchor on.
+#[must_use]
+pub fn committee_call(anchor: B256, subject: Subject, epoch: u64) -> Vec<u8> {
+    let Subject { network, chain, genesis } = subject;
+    Attestations::committeeHashCall { id: anchor, network, chain, genesis, epoch }.abi_encode()
 }
 
 /// An attestation as the contract takes it.
@@ -98,17 +73,17 @@ pub fn signed(collected: &Collected) -> Attestations::Signed {
     let members = collected.committee().members();
     Attestations::Signed {
         keysHash: keccak256(members.iter().map(|member| member.key.0).collect::<Vec<_>>().concat()),
-        attesters: members.iter().map(|member| member.attester).collect(),
-        powers: members.iter().map(|member| member.power).collect(),
+        attesters: members.iter().map(|member| member.attester.into_word().into()).collect(),
+        powers: members.iter().map(|member| U256::from(member.power)).collect(),
         signers: collected.bitmap(),
         signatures: collected.signatures().map(|(_, one)| signature(one)).collect(),
     }
 }
 
-/// Asks the contract to verify by what it knows under an anchor's id.
+/// Asks the contract to verify by what it learned from an anchor on.
 #[must_use]
-pub fn verify_call(id: B256, collected: &Collected) -> Vec<u8> {
-    Attestations::verifyCall { id, attestation: attestation(collected.attestation()), signed: signed(collected) }.abi_encode()
+pub fn verify_call(anchor: B256, collected: &Collected) -> Vec<u8> {
+    Attestations::verifyCall { id: anchor, attestation: attestation(collected.attestation()), signed: signed(collected) }.abi_encode()
 }
 
 /// Asks the contract to verify by the hash of a committee that the caller trusts.
@@ -119,9 +94,10 @@ pub fn verify_by_call(trusted: B256, collected: &Collected) -> Vec<u8> {
 
 /// Makes the committee of the next epoch known, which the attestation names in its `extra`.
 #[must_use]
-pub fn advance_call(id: B256, collected: &Collected, extra: Extra) -> Vec<u8> {
+pub fn advance_call(anchor: B256, collected: &Collected, extra: Extra) -> Vec<u8> {
     let extra = Attestations::Extra { delivered: extra.delivered, nextCommittee: extra.next_committee, claims: extra.claims };
-    Attestations::advanceCall { id, attestation: attestation(collected.attestation()), extra, signed: signed(collected) }.abi_encode()
+    Attestations::advanceCall { id: anchor, attestation: attestation(collected.attestation()), extra, signed: signed(collected) }
+        .abi_encode()
 }
 
 /// Asks the contract whom a proof is against.

@@ -17,7 +17,7 @@ mod double;
 mod signature;
 mod signed;
 
-pub use attestation::{Attestation, BLOCK_ID_BYTES, Extra};
+pub use attestation::{Attestation, BLOCK_ID_BYTES, Extra, Subject};
 pub use collected::{AddError, Collected};
 pub use committee::{Committee, CommitteeError, MEMBERS_MAX, Member, POWER_MAX};
 pub use double::{DoubleAttestation, DoubleError};

@@ -8,10 +8,10 @@ use crate::{AddError, Attestation, Collected, Committee, Extra, MEMBERS_MAX, Sig
 /// An attestation is not to be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignedError {
-    /// Signed by a committee that the caller does not trust.
-    #[error("the committee's hash is {given}, trusted is {trusted}")]
-    Committee {
-        /// Of the committee beside the attestation.
+    /// Of a chain, epoch or committee that the caller does not trust.
+    #[error("chain, epoch and committee have anchor {given}, trusted is {trusted}")]
+    Anchor {
+        /// Of the attestation and the committee beside it.
         given: B256,
         /// What the caller trusts.
         trusted: B256,
@@ -63,7 +63,7 @@ pub struct MemberSignature {
     pub signature: Signature,
 }
 
-/// An attestation as `subnode attestation show --json` prints it: with all that a stranger needs who trusts the hash of a committee.
+/// An attestation as `subnode attestation show --json` prints it: with all that a stranger needs who trusts an anchor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Signed {
@@ -95,15 +95,28 @@ impl Signed {
         Self { attestation: collected.attestation().clone(), extra, committee, signatures }
     }
 
-    /// Checks all of it. The caller trusts the hash of a committee, and sees for itself whether network, chain, genesis and epoch
-    /// are those that this committee decides.
+    /// [`crate::Subject::anchor`] of the chain, the epoch and the committee: what it is verified by.
+    #[must_use]
+    pub fn anchor(&self) -> B256 {
+        self.attestation.subject().anchor(self.attestation.epoch, self.committee.hash())
+    }
+
+    /// The anchor of the next epoch, where its committee is named. Whoever has verified this attestation may trust it.
+    #[must_use]
+    pub fn next_anchor(&self) -> Option<B256> {
+        let epoch = self.attestation.epoch.checked_add(1)?;
+        let next = self.extra.next_committee;
+        (!next.is_zero()).then(|| self.attestation.subject().anchor(epoch, next))
+    }
+
+    /// Checks all of it, by an anchor that the caller trusts.
     ///
     /// # Errors
     /// Where it is not to be believed.
     pub fn verify(&self, trusted: B256) -> Result<Collected, SignedError> {
-        let given = self.committee.hash();
+        let given = self.anchor();
         if given != trusted {
-            return Err(SignedError::Committee { given, trusted });
+            return Err(SignedError::Anchor { given, trusted });
         }
         let (given, attested) = (self.extra.root(), self.attestation.extra);
         if given != attested {

@@ -103,6 +103,18 @@ fn the_hash_is_that_of_eip_712() {
 }
 
 #[test]
+fn an_anchor_leads_to_that_of_the_next_epoch() {
+    let next = committee(&[4, 5]);
+    let extra = Extra { next_committee: next.hash(), ..Extra::default() };
+    let signed = |attestation: Attestation, extra| Signed::new(&Collected::new(attestation, committee(&[1])), extra);
+    let last = signed(attestation(), extra);
+    let following = Collected::new(Attestation { epoch: 5, height: 99, ..attestation() }, next);
+    assert_eq!(last.next_anchor(), Some(Signed::new(&following, Extra::default()).anchor()));
+    assert_eq!(signed(attestation(), Extra::default()).next_anchor(), None);
+    assert_eq!(signed(Attestation { epoch: u64::MAX, ..attestation() }, extra).next_anchor(), None);
+}
+
+#[test]
 fn a_digest_stands_for_every_field() {
     let mut digests: Vec<_> = others().iter().map(Attestation::digest).chain([attestation().digest()]).collect();
     digests.sort();
@@ -223,7 +235,7 @@ fn verified(signed: &Signed, spoil: impl FnOnce(&mut serde_json::Value)) -> Resu
     let mut json = serde_json::to_value(signed).expect("JSON");
     spoil(&mut json);
     let read: Signed = serde_json::from_str(&json.to_string()).map_err(|error| error.to_string())?;
-    Ok(read.verify(signed.committee.hash()).map(|collected| collected.power()))
+    Ok(read.verify(signed.anchor()).map(|collected| collected.power()))
 }
 
 #[test]
@@ -231,17 +243,24 @@ fn a_signed_attestation_survives_json_and_a_spoilt_one_is_refused() {
     let signed = Signed::new(&collected(&[1, 2, 3, 4], [1, 3, 2]), Extra::default());
     assert_eq!(verified(&signed, |_| ()), Ok(Ok(9)));
     let error = |spoil: &dyn Fn(&mut serde_json::Value)| verified(&signed, |json| spoil(json)).expect("readable").expect_err("spoilt");
-    assert!(matches!(error(&|json| json["committee"][0]["power"] = "5".into()), SignedError::Committee { .. }));
+    assert!(matches!(error(&|json| json["committee"][0]["power"] = "5".into()), SignedError::Anchor { .. }));
     assert!(matches!(error(&|json| json["extra"]["claims"] = B256::repeat_byte(1).to_string().into()), SignedError::Extra { .. }));
     assert_eq!(error(&|json| json["signatures"][1]["member"] = 1.into()), SignedError::Order(1));
     assert_eq!(error(&|json| json["signatures"].as_array_mut().expect("a list").swap(0, 1)), SignedError::Order(1));
     assert_eq!(error(&|json| json["signatures"][0]["member"] = 0.into()), SignedError::Member { said: 0, found: 1 });
     assert_eq!(error(&|json| drop(json["signatures"].as_array_mut().expect("a list").pop())), SignedError::Power { power: 5, total: 10 });
     let stranger = |error| matches!(error, SignedError::Signature { member: 1, error: AddError::Stranger(_) });
-    for field in ["chain", "epoch", "height", "outboxCount", "timeMs"] {
+    for field in ["chain", "epoch"] {
+        assert!(matches!(error(&|json| json["attestation"][field] = "77".into()), SignedError::Anchor { .. }), "{field}");
+    }
+    for field in ["network", "genesis"] {
+        let spoil = |json: &mut serde_json::Value| json["attestation"][field] = B256::repeat_byte(0x77).to_string().into();
+        assert!(matches!(error(&spoil), SignedError::Anchor { .. }), "{field}");
+    }
+    for field in ["height", "outboxCount", "timeMs"] {
         assert!(stranger(error(&|json| json["attestation"][field] = "77".into())), "{field}");
     }
-    for field in ["network", "genesis", "blockId", "outboxRoot"] {
+    for field in ["blockId", "outboxRoot"] {
         assert!(stranger(error(&|json| json["attestation"][field] = B256::repeat_byte(0x77).to_string().into())), "{field}");
     }
 }
@@ -298,7 +317,8 @@ proptest! {
         prop_assert_eq!(collected.signatures().map(|(member, _)| member).collect::<Vec<_>>(), signed.into_iter().collect::<Vec<_>>());
         let fewest = collected.fewest();
         prop_assert_eq!(fewest.is_complete(), collected.is_complete());
-        let verified = Signed::new(&fewest, Extra::default()).verify(fewest.committee().hash());
+        let signed = Signed::new(&fewest, Extra::default());
+        let verified = signed.verify(signed.anchor());
         prop_assert_eq!(verified.is_ok(), fewest.is_complete());
     }
 

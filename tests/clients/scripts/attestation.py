@@ -1,6 +1,6 @@
-"""python attestation.py COMMITTEE_HASH FILE...
+"""python attestation.py ANCHOR FILE...
 
-Verifies what `subnode attestation show --json` prints, by the hash of a committee that the caller trusts.
+Verifies what `subnode attestation show --json` prints, by an anchor that the caller trusts.
 """
 
 import json
@@ -12,6 +12,7 @@ from eth_account.messages import encode_typed_data
 HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 DOMAIN = {"name": "Subnode attestation", "version": "1"}
 TYPES = {
+    "Anchor": "bytes32 network,uint64 chain,bytes32 genesis,uint64 epoch,bytes32 committee",
     "Attestation": "bytes32 network,uint64 chain,bytes32 genesis,uint64 epoch,uint64 height,bytes blockId,"
     "bytes32 outboxRoot,uint64 outboxCount,uint64 timeMs,bytes32 extra",
     "Committee": "bytes32[] keys,address[] attesters,uint64[] powers",
@@ -20,10 +21,13 @@ TYPES = {
 
 
 def typed(name, value):
-    """The message of EIP-712; its `body` is the hash of the struct alone."""
     fields = [dict(zip(("type", "name"), field.split())) for field in TYPES[name].split(",")]
-    numbers = {field["name"]: int(value[field["name"]]) for field in fields if field["type"] == "uint64"}
-    return encode_typed_data(DOMAIN, {name: fields}, {**value, **numbers})
+    number = lambda field: int(value[field["name"]]) if field["type"] == "uint64" else value[field["name"]]
+    return encode_typed_data(DOMAIN, {name: fields}, {field["name"]: number(field) for field in fields})
+
+
+def struct_hash(name, value):
+    return "0x" + typed(name, value).body.hex()
 
 
 def check(holds, reason):
@@ -31,12 +35,14 @@ def check(holds, reason):
         raise ValueError(reason)
 
 
-def verify(signed, trusted):
+def verify(signed, anchor):
+    """Returns the anchor of the next epoch, where the attestation names its committee."""
     attestation, committee = signed["attestation"], signed["committee"]
     attesters, powers = [member["attester"] for member in committee], [int(member["power"]) for member in committee]
     lists = {"keys": [member["key"] for member in committee], "attesters": attesters, "powers": powers}
-    check("0x" + typed("Committee", lists).body.hex() == trusted, "another committee")
-    check("0x" + typed("Extra", signed["extra"]).body.hex() == attestation["extra"], "another extra")
+    given = struct_hash("Anchor", {**attestation, "committee": struct_hash("Committee", lists)})
+    check(given == anchor, "another chain, epoch or committee")
+    check(struct_hash("Extra", signed["extra"]) == attestation["extra"], "another extra")
     message, last, power = typed("Attestation", attestation), -1, 0
     for one in signed["signatures"]:
         member, signature = one["member"], bytes.fromhex(one["signature"][2:])
@@ -47,6 +53,8 @@ def verify(signed, trusted):
         check(signer.lower() == attesters[member].lower(), f"the signature of member {member} is another's")
         last, power = member, power + powers[member]
     check(power * 3 > sum(powers) * 2, f"signed by {power} of {sum(powers)}, which is not more than two thirds")
+    following = {**attestation, "epoch": int(attestation["epoch"]) + 1, "committee": signed["extra"]["nextCommittee"]}
+    return struct_hash("Anchor", following) if int(following["committee"], 16) else "none"
 
 
 refused = 0
@@ -54,8 +62,8 @@ for file in sys.argv[2:]:
     try:
         with open(file) as opened:
             document = json.load(opened)
-        verify(document, sys.argv[1])
-        print("valid: block {blockId} at height {height}, epoch {epoch}".format(**document["attestation"]))
+        following = verify(document, sys.argv[1])
+        print("valid: block {blockId} at height {height}, next anchor".format(**document["attestation"]), following)
     except Exception as error:
         print("refused:", str(error).split("\n")[0])
         refused += 1
