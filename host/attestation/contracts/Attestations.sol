@@ -101,14 +101,11 @@ contract Attestations {
     /// Each attestation has a signer of its own.
     error OtherSigner(address one, address other);
 
-    /// Makes the committee of an epoch known. A second call changes nothing.
+    /// Makes the committee of an epoch known. The id stands for it, so a second call writes the same.
     function anchor(bytes32 network, uint64 chain, bytes32 genesis, uint64 epoch, bytes32 committee) external returns (bytes32 id) {
         id = keccak256(abi.encode(ANCHOR, network, chain, genesis, epoch, committee));
-        bytes32 key = keyOf(id, network, chain, genesis, epoch);
-        if (committees[key] == 0) {
-            committees[key] = committee;
-            emit Anchored(id, network, chain, genesis, epoch, committee);
-        }
+        committees[keyOf(id, network, chain, genesis, epoch)] = committee;
+        emit Anchored(id, network, chain, genesis, epoch, committee);
     }
 
     /// The hash of an epoch's committee; 0 where it is not known.
