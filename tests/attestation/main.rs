@@ -16,6 +16,9 @@ use subnode_tests::{
 
 const VERIFIER: Address = Address::repeat_byte(0xaa);
 
+/// Changes a part of a call.
+type Spoil<'a, Part> = &'a dyn Fn(&mut Part);
+
 /// What the contract is for: 11 of 16 members.
 const GAS_MAX: u64 = 60_000;
 
@@ -131,7 +134,7 @@ fn the_largest_committee_is_taken_and_no_larger_one() -> anyhow::Result<()> {
     let called = verifier.call(contract::verify_call(id, &collected))?;
     println!("86 of 128: {} gas, and {} for calldata", called.gas, called.calldata_gas);
     ensure!(called.output.is_ok(), "refused");
-    let spoils: [(usize, usize, &dyn Fn(&mut Attestations::Signed)); 4] = [
+    let spoils: [(usize, usize, Spoil<Attestations::Signed>); 4] = [
         (129, 129, &|signed| {
             signed.attesters.push(U256::ONE);
             signed.powers.push(U256::ONE);
@@ -157,7 +160,7 @@ fn signatures_are_each_member_s_own_and_in_order() -> anyhow::Result<()> {
     let (mut verifier, id) = Verifier::anchored(&attesters)?;
     let attested = attestation(Extra::default());
     let collected = attesters.signed(&attested, [0, 1, 3])?;
-    let spoils: [(u64, &dyn Fn(&mut Attestations::Signed)); 9] = [
+    let spoils: [(u64, Spoil<Attestations::Signed>); 9] = [
         (0, &|signed| signed.signatures.swap(0, 1)),
         (1, &|signed| signed.signatures[1] = signed.signatures[0].clone()),
         (3, &|signed| signed.signatures[2] = signed.signatures[1].clone()),
@@ -265,7 +268,7 @@ fn what_is_of_another_committee_chain_genesis_or_epoch_is_refused() -> anyhow::R
     let unknown = verifier.refused(contract::verify_call(B256::ZERO, &collected))?;
     ensure!(unknown == Refused::UnknownCommittee(Attestations::UnknownCommittee { id: B256::ZERO, epoch: 0 }), "{unknown:?}");
     // Seats and keys of the committee, each changed.
-    let spoils: [&dyn Fn(&mut Attestations::Signed); 7] = [
+    let spoils: [Spoil<Attestations::Signed>; 7] = [
         &|signed| signed.keysHash = B256::ZERO,
         &|signed| signed.powers[3] += U256::ONE,
         // What a number of 64 bits and an address do not hold.
@@ -285,7 +288,7 @@ fn what_is_of_another_committee_chain_genesis_or_epoch_is_refused() -> anyhow::R
         ensure!(matches!(refused, Refused::OtherCommittee(ref error) if error.trusted == attesters.committee.hash()), "{at}: {refused:?}");
     }
     // Fields that the anchor does not hold.
-    let spoils: [&dyn Fn(&mut Attestations::Attestation); 6] = [
+    let spoils: [Spoil<Attestations::Attestation>; 6] = [
         &|attested| attested.height += 1,
         &|attested| attested.blockIdHash = B256::ZERO,
         &|attested| attested.outboxRoot = B256::ZERO,
