@@ -1,12 +1,14 @@
 //! Measures Subnode against named peers on this machine and prints tables.
 //!
 //! `make bench` runs all measurements. `make bench ARGS="guest dev"` runs some of: guest, dev, devnet, many,
-//! density, isolation, misbehaving, network, consensus, committee, transfers, attacks, port, syncs, sync, durable.
+//! density, isolation, misbehaving, network, consensus, committee, transfers, attacks, port, syncs, sync, durable,
+//! attestations.
 //! `--short` and `--full` make some of them shorter or longer, and `--beside PATH` names another build of `subnode`.
 //! `make bench AGAINST=REV` also runs those of another commit, alternately with this commit's.
 
 mod against;
 mod attacks;
+mod attestations;
 mod committee;
 mod comparison;
 mod consensus;
@@ -55,11 +57,12 @@ enum Measurement {
     Syncs,
     Sync,
     Durable,
+    Attestations,
 }
 
 impl Measurement {
     /// All of them, in the order in which they run.
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Guest,
         Self::Dev,
         Self::Devnet,
@@ -76,6 +79,7 @@ impl Measurement {
         Self::Syncs,
         Self::Sync,
         Self::Durable,
+        Self::Attestations,
     ];
 
     fn name(self) -> String {
@@ -127,6 +131,7 @@ impl Measurement {
             Self::Syncs => tokio::task::spawn_blocking(move || syncs::run(length)).await?,
             Self::Sync => Box::pin(sync::run()).await,
             Self::Durable => Box::pin(durable::run()).await,
+            Self::Attestations => attestations::run(),
         }
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! The packages come from npm and PyPI, in the versions that `scripts/` pins, and are kept in the target folder.
 
+mod attestation;
 mod foundry;
 mod hardhat;
 mod packages;
 
 use std::{
     io::Read,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -26,6 +27,13 @@ fn run(command: &mut Command) -> anyhow::Result<String> {
 }
 
 fn run_within(limit: Duration, command: &mut Command) -> anyhow::Result<String> {
+    let (status, output, errors) = finished(limit, command)?;
+    ensure!(status.is_some_and(|status| status.success()), "{command:?}: {status:?}\n{output}\n{errors}");
+    Ok(output)
+}
+
+/// What a command ended with, nothing where it was ended; its output and its errors.
+fn finished(limit: Duration, command: &mut Command) -> anyhow::Result<(Option<ExitStatus>, String, String)> {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| format!("start {command:?}"))?;
     let mut errors = child.stderr.take().context("its errors are piped")?;
@@ -38,8 +46,7 @@ fn run_within(limit: Duration, command: &mut Command) -> anyhow::Result<String> 
         child.wait()?;
     }
     let (Ok(output), Ok(errors)) = (output.join(), errors.join()) else { anyhow::bail!("reading its output panicked") };
-    ensure!(status.is_some_and(|status| status.success()), "{command:?}: {status:?}\n{output}\n{errors}");
-    Ok(output)
+    Ok((status, output, errors))
 }
 
 fn read(from: &mut impl Read) -> String {

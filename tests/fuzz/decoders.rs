@@ -5,6 +5,7 @@
 
 use std::task::{Context, Poll, Waker};
 
+use subnode_attestation::{Extra, Signed};
 use subnode_bft::message::{Certificate, Message};
 use subnode_chain_core::{
     Committees, Link, Manifest, Summary, Turn,
@@ -15,6 +16,7 @@ use subnode_fuzzer::{Fuzz, alone, kind, peak_of};
 use subnode_sandbox::Description;
 use subnode_signer::Guard;
 use subnode_storage::{ArchiveReader, Frame, MemoryStore, Retention, Store};
+use subnode_tests::attesters::{self, Attesters};
 
 /// What a decoder took: a number that stands for a branch of it. None where it refused.
 type Taken = Option<u64>;
@@ -23,7 +25,8 @@ type Taken = Option<u64>;
 type Decoder = (&'static str, fn(&[u8]) -> Taken);
 
 /// All of them.
-const ALL: [Decoder; 13] = [
+const ALL: [Decoder; 14] = [
+    ("attestation", attestation),
     ("archive", archive),
     ("certificate", certificate),
     ("committees", committees),
@@ -57,6 +60,18 @@ fn archive(bytes: &[u8]) -> Taken {
     }
     let frame = Frame::decode(bytes).is_ok();
     (frame || frames.is_some()).then(|| kind((frame, frames)))
+}
+
+/// An attestation in JSON, which comes from strangers.
+fn attestation(bytes: &[u8]) -> Taken {
+    let signed = serde_json::from_slice::<Signed>(bytes).ok()?;
+    let text = serde_json::to_vec(&signed).unwrap();
+    assert_eq!(serde_json::from_slice::<Signed>(&text).unwrap(), signed);
+    // Whoever shows it does not choose what is trusted, yet here it is the best that there could be.
+    let verified = signed.verify(signed.anchor());
+    assert!(verified.is_err() || signed.signatures.len() <= signed.committee.members().len());
+    let error = verified.err().map(|error| std::mem::discriminant(&error));
+    Some(kind((error, magnitude(signed.committee.members().len()), magnitude(signed.signatures.len()))))
 }
 
 fn certificate(bytes: &[u8]) -> Taken {
@@ -190,7 +205,9 @@ fn samples() -> Vec<Vec<u8>> {
     let mut guard = Guard::default();
     guard.sign(subnode_types::Position { height: 1, round: 2, step: 3 }, b"text").unwrap();
     let row = [&3_u32.to_be_bytes()[..], &4_u32.to_be_bytes(), b"key", b"text"].concat();
+    let attested = Attesters::new(&[1, 2, 3]).unwrap().signed(&attesters::attestation(Extra::default()), 0..3).unwrap();
     vec![
+        serde_json::to_vec(&Signed::new(&attested, Extra::default())).unwrap(),
         wire::encode(&Notice::Head(7)),
         wire::encode(&Question::Part(Asked::Decided(7), 3)),
         wire::encode(&Question::Piece(7, 3)),

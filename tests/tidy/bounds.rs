@@ -6,8 +6,8 @@
 use std::{fs, path::Path};
 
 /// Crates that hold what other nodes, clients, operators or modules send.
-const BORDERS: [&str; 8] =
-    ["host/chain", "host/chain-core", "host/network", "host/node", "host/peers", "host/rpc", "host/sandbox", "storage"];
+const BORDERS: [&str; 9] =
+    ["host/attestation", "host/chain", "host/chain-core", "host/network", "host/node", "host/peers", "host/rpc", "host/sandbox", "storage"];
 
 /// What grows. A vector does where it is shared.
 const GROWING: [&str; 11] = [

@@ -14,7 +14,8 @@ use std::{
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Who names whom, as drawn in ARCHITECTURE.md. Everyone may name `types`; `tests` and `benches` may name anyone, and nobody them but as dev-dependencies.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
+    ("attestation", &[]),
     ("chain", &["chain-core", "peers", "sandbox", "scheduler", "signer", "storage"]),
     ("chain-core", &[]),
     ("cli", &["chain", "devnet", "modules", "network", "node", "rpc", "sandbox", "scheduler", "simulator", "storage"]),
@@ -40,7 +41,7 @@ const ALONE: [(&str, &[&str]); 6] = [
     ("rocksdb", &["storage"]),
     ("axum", &["rpc"]),
     ("quinn", &["benches", "network", "tests"]),
-    ("secp256k1", &["sandbox", "signer"]),
+    ("secp256k1", &["attestation", "sandbox", "signer"]),
 ];
 
 fn packages() -> BTreeMap<String, BTreeSet<String>> {

@@ -3,6 +3,8 @@
 
 /// Genesis files of any size.
 pub mod alloc;
+/// Committees that attest.
+pub mod attesters;
 /// Members that break the rules of `bft`.
 pub mod bad_member;
 /// A contract that counts and says so, compiled by hand.
