@@ -9,7 +9,7 @@ use crate::modules;
 /// How long a member is away, or proposes nothing.
 const AWAY_MS: u64 = 30_000;
 /// Runs, of which each has its luck with the network.
-const RUNS: u64 = 3;
+const RUNS: u64 = 6;
 
 /// Blocks of all runs, of which each has seconds to wait for a proposal.
 fn blocks(plan: impl Fn(Plan) -> Plan) -> u64 {
@@ -31,7 +31,7 @@ fn a_member_that_votes_and_gives_nobody_a_block_is_waited_for_less_and_less() {
         // Nor has it a vote in first rounds, so that all others have to have theirs.
         ("nothing, and is silent meanwhile", 70, Bad::Tampers(|member| Box::new(Actor::new(Kind::LateVoter, member)))),
         ("what is no block", 80, Bad::Tampers(|member| Box::new(Actor::new(Kind::InvalidProposer, member)))),
-        ("blocks that it keeps", 80, Bad::Tampers(|_| Box::new(Withholder))),
+        ("blocks that it keeps", 75, Bad::Tampers(|_| Box::new(Withholder))),
     ];
     for (proposes, least, bad) in tampers {
         let blocks = blocks(|calm| Plan { bad: Some(bad), ..calm });
