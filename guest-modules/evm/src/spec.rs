@@ -205,8 +205,10 @@ impl Spec {
                 }
             }
         }
-        if config.amsterdam_time.is_some() {
-            return Err("config.amsterdamTime: forks after Osaka are not supported".into());
+        for (name, time) in [("amsterdamTime", config.amsterdam_time), ("bogotaTime", config.bogota_time)] {
+            if time.is_some() {
+                return Err(format!("config.{name}: forks after Osaka are not supported"));
+            }
         }
         let scheduled = |name: &str, default: BlobParams| BlobLimits::of(config.blob_schedule.get(name).copied().unwrap_or(default));
         let mut blobs: Vec<(u64, BlobLimits)> = Vec::new();
