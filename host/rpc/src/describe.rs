@@ -108,7 +108,7 @@ fn problems_of(supervisor: &Supervisor, chains: &[ChainInfo], usage: &StoreUsage
         }
         let Some(stats) = info.chain.as_ref().map(Chain::stats) else { continue };
         if stats.full {
-            problems.push(format!("chain {}: its slice of storage is full; subnode chain resize {0} --storage SIZE", info.name));
+            problems.push(format!("chain {}: its slice of storage is full; {}", info.name, more_storage(info)));
         } else if let Some(reason) = stats.stuck {
             problems.push(format!("chain {} makes no blocks: {reason}", info.name));
         }
@@ -121,6 +121,14 @@ fn problems_of(supervisor: &Supervisor, chains: &[ChainInfo], usage: &StoreUsage
         ));
     }
     problems
+}
+
+/// How a chain gets more storage.
+fn more_storage(info: &ChainInfo) -> String {
+    match info.desired.origin {
+        Origin::Operator => format!("subnode chain resize {} --storage SIZE", info.name),
+        Origin::Config => "give it more `storage` in the configuration file and reload (SIGHUP)".to_owned(),
+    }
 }
 
 /// The node.
