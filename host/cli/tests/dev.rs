@@ -110,6 +110,7 @@ fn contracts_are_as_large_as_a_flag_allows() {
     assert_eq!(code.as_str().unwrap().len(), 2 + 2 * 300_000);
 
     assert!(failure(&["--code-size-limit", "2097153"]).contains("2097152"));
+    assert!(failure(&["--code-size-limit", "3MiB"]).contains("3MiB: use 1 to 2097152 bytes"));
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub struct DevArgs {
     #[arg(long, value_name = "FORK")]
     pub hardfork: Option<Hardfork>,
     /// Bytes of code that a contract may have; its init code may have twice as many [default: 24576, EIP-170's].
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=DevGenesis::CODE_SIZE_LIMIT_MAX), conflicts_with = "disable_code_size_limit")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_code_size, conflicts_with = "disable_code_size_limit")]
     pub code_size_limit: Option<u64>,
     /// Allow contracts as large as a request carries: 2097152 bytes of code.
     #[arg(long)]
@@ -104,6 +104,12 @@ pub struct DevArgs {
 
 fn parse_balance(text: &str) -> Result<U256, String> {
     parse_ether(text).map_err(|error| format!("{text:?} is no amount of ether: {error}"))
+}
+
+fn parse_code_size(text: &str) -> Result<u64, String> {
+    let ByteSize(bytes) = text.parse().map_err(|error| format!("{error}"))?;
+    let most = DevGenesis::CODE_SIZE_LIMIT_MAX;
+    if (1..=most).contains(&bytes) { Ok(bytes) } else { Err(format!("{text}: use 1 to {most} bytes")) }
 }
 
 fn parse_number(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
