@@ -21,6 +21,7 @@ pub use module::{ModuleArgs, ModuleCheckArgs, ModuleCommand, ModuleWorld};
     name = "subnode",
     version,
     arg_required_else_help = true,
+    max_term_width = 120,
     after_help = "Examples:\n  \
     subnode dev                                a dev chain on http://127.0.0.1:8545\n  \
     subnode dev --chains 3 --block-time 1      three chains, a block each second\n  \
@@ -119,17 +120,20 @@ pub struct GenesisArgs {
     pub fund: Vec<Address>,
 }
 
+/// The part of a command's help for what all commands that ask a node have.
+const NODE_OPTIONS: &str = "Options of all commands that ask a node";
+
 /// Where a running node is found.
 #[derive(Parser, Clone)]
 pub struct NodeArgs {
     /// The node's socket; by default what the configuration file says.
-    #[arg(long, env = "SUBNODE_SOCKET", value_name = "PATH", global = true)]
+    #[arg(long, env = "SUBNODE_SOCKET", value_name = "PATH", global = true, help_heading = NODE_OPTIONS)]
     pub socket: Option<PathBuf>,
     /// The node's configuration file.
-    #[arg(short, long, default_value = "subnode.toml", value_name = "FILE", global = true)]
+    #[arg(short, long, default_value = "subnode.toml", value_name = "FILE", global = true, help_heading = NODE_OPTIONS)]
     pub config: PathBuf,
     /// Print JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = NODE_OPTIONS)]
     pub json: bool,
 }
 

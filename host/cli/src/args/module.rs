@@ -41,8 +41,8 @@ pub enum ModuleCommand {
     Check(ModuleCheckArgs),
 }
 
-const CHECK_HELP: &str = "A runtime builds and executes blocks, and is given damaged ones and junk. A consensus runs simulated committees through loss, delay,\n\
-crashes, partitions, slow disks and wrong clocks, and beside members that break the rules. Exit code 1: something did not hold.\n\n\
+const CHECK_HELP: &str = "A runtime builds and executes blocks, and is given damaged ones and junk. A consensus runs simulated committees through loss, delay, \
+    crashes, partitions, slow disks and wrong clocks, and beside members that break the rules. Exit code 1: something did not hold.\n\n\
 Examples:\n  \
     subnode module check my.wasm                        a consensus whose members may stop, or a runtime\n  \
     subnode module check my.wasm --byzantine            a consensus whose members may lie\n  \
