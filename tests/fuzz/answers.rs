@@ -198,7 +198,7 @@ fn tenant(memory_bytes: u64) -> Tenant {
 }
 
 fn lent() -> Lent {
-    Lent { state: Box::new(NoState), pool: None, query: None, genesis: None }
+    Lent { state: Box::new(NoState), pool: None, status: None, query: None, genesis: None }
 }
 
 /// The kind of what a call came to: an answer, or a fault of the guest's. Nothing that a guest answers is the host's fault.

@@ -30,9 +30,10 @@ async fn tried(sandbox: &Sandbox, component: &[u8]) -> u64 {
     }
     let tenant = Tenant::new("smith".parse().unwrap(), &Cores::new(1), Parts::ONE, 64 << 20);
     let answered = match RuntimeGuest::new(&module, &tenant, LIMITS, &[]).await.unwrap() {
-        Ok(mut guest) => {
-            guest.genesis(b"spec", Lent { state: Box::new(NoState), pool: None, query: None, genesis: None }).await.map(|_| ())
-        }
+        Ok(mut guest) => guest
+            .genesis(b"spec", Lent { state: Box::new(NoState), pool: None, status: None, query: None, genesis: None })
+            .await
+            .map(|_| ()),
         Err(fault) => Err(fault),
     };
     match answered {

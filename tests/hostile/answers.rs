@@ -104,8 +104,14 @@ fn lent(row_bytes: usize) -> Lent {
         controls: false,
         version: String::new(),
     };
-    let query = QueryLent { accounts: None, status, cursor: Box::new(|_| None) };
-    Lent { state: Box::new(LongRows(vec![7; row_bytes])), pool: Some(Box::new(FullPool)), query: Some(query), genesis: None }
+    let query = QueryLent { accounts: None, cursor: Box::new(|_| None) };
+    Lent {
+        state: Box::new(LongRows(vec![7; row_bytes])),
+        pool: Some(Box::new(FullPool)),
+        status: Some(status),
+        query: Some(query),
+        genesis: None,
+    }
 }
 
 fn block(timestamp_ms: u64) -> BlockRef {

@@ -119,7 +119,7 @@ async fn admit(
     let (view, head) = parts.ledger.view();
     let reserved = Reserved::default();
     let pool = parts.mempool.pool().for_admission(reserved.clone());
-    let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(pool), query: None, genesis: None };
+    let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(pool), status: Some(parts.status()), query: None, genesis: None };
     let admitted = instance.admit(&head, data, lent).await;
     if parts.guests.is_reusable(&instance) {
         *guest = Some(instance);

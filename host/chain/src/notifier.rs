@@ -58,7 +58,13 @@ async fn notify(
     let (view, head) = parts.ledger.view();
     // Nobody asked for it: nothing is signed.
     let query = QueryLent { accounts: None, ..parts.query_lent() };
-    let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(parts.mempool.pool().for_query()), query: Some(query), genesis: None };
+    let lent = Lent {
+        state: Box::new(ViewReader(view)),
+        pool: Some(parts.mempool.pool().for_query()),
+        status: Some(parts.status()),
+        query: Some(query),
+        genesis: None,
+    };
     let texts = instance.notify(&head, filter, occurrence, lent).await;
     if !instance.faulted() {
         *guest = Some(instance);

@@ -84,7 +84,7 @@ impl Trial {
     }
 
     fn lent(&self) -> Lent {
-        Lent { state: Box::new(ViewReader(self.store.view())), pool: None, query: None, genesis: None }
+        Lent { state: Box::new(ViewReader(self.store.view())), pool: None, status: None, query: None, genesis: None }
     }
 
     fn profile(&self, guest: &mut RuntimeGuest) {

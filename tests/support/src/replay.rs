@@ -101,7 +101,13 @@ impl Replay {
             past: self.past.clone(),
             head: self.head.height,
         };
-        Lent { state: Box::new(reader), pool: pool.map(|pool| Box::new(pool) as Box<dyn PoolReader>), query: None, genesis: None }
+        Lent {
+            state: Box::new(reader),
+            pool: pool.map(|pool| Box::new(pool) as Box<dyn PoolReader>),
+            status: None,
+            query: None,
+            genesis: None,
+        }
     }
 
     /// The last block.
@@ -151,8 +157,8 @@ impl Replay {
             version: "test".into(),
             controls: false,
         };
-        let query = QueryLent { accounts: Some(Arc::new(Signers::default())), status, cursor: Box::new(|_| None) };
-        let lent = Lent { query: Some(query), ..self.lent(None) };
+        let query = QueryLent { accounts: Some(Arc::new(Signers::default())), cursor: Box::new(|_| None) };
+        let lent = Lent { status: Some(status), query: Some(query), ..self.lent(None) };
         let answer = match self.guest().await?.query(&self.head, method, params.as_bytes(), lent).await? {
             Ok(answer) => answer,
             Err(error) => return Ok(Err(error)),

@@ -76,7 +76,7 @@ impl Actor {
         let timestamp_ms = self.parts.standing.clock().next_timestamp(self.parts.options.time.now_ms());
         let drawn = Arc::default();
         let pool = self.parts.mempool.pool().for_build(self.draw_max, Arc::clone(&drawn));
-        let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(pool), query: None, genesis: None };
+        let lent = Lent { state: Box::new(ViewReader(view)), pool: Some(pool), status: None, query: None, genesis: None };
         let built = match self.parts.guests.for_block(&seed).await {
             Ok(mut guest) => guest.build(&parent, &Attributes { timestamp_ms, seed }, lent).await,
             Err(error) => Err(error),
@@ -139,7 +139,7 @@ impl Actor {
     /// What a block of others does, or why it is invalid.
     async fn execute(&mut self, block: Vec<u8>) -> Result<Result<Candidate, String>, CallError> {
         let (view, parent) = self.parts.ledger.view();
-        let lent = Lent { state: Box::new(ViewReader(view)), pool: None, query: None, genesis: None };
+        let lent = Lent { state: Box::new(ViewReader(view)), pool: None, status: None, query: None, genesis: None };
         let mut guest = self.parts.guests.for_block(&[]).await?;
         match guest.execute(&parent, &block, lent).await? {
             Ok(outcome) => self.candidate(&parent, block, outcome).await.map(Ok),

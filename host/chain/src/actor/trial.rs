@@ -25,6 +25,7 @@ pub(crate) async fn try_block(parts: &Parts, runtime: &Module) -> Result<(), Ope
     let lent = Lent {
         state: Box::new(ViewReader(view)),
         pool: Some(parts.mempool.pool().for_build(0, Arc::default())),
+        status: None,
         query: None,
         genesis: None,
     };

@@ -188,7 +188,7 @@ async fn call(
     spec: &[u8],
     genesis: Option<Box<dyn GenesisStream>>,
 ) -> Result<Built, OpenError> {
-    let lent = Lent { state: Box::new(EmptyState), pool: None, query: None, genesis };
+    let lent = Lent { state: Box::new(EmptyState), pool: None, status: None, query: None, genesis };
     let guest = RuntimeGuest::new(runtime, tenant, limits, &[]).await;
     let mut guest = guest.map_err(|error| OpenError::Module { which: "runtime", error })??;
     guest.genesis(spec, lent).await?.map_err(OpenError::Spec)

@@ -37,6 +37,7 @@ pub(super) async fn ask(parts: &Parts, method: &str, params: &[u8]) -> Result<(A
         let lent = Lent {
             state: Box::new(ViewReader(view)),
             pool: Some(parts.mempool.pool().for_query()),
+            status: Some(parts.status()),
             query: Some(parts.query_lent()),
             genesis: None,
         };

@@ -455,7 +455,8 @@ mod tests {
         for (line, history) in [("history = \"2GiB\"", HistoryConfig::Within(2 << 30)), ("history = \"7\"", HistoryConfig::Last(7))] {
             assert_eq!(with(line).expect(line).chains[0].history, history);
         }
-        let sizes = parse("data-dir = \"d\"\n[rpc]\nrequest-bytes = \"1.5MiB\"\n[capacity]\nbandwidth = 7\nkeep-free = \"2kB\"").expect("sizes");
+        let sizes =
+            parse("data-dir = \"d\"\n[rpc]\nrequest-bytes = \"1.5MiB\"\n[capacity]\nbandwidth = 7\nkeep-free = \"2kB\"").expect("sizes");
         assert_eq!((sizes.rpc.request_bytes, sizes.capacity.bandwidth, sizes.capacity.keep_free), (3 << 19, 7, 2_000));
         assert!(with("sealing = \"250ms\"").is_ok_and(|config| config.chains[0].sealing.to_string() == "250ms"));
     }
