@@ -59,7 +59,8 @@ pub enum ModuleWorld {
 pub struct ModuleCheckArgs {
     /// A component file, or the name of an embedded module.
     pub module: String,
-    /// Try it beside a member that lies, too: one of four or of seven.
+    /// Try it beside a member that lies, too: one of four or of seven. For a consensus whose members may lie. A consensus whose members trust each
+    /// other, as the project of `subnode module new`, does not hold then.
     #[arg(long)]
     pub byzantine: bool,
     /// It is for a single sequencer: no committee.
