@@ -94,10 +94,10 @@ pub struct DevArgs {
     /// block is dropped.
     #[arg(long, default_value = "256MiB", value_name = "SIZE")]
     pub history_memory: ByteSize,
-    /// Print no banner and no log.
+    /// Print no banner, no blocks and no log.
     #[arg(short, long, visible_alias = "quiet")]
     pub silent: bool,
-    /// Print where it listens, accounts and keys as one line of JSON instead of the banner.
+    /// Print JSON: a line with where it listens, accounts and keys instead of the banner, and a line for each block. With --silent the first line alone.
     #[arg(long)]
     pub json: bool,
 }
