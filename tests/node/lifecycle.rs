@@ -123,6 +123,11 @@ fn a_chain_that_can_make_no_block_is_not_made_or_not_well() {
         let said = home.succeeds(command).unwrap();
         assert!(said.contains(&format!("makes no blocks: {REASON}")), "{said}");
     }
+    // Genesis is the head.
+    let shown = home.succeeds(&["chain", "show", "stuck"]).unwrap();
+    assert!(shown.contains("chainId       7\n") && shown.contains("fork          cancun"), "{shown}");
+    let shown: Value = serde_json::from_str(&home.succeeds(&["chain", "show", "stuck", "--json"]).unwrap()).unwrap();
+    assert_eq!(shown["about"], json!({ "chainId": 7, "fork": "cancun" }));
     node.stop().unwrap();
 }
 

@@ -91,6 +91,17 @@ pub struct BlobLimits {
 }
 
 impl Fork {
+    /// As clients and operators write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Paris => "paris",
+            Self::Shanghai => "shanghai",
+            Self::Cancun => "cancun",
+            Self::Prague => "prague",
+            Self::Osaka => "osaka",
+        }
+    }
+
     pub fn revm(self) -> SpecId {
         match self {
             Self::Paris => SpecId::MERGE,

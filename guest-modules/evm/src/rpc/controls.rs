@@ -187,7 +187,7 @@ fn node_info(call: &Call<'_>) -> Result {
         "currentBlockNumber": format!("{:#x}", head.number),
         "currentBlockTimestamp": head.timestamp,
         "currentBlockHash": hash,
-        "hardFork": format!("{:?}", spec.fork(head.timestamp)).to_lowercase(),
+        "hardFork": spec.fork(head.timestamp).name(),
         "transactionOrder": "fees",
         "environment": {
             "baseFee": format!("{:#x}", head.base_fee_per_gas.unwrap_or_default()),

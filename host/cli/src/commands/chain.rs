@@ -33,7 +33,7 @@ pub fn run(args: ChainArgs) -> anyhow::Result<()> {
             return Ok(());
         }
         ChainCommand::Show { name: chain } => {
-            let chain = client.call("chain_show", &name(chain))?;
+            let chain = client.call("chain_show", &json!({ "name": chain.as_str(), "about": true }))?;
             println!("{}", if json_wanted { chain.to_string() } else { show(&chain) });
             return Ok(());
         }
@@ -234,6 +234,10 @@ fn show(chain: &Value) -> String {
     ];
     if let Some(reason) = reason(chain) {
         rows.push(vec!["reason".to_owned(), reason]);
+    }
+    // In JSON, which has no control characters: the runtime wrote it.
+    for (key, value) in chain["about"].as_object().into_iter().flatten() {
+        rows.push(vec![Value::from(key.as_str()).to_string().trim_matches('"').to_owned(), value.to_string().trim_matches('"').to_owned()]);
     }
     if stats.is_object() {
         for (key, what) in [
