@@ -104,8 +104,8 @@ fn lent(row_bytes: usize) -> Lent {
         controls: false,
         version: String::new(),
     };
-    let query = QueryLent { accounts: None, status, cursor: Box::new(|_| None) };
-    Lent { pool: Some(Box::new(FullPool)), query: Some(query), ..Lent::of(LongRows(vec![7; row_bytes])) }
+    let query = QueryLent { accounts: None, cursor: Box::new(|_| None) };
+    Lent { pool: Some(Box::new(FullPool)), status: Some(status), query: Some(query), ..Lent::of(LongRows(vec![7; row_bytes])) }
 }
 
 fn block(timestamp_ms: u64) -> BlockRef {

@@ -59,6 +59,12 @@ fn a_new_project_of_either_world_builds_and_stands_its_check() {
         let file = build(&dir.path().join(name), &[]).join(name.replace('-', "_")).with_extension("wasm");
         let checked = stands(&["module", "check", file.to_str().unwrap(), "--seeds", "5"]);
         assert!(checked.contains(world), "{checked}");
+        if world == "consensus" {
+            let trusting = subnode(&["module", "check", file.to_str().unwrap(), "--byzantine", "--seeds", "5"]);
+            let said = String::from_utf8_lossy(&trusting.stderr);
+            assert!(!trusting.status.success() && said.contains("holds while nobody lies"), "{said}");
+            assert!(said.contains("is checked without --byzantine"), "{said}");
+        }
         let inspected: serde_json::Value =
             serde_json::from_slice(&subnode(&["module", "inspect", file.to_str().unwrap(), "--json"]).stdout).unwrap();
         assert_eq!(inspected["world"], world);

@@ -101,18 +101,33 @@ fn a_chain_whose_consensus_fails_is_restarted_and_then_left_alone_beside_one_tha
 }
 
 #[test]
-fn a_chain_that_can_make_no_block_is_not_well() {
+fn a_chain_that_can_make_no_block_is_not_made_or_not_well() {
     const PRAGUE: &str =
         r#"{"config":{"chainId":7,"shanghaiTime":0,"cancunTime":0,"pragueTime":0},"alloc":{},"gasLimit":"0x1c9c380","difficulty":"0x0"}"#;
+    // Genesis is before Prague, and each later block is not.
+    let later = PRAGUE.replace("\"pragueTime\":0", "\"pragueTime\":1");
     const REASON: &str = "system contract 0x00000961Ef480Eb55e80D19ad83579A64c007002 has no code";
     let home = Home::new("").unwrap();
     let mut node = home.start().unwrap();
-    node.operator.create("stuck", json!({ "genesis": PRAGUE, "sealing": "manual", "controls": true })).unwrap();
+    std::fs::write(home.path("prague.json"), PRAGUE).unwrap();
+    let refused = home.fails(&["chain", "create", "none", "--genesis", "prague.json"]).unwrap();
+    assert!(refused.contains("without EIP-7002's contract at 0x00000961Ef480Eb55e80D19ad83579A64c007002"), "{refused}");
+    assert!(refused.contains("`subnode config genesis`") && node.operator.show("none").is_err(), "{refused}");
+    node.operator.create("stuck", json!({ "genesis": later, "sealing": "manual", "controls": true })).unwrap();
     let refusal = node.chain("stuck").unwrap().call("evm_mine", &json!([])).unwrap_err().to_string();
     assert!(refusal.contains(REASON), "{refusal}");
     let health = home.subnode(&["health"]).unwrap();
     assert_eq!(health.status.code(), Some(1));
     assert_eq!(String::from_utf8(health.stdout).unwrap(), format!("chain stuck makes no blocks: {REASON}\n"));
+    for command in [&["chain", "list"][..], &["chain", "show", "stuck"]] {
+        let said = home.succeeds(command).unwrap();
+        assert!(said.contains(&format!("makes no blocks: {REASON}")), "{said}");
+    }
+    // Genesis is the head.
+    let shown = home.succeeds(&["chain", "show", "stuck"]).unwrap();
+    assert!(shown.contains("chainId       7\n") && shown.contains("fork          cancun"), "{shown}");
+    let shown: Value = serde_json::from_str(&home.succeeds(&["chain", "show", "stuck", "--json"]).unwrap()).unwrap();
+    assert_eq!(shown["about"], json!({ "chainId": 7, "fork": "cancun" }));
     node.stop().unwrap();
 }
 

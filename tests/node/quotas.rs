@@ -6,7 +6,7 @@ use rand::RngCore;
 use serde_json::{Value, json};
 use subnode_tests::{
     http::Client,
-    operator::{Home, Node},
+    operator::{Home, Node, signal},
     transfer::Sender,
 };
 
@@ -48,7 +48,7 @@ fn a_full_chain_is_marked_reads_on_and_goes_on_once_resized_or_pruned() {
     assert_eq!(shown["stats"]["storageFull"], true);
     assert!(shown["stats"]["storageBytes"].as_u64().unwrap() <= 3 << 20);
     let problems = home.subnode(&["health"]).unwrap();
-    assert!(String::from_utf8_lossy(&problems.stdout).contains("slice of storage is full"));
+    assert!(String::from_utf8_lossy(&problems.stdout).contains("slice of storage is full; subnode chain resize small --storage SIZE"));
     for receipt in &receipts {
         assert_eq!(&client.call("eth_getTransactionReceipt", &json!([receipt["transactionHash"]])).unwrap(), receipt);
     }
@@ -67,6 +67,27 @@ fn a_full_chain_is_marked_reads_on_and_goes_on_once_resized_or_pruned() {
     home.succeeds(&["chain", "resize", "small", "--storage", "5MiB"]).unwrap();
     client.call("evm_mine", &json!([])).unwrap();
     assert_eq!(node.operator.show("small").unwrap()["stats"]["storageFull"], false);
+}
+
+#[test]
+fn a_full_chain_of_the_configuration_file_is_given_more_there() {
+    let main = |storage: &str| {
+        format!("[[chain]]\nname = \"main\"\ngenesis = \"genesis.json\"\nsealing = \"manual\"\ncontrols = true\nstorage = \"{storage}\"\n")
+    };
+    let home = Home::new(&main("1MiB")).unwrap();
+    let mut node = home.start().unwrap();
+    let mut client = node.chain("main").unwrap();
+    let mut sender = Sender::new(0);
+    while fill(&mut sender, &mut client, 90_000).is_ok() {}
+    let problems = String::from_utf8(home.subnode(&["health"]).unwrap().stdout).unwrap();
+    assert!(problems.contains("slice of storage is full; give it more `storage` in the configuration file"), "{problems}");
+    assert!(!problems.contains("chain resize"), "{problems}");
+    home.configure(&main("2MiB")).unwrap();
+    signal(node.run.child().id(), "-HUP").unwrap();
+    node.operator.wait("main", |chain| chain["slice"]["storageBytes"] == 2 << 20).unwrap();
+    client.call("evm_mine", &json!([])).unwrap();
+    assert_eq!(home.subnode(&["health"]).unwrap().status.code(), Some(0));
+    node.stop().unwrap();
 }
 
 #[test]

@@ -88,6 +88,11 @@ fn what_is_no_request_is_answered_with_what_is_wrong() {
             "header not found",
         ),
         (br#"{"id":1,"jsonrpc":"2.0","method":"eth_subscribe","params":["newHeads"]}"#, -32004, "notifications not supported"),
+        (br#"{"id":1,"jsonrpc":"2.0","method":"anvil_dumpState"}"#, -32004, "the method anvil_dumpState is not supported"),
+        (br#"{"id":1,"jsonrpc":"2.0","method":"hardhat_setLoggingEnabled","params":[true]}"#, -32004, "not supported"),
+        (br#"{"id":1,"jsonrpc":"2.0","method":"anvil_setMinGasPrice","params":["0x1"]}"#, -32004, "EIP-1559"),
+        (br#"{"id":1,"jsonrpc":"2.0","method":"anvil_reset","params":[{"forking":{}}]}"#, -32004, "forking another network"),
+        (br#"{"id":1,"jsonrpc":"2.0","method":"anvil_dumpStates"}"#, -32601, "the method anvil_dumpStates does not exist"),
     ];
     for (body, code, message) in cases {
         let heard = error(&mut client, body);

@@ -333,6 +333,25 @@ fn an_impersonated_transaction_has_a_signature_that_others_can_read() {
 }
 
 #[test]
+fn an_unsigned_transaction_needs_no_impersonated_sender() {
+    let mut chain = Chain::start(&["--wait-mined"]);
+    let to = chain.accounts[1].clone();
+    let (someone, contract) = ("0x00000000000000000000000000000000000000aa", "0x00000000000000000000000000000000000000bb");
+    chain.call("anvil_setCode", json!([contract, "0x00"]));
+    for sender in [someone, contract, &chain.accounts[0].clone()] {
+        chain.call("anvil_setBalance", json!([sender, ether(1)]));
+        let request = json!([{ "from": sender, "to": to, "value": "0x1" }]);
+        if sender != chain.accounts[0] {
+            assert_eq!(chain.error("eth_sendTransaction", request.clone())["message"], "unknown account");
+        }
+        let hash = chain.call("eth_sendUnsignedTransaction", request.clone());
+        let receipt = chain.receipt(&hash);
+        assert_eq!((&receipt["status"], receipt["from"].as_str().map(str::to_lowercase)), (&json!("0x1"), Some(sender.to_lowercase())));
+    }
+    assert!(!chain.call("eth_accounts", json!([])).as_array().unwrap().contains(&json!(someone)), "nobody is impersonated");
+}
+
+#[test]
 fn the_first_account_sends_where_no_other_is_named() {
     let mut chain = Chain::start(&["--wait-mined"]);
     let hash = chain.call("eth_sendTransaction", json!([{ "to": chain.accounts[1], "value": "0x1" }]));

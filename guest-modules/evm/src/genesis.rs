@@ -48,7 +48,7 @@ fn whole(json: &[u8]) -> Result<Built, String> {
             }
         }
     }
-    rules.warn(|address| state.has_code(address));
+    rules.check_predeploys(|address| state.has_code(address))?;
     let committee = rules.found(&mut state)?;
     let (state_root, changes) = state.into_changes();
     first(head, &rules, state_root, changes, committee)
@@ -58,7 +58,7 @@ fn in_parts() -> Result<Built, String> {
     let mut accounts = Watched::new(Accounts::new(), PREDEPLOYS.map(|(address, _)| address));
     let head = genesis_file::read(BufReader::with_capacity(4096, SpecReader::default()), &mut accounts)?;
     let rules = Rules::of(&head.genesis)?;
-    rules.warn(|address| accounts.has_code(address));
+    rules.check_predeploys(|address| accounts.has_code(address))?;
     let mut founders = State::default();
     let committee = rules.found(&mut founders)?;
     for WholeAccount { address, account, code, storage } in founders.into_accounts() {
@@ -76,6 +76,7 @@ fn in_parts() -> Result<Built, String> {
 struct Rules {
     spec: Spec,
     extension: Extension,
+    /// The fork of the first block.
     fork: Fork,
 }
 
@@ -86,13 +87,29 @@ impl Rules {
         Ok(Self { extension: Extension::from_genesis(genesis)?, fork, spec })
     }
 
-    fn warn(&self, mut has_code: impl FnMut(Address) -> bool) {
-        if self.fork < Fork::Prague || self.spec.dev {
-            return;
+    /// Refuses a chain that could make no block. A chain that reaches Prague later can get the contracts by transactions: it is warned of them.
+    fn check_predeploys(&self, mut has_code: impl FnMut(Address) -> bool) -> Result<(), String> {
+        let Some((_, begins)) = self.spec.forks.iter().find(|(fork, _)| *fork == Fork::Prague).filter(|_| !self.spec.dev) else {
+            return Ok(());
+        };
+        let missing: Vec<_> = PREDEPLOYS
+            .into_iter()
+            .filter(|(address, _)| !has_code(*address))
+            .map(|(address, eip)| format!("EIP-{eip}'s contract at {address}"))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
         }
-        for (address, eip) in PREDEPLOYS.into_iter().filter(|(address, _)| !has_code(*address)) {
-            eprintln!("config.pragueTime: no block can be made without EIP-{eip}'s contract; put its code at {address} into alloc");
+        let (missing, begun) = (missing.join(" and "), self.fork >= Fork::Prague);
+        let from = if begun { String::new() } else { format!(" from the time {begins} on") };
+        let said = format!(
+            "config.pragueTime: no block can be made{from} without {missing}; put the code into alloc (`subnode config genesis` prints a file that has it)"
+        );
+        if begun {
+            return Err(said);
         }
+        eprintln!("{said}");
+        Ok(())
     }
 
     /// Puts the contracts that the file asks for into a state; who decides the first block, where a committee does.

@@ -8,6 +8,7 @@ use alloy_serde::storage::deserialize_storage_map;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json, value::RawValue};
 
+mod keys;
 mod stream;
 
 pub use stream::{Sink, Watched, read};
@@ -84,11 +85,19 @@ fn missing(has: impl Fn(&str) -> bool) -> Result<(), String> {
 fn head<T: Borrow<RawValue>>(keys: BTreeMap<String, T>) -> Result<Head, String> {
     let others: Result<Map<String, Value>, _> =
         keys.into_iter().map(|(key, value)| serde_json::from_str(value.borrow().get()).map(|value| (key, value))).collect();
-    let others = Value::Object(others.map_err(not_json)?);
-    let config = &others["config"];
-    if !config.is_object() {
+    let mut others = others.map_err(not_json)?;
+    // As many files have it: geth reads keys in any case.
+    if let Some(hash) = others.remove("mixhash") {
+        others.entry("mixHash").or_insert(hash);
+    }
+    if !others["config"].is_object() {
         return Err("config: no object".into());
     }
+    for key in keys::check(&others)? {
+        eprintln!("{key}: unknown, and ignored");
+    }
+    let others = Value::Object(others);
+    let config = &others["config"];
     if config.get("chainId").is_none() {
         return Err("config.chainId: missing; give the chain a positive id".into());
     }

@@ -91,6 +91,17 @@ pub struct BlobLimits {
 }
 
 impl Fork {
+    /// As clients and operators write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Paris => "paris",
+            Self::Shanghai => "shanghai",
+            Self::Cancun => "cancun",
+            Self::Prague => "prague",
+            Self::Osaka => "osaka",
+        }
+    }
+
     pub fn revm(self) -> SpecId {
         match self {
             Self::Paris => SpecId::MERGE,
@@ -205,8 +216,10 @@ impl Spec {
                 }
             }
         }
-        if config.amsterdam_time.is_some() {
-            return Err("config.amsterdamTime: forks after Osaka are not supported".into());
+        for (name, time) in [("amsterdamTime", config.amsterdam_time), ("bogotaTime", config.bogota_time)] {
+            if time.is_some() {
+                return Err(format!("config.{name}: forks after Osaka are not supported"));
+            }
         }
         let scheduled = |name: &str, default: BlobParams| BlobLimits::of(config.blob_schedule.get(name).copied().unwrap_or(default));
         let mut blobs: Vec<(u64, BlobLimits)> = Vec::new();

@@ -14,7 +14,7 @@ use revm::{
 use crate::{
     bindings::{
         exports::{Admission, RpcError},
-        subnode::chain::{pool, types::BlockRef},
+        subnode::chain::{host as chain, pool, types::BlockRef},
     },
     deployers,
     dev::{Impersonation, Overrides},
@@ -35,6 +35,8 @@ const SECP256K1_HALF_ORDER: U256 =
 
 /// What `r` begins with in the signature of a transaction whose sender a developer impersonates. A counter of one byte follows, then the sender.
 const IMPERSONATED: [u8; 11] = *b"impersonate";
+/// The same of one that nobody signed and whose sender need not be impersonated (`eth_sendUnsignedTransaction`).
+const UNSIGNED: [u8; 11] = *b"unsigned tx";
 const IMPERSONATED_S: U256 = U256::ONE;
 
 /// The signature of a transaction whose sender a developer impersonates: `r` names the sender, and `s` is 1. To find a key that signs so
@@ -43,8 +45,17 @@ const IMPERSONATED_S: U256 = U256::ONE;
 /// Other programs take it for a signature of somebody else's: `r` and `s` are in their ranges, and the counter is such that a public key
 /// can be recovered.
 pub fn impersonated_signature(sender: Address, digest: B256) -> Signature {
+    marked_signature(&IMPERSONATED, sender, digest)
+}
+
+/// The same of a transaction that nobody signed. Its host must allow a developer's controls.
+pub fn no_signature(sender: Address, digest: B256) -> Signature {
+    marked_signature(&UNSIGNED, sender, digest)
+}
+
+fn marked_signature(mark: &[u8; 11], sender: Address, digest: B256) -> Signature {
     let of = |counter: u8| {
-        let r = [IMPERSONATED.as_slice(), &[counter], sender.as_slice()].concat();
+        let r = [mark.as_slice(), &[counter], sender.as_slice()].concat();
         Signature::new(U256::from_be_slice(&r), IMPERSONATED_S, false)
     };
     // One in two has a key.
@@ -53,10 +64,12 @@ pub fn impersonated_signature(sender: Address, digest: B256) -> Signature {
     (0..u8::MAX).map(of).find(recovers).unwrap_or_else(|| of(u8::MAX))
 }
 
-fn impersonated_sender(signature: &Signature) -> Option<Address> {
+/// The sender that a developer's signature names, and whether the sender must be impersonated.
+fn named_sender(signature: &Signature) -> Option<(Address, bool)> {
     let r = signature.r().to_be_bytes::<32>();
-    let named = signature.s() == IMPERSONATED_S && !signature.v() && r.starts_with(&IMPERSONATED);
-    named.then(|| Address::from_slice(&r[12..]))
+    let is_impersonated = r.starts_with(&IMPERSONATED);
+    let is_named = signature.s() == IMPERSONATED_S && !signature.v() && (is_impersonated || r.starts_with(&UNSIGNED));
+    is_named.then(|| (Address::from_slice(&r[12..]), is_impersonated))
 }
 
 /// Decodes the canonical EIP-2718 form, nothing after it. Errors are worded as geth's.
@@ -116,7 +129,7 @@ pub fn senders(spec: &Spec, transactions: &[&Transaction]) -> Vec<Option<Address
         .map(|(sender, transaction)| {
             let signature = transaction.signature();
             if spec.dev
-                && let Some(sender) = impersonated_sender(signature)
+                && let Some((sender, _)) = named_sender(signature)
             {
                 return Some(sender);
             }
@@ -197,9 +210,13 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
         .map(|transaction| {
             let transaction = transaction.as_ref().map_err(Clone::clone)?;
             let sender = senders.next().flatten().ok_or_else(|| error::rejected("invalid sender"))?;
-            if let Some(named) = impersonated_sender(transaction.signature())
-                && !impersonation.includes(named)
-            {
+            let named = named_sender(transaction.signature());
+            let is_allowed = match named {
+                None => true,
+                Some((named, true)) => impersonation.includes(named),
+                Some((_, false)) => chain::status().controls,
+            };
+            if !is_allowed {
                 return Err(error::rejected("invalid sender"));
             }
             check(spec, fork, transaction, gas_limit)?;
@@ -224,7 +241,7 @@ pub fn admit(head: &BlockRef, raw: &[Vec<u8>]) -> Vec<Result<Admission, RpcError
                 deployers::admit(&mut state, sender).map_err(|reason| error::rejected(&reason))?;
             }
             let code = state.code(account.code_hash);
-            if !code.is_empty() && !code.is_eip7702() && !impersonation.includes(sender) {
+            if !code.is_empty() && !code.is_eip7702() && named.is_none() && !impersonation.includes(sender) {
                 return Err(error::rejected(&format!("sender not an eoa: address {sender}, len(code): {}", code.len())));
             }
             let cost = U256::from(transaction.max_fee_per_gas())

@@ -119,7 +119,7 @@ async fn admit(
     let (view, head) = parts.ledger.view();
     let reserved = Reserved::default();
     let pool = parts.mempool.pool().for_admission(reserved.clone());
-    let lent = Lent { pool: Some(pool), ..Lent::of(ViewReader(view)) };
+    let lent = Lent { status: Some(parts.status()), pool: Some(pool), ..Lent::of(ViewReader(view)) };
     let admitted = instance.admit(&head, data, lent).await;
     if parts.guests.is_reusable(&instance) {
         *guest = Some(instance);

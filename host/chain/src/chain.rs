@@ -7,6 +7,7 @@ use subnode_sandbox::{Module, Tenant};
 use subnode_scheduler::Bandwidth;
 use subnode_storage::{ChainStore, Retention};
 use subnode_types::{BlockRef, Boxed, ChainName, boxed};
+use tokio::sync::watch;
 
 use crate::{
     actor,
@@ -46,6 +47,11 @@ impl Chain {
     /// Its last committed block.
     pub fn head(&self) -> BlockRef {
         self.parts().ledger.head()
+    }
+
+    /// Changes with each commit and each revert.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.parts().ledger.commits()
     }
 
     /// Resolves once the chain has ended by itself. A chain that is stopped does not.

@@ -58,7 +58,12 @@ async fn notify(
     let (view, head) = parts.ledger.view();
     // Nobody asked for it: nothing is signed.
     let query = QueryLent { accounts: None, ..parts.query_lent() };
-    let lent = Lent { pool: Some(parts.mempool.pool().for_query()), query: Some(query), ..Lent::of(ViewReader(view)) };
+    let lent = Lent {
+        status: Some(parts.status()),
+        pool: Some(parts.mempool.pool().for_query()),
+        query: Some(query),
+        ..Lent::of(ViewReader(view))
+    };
     let texts = instance.notify(&head, filter, occurrence, lent).await;
     if !instance.faulted() {
         *guest = Some(instance);

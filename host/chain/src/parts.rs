@@ -60,18 +60,22 @@ impl Parts {
         self.mempool.pool().ready().saturating_add(self.statements.ready())
     }
 
-    /// What a query is lent beside the state and the pool.
+    /// What a query is lent beside the state, the pool and the status.
     pub(crate) fn query_lent(&self) -> QueryLent {
         let cursors = self.feed.cursors.clone();
+        QueryLent { accounts: Some(self.accounts.clone()), cursor: Box::new(move |id| cursors.get(id)) }
+    }
+
+    /// What the host knows of the chain.
+    pub(crate) fn status(&self) -> ChainStatus {
         let clock = self.standing.clock();
-        let status = ChainStatus {
+        ChainStatus {
             now_ms: clock.next_timestamp(self.options.time.now_ms()),
             clock_offset_ms: clock.offset_ms(),
             sealing: convert::runtime_sealing(self.standing.sealing()),
             controls: self.options.controls,
             version: self.options.version.clone(),
-        };
-        QueryLent { accounts: Some(self.accounts.clone()), status, cursor: Box::new(move |id| cursors.get(id)) }
+        }
     }
 }
 

@@ -59,6 +59,24 @@ fn help_has_examples_and_wrong_flags_end_with_2() {
 }
 
 #[test]
+fn help_is_wrapped_to_the_terminal_and_ends_with_what_is_common_to_all_commands() {
+    for command in [&["dev"][..], &["chain"], &["chain", "create"], &["top"], &["module", "check"], &["key"], &["health"]] {
+        let mut help = Command::new(env!("CARGO_BIN_EXE_subnode"));
+        let help = help.args(command).arg("--help").env("COLUMNS", "80").output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        let (before, _) = help.split_once("\nExample").unwrap_or((&help, ""));
+        let long: Vec<&str> = before.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(long.is_empty(), "{command:?}: {long:#?}");
+        if let Some((own, common)) = before.split_once("Options of all commands that ask a node:") {
+            assert!(!own.contains("--socket") && common.contains("--socket") && common.contains("--json"), "{help}");
+            assert!(["--sealing", "--stopped", "--interval", "--once"].iter().all(|option| !common.contains(option)), "{help}");
+        } else {
+            assert!(!help.contains("--socket"), "{help}");
+        }
+    }
+}
+
+#[test]
 fn completions_come_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(success(&["completions", shell]).contains("subnode"));

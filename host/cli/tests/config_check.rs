@@ -42,5 +42,20 @@ fn what_would_keep_a_chain_from_running_is_said_before_it_runs() {
     assert!(well && said.contains("1 chain, no errors"), "{said}");
     assert!(!dir.path().join("data").exists(), "nothing is written");
     let (well, said) = check("genesis = \"prague.json\"");
-    assert!(!well && said.contains("no block can be built") && said.contains("without EIP-7251's contract"), "{said}");
+    assert!(
+        !well && said.contains("chain a") && said.contains("EIP-7251's contract at 0x0000BBdDc7CE488642fb579F8B00f3a590007251"),
+        "{said}"
+    );
+    assert!(said.contains("`subnode config genesis`"), "{said}");
+    let prague = fs::read_to_string(dir.path().join("prague.json")).unwrap();
+    let with = |name: &str, from: &str, to: &str| fs::write(dir.path().join(name), prague.replace(from, to)).unwrap();
+    with("later.json", "\"pragueTime\":0", "\"pragueTime\":1");
+    let (well, said) = check("genesis = \"later.json\"");
+    assert!(!well && said.contains("no block can be built") && said.contains("from the time 1 on without EIP-7002"), "{said}");
+    with("misspelt.json", "pragueTime", "pragueTimee");
+    let (well, said) = check("genesis = \"misspelt.json\"");
+    assert!(!well && said.contains("config.pragueTimee: unknown; did you mean config.pragueTime?"), "{said}");
+    with("unknown.json", "\"pragueTime\"", "\"qbft\"");
+    let (well, said) = check("genesis = \"unknown.json\"");
+    assert!(well && said.contains("config.qbft: unknown, and ignored"), "{said}");
 }

@@ -1,14 +1,19 @@
 //! What the flags of `subnode dev` make of its chains.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Lines},
+    path::Path,
+    process::{ChildStdout, Command, Stdio},
+};
 
 use alloy::primitives::{Address, Bytes, U256, address, bytes, hex, keccak256};
 use serde_json::{Value, json};
 use subnode_tests::{
     http::Client,
     operator::signal,
-    process::{Dev, Run},
+    process::{Dev, Process, Run},
 };
 
 const GENESIS: &str = r#"{"config":{"chainId":7,"shanghaiTime":0},"alloc":{},"gasLimit":"0x1c9c380","difficulty":"0x0"}"#;
@@ -87,6 +92,76 @@ fn each_kind_of_node_says_what_tools_take_it_for() {
     assert_eq!(version(&mut Client::connect(node.address).unwrap()), own, "a durable node is nobody's dev chain");
 }
 
+/// A `subnode dev` whose output is read line by line, and a client of it.
+fn printing(arguments: &[&str]) -> (Process, Lines<BufReader<ChildStdout>>, Client) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_subnode"));
+    let mut process = Process(command.args(["dev", "--port", "0"]).args(arguments).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
+    let address = loop {
+        let line = lines.next().unwrap().unwrap();
+        if let Some(address) = line.strip_prefix("Listening on ") {
+            break address.to_owned();
+        }
+        if let Some(address) =
+            serde_json::from_str::<Value>(&line).ok().and_then(|announced| Some(announced["listening"].as_str()?.to_owned()))
+        {
+            break address;
+        }
+    };
+    let client = Client::connect(address.parse().unwrap()).unwrap();
+    (process, lines, client)
+}
+
+#[test]
+fn blocks_and_their_transactions_are_printed() {
+    let (_node, mut lines, mut client) = printing(&["--wait-mined"]);
+    let mut next = || lines.next().unwrap().unwrap();
+    let receipt = mined(&mut client, json!({ "to": FIRST }));
+    let hash = |receipt: &Value, key: &str| receipt[key].as_str().unwrap().to_owned();
+    assert_eq!(next(), format!("Block 1  {}  1 transaction, 21000 gas", hash(&receipt, "blockHash")));
+    assert_eq!(next(), format!("  Transaction {}  21000 gas", hash(&receipt, "transactionHash")));
+    let receipt = mined(&mut client, json!({ "data": makes(1, 0) }));
+    assert!(next().starts_with("Block 2  "));
+    let contract: Address = hash(&receipt, "contractAddress").parse().unwrap();
+    assert!(next().ends_with(&format!(" gas, created {contract}")));
+    // INVALID
+    refused(&mut client, "eth_sendTransaction", json!([{ "from": FIRST, "data": "0xfe", "gas": "0x186a0" }]));
+    assert!(next().starts_with("Block 3  "));
+    assert!(next().ends_with("  100000 gas, failed"));
+    let snapshot = call(&mut client, "evm_snapshot", json!([]));
+    call(&mut client, "evm_mine", json!([]));
+    assert!(next().ends_with("  0 transactions, 0 gas"));
+    call(&mut client, "evm_revert", json!([snapshot]));
+    assert_eq!(next(), "Returned to block 3");
+
+    let (_node, mut lines, mut client) = printing(&["--json", "--wait-mined", "--chains", "2"]);
+    let receipt = mined(&mut client, json!({ "to": FIRST }));
+    let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    let transaction = json!({ "hash": receipt["transactionHash"], "gasUsed": 21000, "success": true, "contract": null });
+    let block = json!({
+        "chain": "dev1", "block": 1, "hash": receipt["blockHash"], "gasUsed": 21000, "transactionCount": 1, "transactions": [transaction],
+    });
+    assert_eq!(line, block);
+
+    let (mut node, mut lines, mut client) = printing(&["--json", "--silent", "--wait-mined"]);
+    mined(&mut client, json!({ "to": FIRST }));
+    signal(node.0.id(), "-TERM").unwrap();
+    assert!(node.0.wait().unwrap().success());
+    assert!(lines.next().is_none(), "silent");
+}
+
+#[test]
+fn blocks_that_nobody_reads_hold_up_no_chain() {
+    let (mut node, mut lines, mut client) = printing(&[]);
+    for _ in 0..10 {
+        call(&mut client, "anvil_mine", json!(["0x3e8"]));
+    }
+    assert_eq!(client.quantity("eth_blockNumber", &json!([])).unwrap(), 10_000);
+    assert!(lines.any(|line| line.unwrap().ends_with(" blocks are not shown")));
+    signal(node.0.id(), "-TERM").unwrap();
+    assert!(node.0.wait().unwrap().success());
+}
+
 #[test]
 fn contracts_are_as_large_as_a_flag_allows() {
     let (_node, mut client) = dev(&[]);
@@ -110,6 +185,7 @@ fn contracts_are_as_large_as_a_flag_allows() {
     assert_eq!(code.as_str().unwrap().len(), 2 + 2 * 300_000);
 
     assert!(failure(&["--code-size-limit", "2097153"]).contains("2097152"));
+    assert!(failure(&["--code-size-limit", "3MiB"]).contains("3MiB: use 1 to 2097152 bytes"));
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //! | `node_health` | | `healthy`, and a list of `problems` |
 //! | `node_peers` | | this `node`, and the `peers` that are connected to it |
 //! | `chain_list` | | all chains |
-//! | `chain_show` | `name` | one |
+//! | `chain_show` | `name`; optional `about` | one, and what its runtime says about it, if `about` is true |
 //! | `chain_create` | `name`, `genesis` (text); optional `id`, `runtime`, `consensus`, `consensusConfig`, `sealing`, `history` (heights; 0 keeps all) or `historyBytes`, `controls`, `poolBytes`, `slice`, `memoryBytes`, `storageBytes`, `bandwidthBytes`, `stopped` | the chain |
 //! | `chain_start`, `chain_stop`, `chain_pause`, `chain_resume` | `name` | the chain |
 //! | `chain_repair` | `name`: its tables are damaged | the chain, which gets the next state that its committee vouches for |
@@ -27,24 +27,22 @@
 //! A slice is `large`, `medium`, `small`, `test` or a number of parts, and brings memory, storage and bandwidth along unless they are
 //! given. Errors have code -32000, and their text says what to do.
 
+mod failure;
 mod line;
+mod params;
 
 use std::{
-    collections::BTreeMap,
     io,
-    num::NonZeroU64,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::Path,
     sync::Arc,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Value, json};
-use subnode_chain::CHECKPOINT_EVERY;
-use subnode_node::{ChainInfo, ControlError, Desired, LogBook, Origin, Resize, SliceRequest, Supervisor, Upgrade, Wanted};
-use subnode_storage::Retention;
-use subnode_types::{Boxed, ChainName, Parts, Sealing, Slice, boxed};
+use subnode_node::{ChainInfo, ControlError, Desired, LogBook, Resize, Supervisor, Upgrade, Wanted};
+use subnode_types::{Boxed, boxed};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -52,18 +50,20 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::line::{error_line, finish_line};
+use self::{
+    failure::{Failure, METHOD_NOT_FOUND, PARSE_ERROR, REFUSED, invalid},
+    line::{error_line, finish_line},
+    params::{
+        Component, Create, Deleted, ExportFrame, ImportBegin, ImportFrame, Logs, Name, Resized, Shown, Upgraded, bytes_of, chain_name,
+        params, refuse,
+    },
+};
 use crate::{ServeError, connection::DRAINS_WITHIN, describe};
 
 /// Longest request: the largest frame of an archive, in base64.
 const LINE_BYTES_MAX: u64 = 120 << 20;
 /// Open connections; further ones wait.
 const CONNECTIONS_MAX: usize = 64;
-
-const PARSE_ERROR: i32 = -32700;
-const METHOD_NOT_FOUND: i32 = -32601;
-const INVALID_PARAMS: i32 = -32602;
-const REFUSED: i32 = -32000;
 
 /// What the operator's interface answers from.
 #[derive(Clone)]
@@ -181,227 +181,6 @@ async fn answer(admin: &Admin, line: &[u8]) -> Vec<u8> {
     }
 }
 
-struct Failure {
-    code: i32,
-    message: String,
-}
-
-impl From<ControlError> for Failure {
-    fn from(error: ControlError) -> Self {
-        Self { code: REFUSED, message: error.to_string() }
-    }
-}
-
-fn invalid(message: impl Into<String>) -> Failure {
-    Failure { code: INVALID_PARAMS, message: message.into() }
-}
-
-fn params<T: DeserializeOwned>(params: Value) -> Result<T, Failure> {
-    let params = if params.is_null() { json!({}) } else { params };
-    serde_json::from_value(params).map_err(|error| invalid(format!("invalid parameters: {error}")))
-}
-
-fn chain_name(name: &str) -> Result<ChainName, Failure> {
-    name.parse().map_err(|error| invalid(format!("{error}")))
-}
-
-fn bytes_of(base64: &str) -> Result<Vec<u8>, Failure> {
-    BASE64_STANDARD.decode(base64).map_err(|error| invalid(format!("not base64: {error}")))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Name {
-    name: String,
-}
-
-/// Parameters that a method does not have. Where others are flattened, serde leaves it to us to refuse them.
-/// Bound: what [`LINE_BYTES_MAX`] bytes of a line hold; operators alone send lines.
-type Unknown = BTreeMap<String, Value>;
-
-fn refuse(unknown: &Unknown) -> Result<(), Failure> {
-    match unknown.keys().next() {
-        Some(key) => Err(invalid(format!("invalid parameters: there is no `{key}`"))),
-        None => Ok(()),
-    }
-}
-
-/// Parts of a slice, each of which may be left out.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct SliceParams {
-    slice: Option<Value>,
-    memory_bytes: Option<u64>,
-    storage_bytes: Option<u64>,
-    bandwidth_bytes: Option<u64>,
-    history: Option<u64>,
-    history_bytes: Option<NonZeroU64>,
-}
-
-impl SliceParams {
-    fn parts(&self) -> Result<Option<Parts>, Failure> {
-        let text = match &self.slice {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-        };
-        text.parse().map(Some).map_err(|error| invalid(format!("{error}")))
-    }
-
-    fn retention(&self) -> Result<Option<Retention>, Failure> {
-        match (self.history, self.history_bytes) {
-            (Some(_), Some(_)) => Err(invalid("history counts heights and historyBytes bytes; give one of them")),
-            (None, Some(bytes)) => Ok(Some(Retention::within(bytes.get()))),
-            (Some(0), None) => Ok(Some(Retention::Archive)),
-            (heights, None) => Ok(heights.map(Retention::Last)),
-        }
-    }
-
-    fn request(&self) -> Result<SliceRequest, Failure> {
-        Ok(SliceRequest {
-            parts: self.parts()?,
-            memory_bytes: self.memory_bytes,
-            storage_bytes: self.storage_bytes,
-            bandwidth_bytes: self.bandwidth_bytes,
-        })
-    }
-
-    /// The slice that is asked for, or the one that a node of this capacity gives by itself.
-    fn slice(&self, supervisor: &Supervisor) -> Result<Slice, Failure> {
-        let capacity = supervisor.granted().0;
-        Ok(self.request()?.over(capacity.default_slice(), &capacity))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Create {
-    name: String,
-    #[serde(default)]
-    id: Option<NonZeroU64>,
-    #[serde(default)]
-    genesis: String,
-    #[serde(default)]
-    runtime: Option<String>,
-    #[serde(default)]
-    consensus: Option<String>,
-    #[serde(default)]
-    consensus_config: Option<String>,
-    #[serde(default)]
-    sealing: Option<String>,
-    #[serde(default)]
-    controls: bool,
-    #[serde(default)]
-    pool_bytes: Option<u64>,
-    checkpoint_every: Option<u64>,
-    #[serde(default)]
-    stopped: bool,
-    #[serde(flatten)]
-    slice: SliceParams,
-    #[serde(flatten)]
-    unknown: Unknown,
-}
-
-/// Heights that a chain keeps unless told otherwise.
-const KEPT_HEIGHTS: u64 = 10_000;
-/// Most of a chain's pool unless told otherwise.
-const POOL_BYTES: u64 = 64 << 20;
-
-impl Create {
-    fn desired(&self, supervisor: &Supervisor) -> Result<Desired, Failure> {
-        let sealing: Sealing = match &self.sealing {
-            None => Sealing::default(),
-            Some(text) => text.parse().map_err(|error| invalid(format!("{error}")))?,
-        };
-        let slice = self.slice.slice(supervisor)?;
-        Ok(Desired {
-            id: self.id,
-            origin: Origin::Operator,
-            wanted: if self.stopped { Wanted::Stopped } else { Wanted::Running },
-            runtime: self.runtime.clone().unwrap_or_else(|| "evm".into()),
-            consensus: self.consensus.clone().unwrap_or_else(|| "solo".into()),
-            spec: self.genesis.clone().into_bytes(),
-            consensus_config: self.consensus_config.clone().unwrap_or_else(|| sealing.consensus_config()).into_bytes(),
-            sealing,
-            slice,
-            retention: self.slice.retention()?.unwrap_or(Retention::Last(KEPT_HEIGHTS)),
-            controls: self.controls,
-            // Half of its memory at most is for what waits.
-            pool_bytes: self.pool_bytes.unwrap_or(POOL_BYTES).min(slice.memory_bytes / 2),
-            checkpoint_every: self.checkpoint_every.unwrap_or(CHECKPOINT_EVERY),
-            silent: false,
-        })
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Resized {
-    name: String,
-    #[serde(flatten)]
-    slice: SliceParams,
-    #[serde(flatten)]
-    unknown: Unknown,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Upgraded {
-    name: String,
-    #[serde(default)]
-    runtime: Option<String>,
-    #[serde(default)]
-    consensus: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Deleted {
-    name: String,
-    #[serde(default)]
-    force: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Logs {
-    name: String,
-    #[serde(default)]
-    after: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Component {
-    component: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExportFrame {
-    export: u64,
-    index: u64,
-}
-
-#[derive(Deserialize)]
-struct ImportBegin {
-    name: String,
-    header: String,
-    #[serde(default)]
-    stopped: Option<bool>,
-    #[serde(flatten)]
-    slice: SliceParams,
-    #[serde(flatten)]
-    unknown: Unknown,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ImportFrame {
-    import: u64,
-    frame: String,
-}
-
 fn described(info: Result<ChainInfo, ControlError>) -> Result<Value, Failure> {
     Ok(describe::chain(&info?))
 }
@@ -417,7 +196,11 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
         }
         "node_peers" => Ok(describe::peers(supervisor)),
         "chain_list" => Ok(supervisor.list().iter().map(describe::chain).collect()),
-        "chain_show" => described(supervisor.show(&named(given)?)),
+        "chain_show" => {
+            let Shown { name, about } = params(given)?;
+            let info = supervisor.show(&chain_name(&name)?)?;
+            Ok(if about { describe::in_full(&info).await } else { describe::chain(&info) })
+        }
         "chain_create" => {
             let create: Create = params(given)?;
             refuse(&create.unknown)?;

@@ -1,9 +1,12 @@
 //! Chains and the node as JSON, for operators.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use subnode_chain::Chain;
+use subnode_chain::{Chain, Reply};
 use subnode_node::{ChainInfo, Machine, Origin, PeerInfo, Supervisor, Wanted};
 use subnode_storage::{Retention, StoreUsage};
+use subnode_types::{Boxed, boxed};
 
 /// A chain.
 pub(crate) fn chain(info: &ChainInfo) -> Value {
@@ -75,6 +78,27 @@ pub(crate) fn chain(info: &ChainInfo) -> Value {
     value
 }
 
+/// Longest text that a runtime says about its chain: the contract's bound.
+const ABOUT_BYTES_MAX: usize = 4 << 10;
+/// How long it is waited for: an operator wants to see a chain that is too busy to say anything.
+const ABOUT_WITHIN: Duration = Duration::from_secs(1);
+
+/// A chain, and what its runtime says about it; null where it runs not, or says nothing.
+pub(crate) fn in_full(info: &ChainInfo) -> Boxed<'_, Value> {
+    boxed(async move {
+        let mut value = chain(info);
+        if let Some(chain) = &info.chain {
+            let asked = tokio::time::timeout(ABOUT_WITHIN, chain.query("subnode_about", b"[]", None)).await;
+            let said = match asked {
+                Ok(Ok(Reply::Json(json))) if json.len() <= ABOUT_BYTES_MAX => serde_json::from_slice(&json).ok(),
+                Ok(_) | Err(_) => None,
+            };
+            value["about"] = said.filter(Value::is_object).unwrap_or_default();
+        }
+        value
+    })
+}
+
 /// This node among others, and who is connected.
 pub(crate) fn peers(supervisor: &Supervisor) -> Value {
     let Some(network) = supervisor.network() else { return json!({ "node": null, "peers": [] }) };
@@ -108,7 +132,7 @@ fn problems_of(supervisor: &Supervisor, chains: &[ChainInfo], usage: &StoreUsage
         }
         let Some(stats) = info.chain.as_ref().map(Chain::stats) else { continue };
         if stats.full {
-            problems.push(format!("chain {}: its slice of storage is full; subnode chain resize {0} --storage SIZE", info.name));
+            problems.push(format!("chain {}: its slice of storage is full; {}", info.name, more_storage(info)));
         } else if let Some(reason) = stats.stuck {
             problems.push(format!("chain {} makes no blocks: {reason}", info.name));
         }
@@ -121,6 +145,14 @@ fn problems_of(supervisor: &Supervisor, chains: &[ChainInfo], usage: &StoreUsage
         ));
     }
     problems
+}
+
+/// How a chain gets more storage.
+fn more_storage(info: &ChainInfo) -> String {
+    match info.desired.origin {
+        Origin::Operator => format!("subnode chain resize {} --storage SIZE", info.name),
+        Origin::Config => "give it more `storage` in the configuration file and reload (SIGHUP)".to_owned(),
+    }
 }
 
 /// The node.

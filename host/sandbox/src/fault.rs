@@ -40,7 +40,10 @@ pub enum HostFault {
     #[error("no instance available: {0}")]
     Instance(String),
     /// The chain's slice of memory is used up.
-    #[error("memory slice full: {wanted} bytes wanted, {used} of {limit} in use; subnode chain resize {chain} --memory BYTES")]
+    #[error(
+        "memory slice full: {wanted} bytes wanted, {used} of {limit} in use; give chain {chain} more: \
+         `subnode chain resize {chain} --memory SIZE`, or `memory` in the configuration file that has it"
+    )]
     Memory {
         /// The chain.
         chain: subnode_types::ChainName,

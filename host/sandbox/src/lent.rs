@@ -194,7 +194,9 @@ pub struct Lent {
     pub state: Box<dyn StateReader>,
     /// The pool; none answers as an empty one.
     pub pool: Option<Box<dyn PoolReader>>,
-    /// Set for queries and notifications only, which alone may seek and ask for the status.
+    /// What the host knows of the chain. Set for queries, notifications and admissions only: no block may depend on it.
+    pub status: Option<ChainStatus>,
+    /// Set for queries and notifications only, which alone may seek.
     pub query: Option<QueryLent>,
     /// Set for a genesis of a runtime that takes parts ([`crate::Module::streams_genesis`]).
     pub genesis: Option<Box<dyn GenesisStream>>,
@@ -208,7 +210,7 @@ impl Lent {
     /// The state, and nothing else.
     #[must_use]
     pub fn of(state: impl StateReader + 'static) -> Self {
-        Self { state: Box::new(state), pool: None, query: None, genesis: None, notes: None, declared: None }
+        Self { state: Box::new(state), pool: None, status: None, query: None, genesis: None, notes: None, declared: None }
     }
 }
 
@@ -216,8 +218,6 @@ impl Lent {
 pub struct QueryLent {
     /// Accounts of the host's user; none in a notification, which nobody asked for.
     pub accounts: Option<Arc<dyn Accounts>>,
-    /// What the host knows of the chain.
-    pub status: ChainStatus,
     /// Looks up what is kept under a cursor.
     pub cursor: Box<dyn Fn(u64) -> Option<Vec<u8>> + Send>,
 }

@@ -50,7 +50,7 @@ pub fn check_runtime(module: &Module, check: &RuntimeCheck, mut done: impl FnMut
     runtime.block_on(async {
         let mut tell = |name, outcome: Result<String, String>| {
             let good = outcome.is_ok();
-            done(Scenario { name, outcome });
+            done(Scenario::new(name, outcome));
             good
         };
         let genesis = trial.genesis(&check.spec).await;

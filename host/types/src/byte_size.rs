@@ -6,7 +6,7 @@ pub struct ByteSize(pub u64);
 
 /// A text that is no number of bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid size {0:?}: use a number of bytes, or one with a unit as 64MiB or 2GB")]
+#[error("invalid size {0:?}: use a whole number of bytes, or one with a unit as 64MiB or 1.5GB")]
 pub struct ByteSizeError(String);
 
 const UNITS: [(&str, u64); 9] = [
@@ -29,7 +29,9 @@ impl FromStr for ByteSize {
         let (number, unit) = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes))).unwrap_or((text, 1));
         let (whole, fraction) = number.trim().split_once('.').unwrap_or((number.trim(), ""));
         let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits(whole) || !digits(fraction) || whole.is_empty() || fraction.len() > 6 {
+        // A byte has no parts.
+        let is_fraction_of_a_byte = unit == 1 && number.contains('.');
+        if !digits(whole) || !digits(fraction) || whole.is_empty() || fraction.len() > 6 || is_fraction_of_a_byte {
             return Err(error());
         }
         let whole = whole.parse::<u128>().map_err(|_| error())?.saturating_mul(u128::from(unit));
@@ -74,7 +76,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
             assert_eq!(ByteSize(bytes).to_string(), printed);
         }
-        for bad in ["", "MiB", "-1", "1.2.3", "1e9", "64 mib", "99999999 TiB", ".5GB"] {
+        for bad in ["", "MiB", "-1", "1.2.3", "1e9", "64 mib", "99999999 TiB", ".5GB", "4.5", "4.5 B", "4."] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad:?} was taken");
         }
     }

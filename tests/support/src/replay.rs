@@ -151,8 +151,8 @@ impl Replay {
             version: "test".into(),
             controls: false,
         };
-        let query = QueryLent { accounts: Some(Arc::new(Signers::default())), status, cursor: Box::new(|_| None) };
-        let lent = Lent { query: Some(query), ..self.lent(None) };
+        let query = QueryLent { accounts: Some(Arc::new(Signers::default())), cursor: Box::new(|_| None) };
+        let lent = Lent { status: Some(status), query: Some(query), ..self.lent(None) };
         let answer = match self.guest().await?.query(&self.head, method, params.as_bytes(), lent).await? {
             Ok(answer) => answer,
             Err(error) => return Ok(Err(error)),

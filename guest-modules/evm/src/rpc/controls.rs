@@ -85,13 +85,13 @@ pub(super) fn control(call: &mut Call<'_>) -> Result {
             act_then(Action::SetSealing(sealing), &value!(null))
         }
         ("anvil" | "hardhat", "setMinGasPrice") => {
-            Err(error::rejected("there is no least gas price where EIP-1559 is active; use anvil_setNextBlockBaseFeePerGas"))
+            Err(error::not_supported("there is no least gas price where EIP-1559 is active; use anvil_setNextBlockBaseFeePerGas"))
         }
         // There are no lines about calls to leave out.
         ("anvil" | "hardhat", "setLoggingEnabled") if !call.params.required::<bool>()? => json(&done),
-        ("anvil" | "hardhat", "setLoggingEnabled") => Err(error::rejected("lines about calls are not supported")),
+        ("anvil" | "hardhat", "setLoggingEnabled") => Err(error::not_supported("lines about calls are not supported")),
         ("anvil", "setBlockTimestampInterval" | "removeBlockTimestampInterval" | "dumpState" | "loadState") => {
-            Err(error::rejected(&format!("{} is not supported", call.method)))
+            Err(error::not_supported(format!("the method {} is not supported", call.method)))
         }
         ("anvil", "getIntervalMining") => json(&match status.sealing {
             Sealing::Interval(ms) => Some(ms / 1000),
@@ -99,7 +99,7 @@ pub(super) fn control(call: &mut Call<'_>) -> Result {
         }),
         ("anvil" | "hardhat", "reset") => {
             if call.params.optional::<serde_json::Value>()?.is_some_and(|options| options.get("forking").is_some()) {
-                return Err(error::rejected("forking another network is not supported"));
+                return Err(error::not_supported("forking another network is not supported"));
             }
             act_then(Action::Reset, &done)
         }
@@ -187,7 +187,7 @@ fn node_info(call: &Call<'_>) -> Result {
         "currentBlockNumber": format!("{:#x}", head.number),
         "currentBlockTimestamp": head.timestamp,
         "currentBlockHash": hash,
-        "hardFork": format!("{:?}", spec.fork(head.timestamp)).to_lowercase(),
+        "hardFork": spec.fork(head.timestamp).name(),
         "transactionOrder": "fees",
         "environment": {
             "baseFee": format!("{:#x}", head.base_fee_per_gas.unwrap_or_default()),

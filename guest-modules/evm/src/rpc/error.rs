@@ -26,6 +26,11 @@ pub fn method_not_found(method: &str) -> RpcError {
     new(-32601, format!("the method {method} does not exist/is not available"))
 }
 
+/// EIP-1474: a method that other nodes have, and what this one cannot do of it.
+pub fn not_supported(message: impl Into<String>) -> RpcError {
+    new(-32004, message)
+}
+
 /// The block a client named is not there.
 pub fn unknown_block() -> RpcError {
     new(-32000, "header not found")

@@ -122,6 +122,10 @@ pub fn query(head: &BlockRef, method: &str, params: &[u8]) -> Result {
             act(Action::Submit(raw.into()))
         }
         "subnode_outcome" => outcome::outcome(call),
+        "subnode_about" => {
+            let (_, header) = headers::expect_header(head.height);
+            json(&serde_json::json!({ "chainId": Spec::load().chain_id, "fork": Spec::load().fork(header.timestamp).name() }))
+        }
         "eth_sendTransaction" | "eth_sendUnsignedTransaction" => send::send_transaction(call),
         "eth_signTransaction" => send::sign_transaction(call),
         "eth_fillTransaction" => send::fill_transaction(call),

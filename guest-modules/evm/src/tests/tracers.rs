@@ -168,7 +168,11 @@ fn small_tracers_and_several_at_once() {
     assert_eq!(flat[1]["error"], json!("Reverted"));
     let (head, transaction) = traced();
     let unknown = ask(&head, "debug_traceTransaction", &json!([transaction.tx_hash(), { "tracer": "{step: function() {}}" }]));
-    assert!(unknown.is_err_and(|error| error.message.contains("JavaScript tracers are not supported")));
+    assert!(unknown.is_err_and(|error| error.message.starts_with("JavaScript tracers are not supported; known: callTracer, ")));
+    for name in ["callTracr", "opcodeTracer"] {
+        let unknown = ask(&head, "debug_traceTransaction", &json!([transaction.tx_hash(), { "tracer": name }]));
+        assert!(unknown.is_err_and(|error| error.message.starts_with(&format!("unknown tracer {name}; known: callTracer, "))));
+    }
 }
 
 #[test]

@@ -34,7 +34,12 @@ pub(super) async fn ask(parts: &Parts, method: &str, params: &[u8]) -> Result<(A
         let reverts = parts.feed.cursors.reverts();
         let (view, head) = parts.ledger.view();
         let basis = Basis { version: view.version(), reverts };
-        let lent = Lent { pool: Some(parts.mempool.pool().for_query()), query: Some(parts.query_lent()), ..Lent::of(ViewReader(view)) };
+        let lent = Lent {
+            status: Some(parts.status()),
+            pool: Some(parts.mempool.pool().for_query()),
+            query: Some(parts.query_lent()),
+            ..Lent::of(ViewReader(view))
+        };
         let answer = guest.query(&head, method, params, lent).await;
         parts.guests.give_back(guest);
         match answer {

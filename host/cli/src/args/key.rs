@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
     subnode key new node.json --encrypted          the same, behind a password that is asked for\n  \
     subnode key import node.json --from node.key --encrypted    a key that there is, in another file\n  \
     subnode key show node.key                      prints the id\n\n\
-An encrypted key is a file in the form of geth's keystores (Web3 Secret Storage). The password comes from --password-file, from\n\
+An encrypted key is a file in the form of geth's keystores (Web3 Secret Storage). The password comes from --password-file, from \
 SUBNODE_KEY_PASSWORD, or from the terminal; a node reads it from network.password-file.")]
 pub struct KeyArgs {
     #[command(subcommand)]

@@ -41,8 +41,8 @@ pub enum ModuleCommand {
     Check(ModuleCheckArgs),
 }
 
-const CHECK_HELP: &str = "A runtime builds and executes blocks, and is given damaged ones and junk. A consensus runs simulated committees through loss, delay,\n\
-crashes, partitions, slow disks and wrong clocks, and beside members that break the rules. Exit code 1: something did not hold.\n\n\
+const CHECK_HELP: &str = "A runtime builds and executes blocks, and is given damaged ones and junk. A consensus runs simulated committees through loss, delay, \
+    crashes, partitions, slow disks and wrong clocks, and beside members that break the rules. Exit code 1: something did not hold.\n\n\
 Examples:\n  \
     subnode module check my.wasm                        a consensus whose members may stop, or a runtime\n  \
     subnode module check my.wasm --byzantine            a consensus whose members may lie\n  \
@@ -59,7 +59,8 @@ pub enum ModuleWorld {
 pub struct ModuleCheckArgs {
     /// A component file, or the name of an embedded module.
     pub module: String,
-    /// Try it beside a member that lies, too: one of four or of seven.
+    /// Try it beside a member that lies, too: one of four or of seven. For a consensus whose members may lie. A consensus whose members trust each
+    /// other, as the project of `subnode module new`, does not hold then.
     #[arg(long)]
     pub byzantine: bool,
     /// It is for a single sequencer: no committee.

@@ -33,7 +33,7 @@ pub fn run(args: ChainArgs) -> anyhow::Result<()> {
             return Ok(());
         }
         ChainCommand::Show { name: chain } => {
-            let chain = client.call("chain_show", &name(chain))?;
+            let chain = client.call("chain_show", &json!({ "name": chain.as_str(), "about": true }))?;
             println!("{}", if json_wanted { chain.to_string() } else { show(&chain) });
             return Ok(());
         }
@@ -169,11 +169,17 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or("-").to_owned()
 }
 
+/// Why a chain does not run, or runs and makes no blocks.
+fn reason(chain: &Value) -> Option<String> {
+    let stuck = || chain["stats"]["stuck"].as_str().map(|reason| format!("makes no blocks: {reason}"));
+    chain["reason"].as_str().map(ToOwned::to_owned).or_else(stuck)
+}
+
 /// A line about a chain.
 fn summary(chain: &Value) -> String {
     let height = chain.get("height").map(|height| format!(" at height {height}")).unwrap_or_default();
     let slice = &chain["slice"];
-    let reason = chain["reason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let reason = reason(chain).map(|reason| format!(" ({reason})")).unwrap_or_default();
     format!(
         "{}{height}{reason}, {} parts, memory {}, storage {}",
         text(&chain["state"]),
@@ -200,7 +206,7 @@ fn list(chains: &Value) -> String {
                 format!("{} / {}", bytes(&stats["storageBytes"]), bytes(&slice["storageBytes"])),
                 number(&stats["poolReady"]),
                 chain["failures"].to_string(),
-                chain["reason"].as_str().unwrap_or_default().to_owned(),
+                reason(chain).unwrap_or_default(),
             ]
         })
         .collect();
@@ -226,8 +232,12 @@ fn show(chain: &Value) -> String {
         vec!["bandwidth".to_owned(), format!("{} a second", bytes(&slice["bandwidthBytes"]))],
         vec!["failures".to_owned(), chain["failures"].to_string()],
     ];
-    if let Some(reason) = chain["reason"].as_str() {
-        rows.push(vec!["reason".to_owned(), reason.to_owned()]);
+    if let Some(reason) = reason(chain) {
+        rows.push(vec!["reason".to_owned(), reason]);
+    }
+    // In JSON, which has no control characters: the runtime wrote it.
+    for (key, value) in chain["about"].as_object().into_iter().flatten() {
+        rows.push(vec![Value::from(key.as_str()).to_string().trim_matches('"').to_owned(), value.to_string().trim_matches('"').to_owned()]);
     }
     if stats.is_object() {
         for (key, what) in [

@@ -1,6 +1,7 @@
 //! `subnode dev`: chains for one developer.
 
 mod announce;
+mod blocks;
 mod settings;
 
 use std::{net::SocketAddr, num::NonZeroU64, path::Path, sync::Arc};
@@ -16,7 +17,7 @@ use subnode_sandbox::{Sandbox, SandboxOptions};
 use subnode_storage::{MemoryStore, Retention, RocksOptions, RocksStore, Store};
 use subnode_types::{ChainName, Sealing, Slice};
 
-use self::{announce::Announcement, settings::Settings};
+use self::{announce::Announcement, blocks::Form, settings::Settings};
 use crate::{args::DevArgs, shutdown};
 
 /// Budgets of a dev chain's store: a developer's machine has other things to do.
@@ -30,6 +31,7 @@ const HARDHAT_CLIENT_VERSION: &str = concat!("HardhatNetwork/2.29.1/subnode/", e
 /// Chains that run, and what they were made with.
 struct Opened {
     node: Arc<Node>,
+    chains: Vec<Chain>,
     ids: Vec<u64>,
     accounts: Vec<Account>,
     mnemonic: String,
@@ -64,7 +66,13 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
         // Whoever closed our standard output does not want to read it.
         drop(if args.json { announcement.json(&mut out) } else { announcement.banner(&mut out) });
     }
+    let printing = match (args.silent, args.json) {
+        (true, _) => None,
+        (false, true) => Some(blocks::print(opened.chains, Form::Json)?),
+        (false, false) => Some(blocks::print(opened.chains, Form::Text)?),
+    };
     subnode_rpc::serve(opened.node.clone(), listener, RpcLimits::DEFAULT, shutdown).await?;
+    drop(printing);
     opened.node.stop().await;
     Ok(())
 }
@@ -142,7 +150,7 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
         None => Retention::Last(HISTORY_KEPT),
     };
     let node = Node::new(store.clone());
-    let mut ids = Vec::new();
+    let (mut chains, mut ids) = (Vec::new(), Vec::new());
     for index in 0..args.chains {
         let name = name(index)?;
         let mut options = default_options(sealing, TimeSource::Wall);
@@ -182,8 +190,9 @@ async fn open(args: &DevArgs) -> anyhow::Result<Opened> {
         let opened = node.open(setup).await;
         let chain = opened.with_context(|| super::opening(&label, args.init.as_deref()))?;
         ids.push(chain_id(&chain).await?);
+        chains.push(chain);
     }
-    Ok(Opened { node, ids, accounts, mnemonic, settings })
+    Ok(Opened { node, chains, ids, accounts, mnemonic, settings })
 }
 
 /// The id that the chain itself answers.

@@ -220,7 +220,11 @@ async fn reload(path: &Path, supervisor: &Arc<Supervisor>, modules: &Modules, ca
 }
 
 fn limits(config: &Config) -> RpcLimits {
-    RpcLimits { connections: config.rpc.connections, request_bytes: config.rpc.request_bytes, ..RpcLimits::DEFAULT }
+    RpcLimits {
+        connections: config.rpc.connections,
+        request_bytes: usize::try_from(config.rpc.request_bytes).unwrap_or(usize::MAX),
+        ..RpcLimits::DEFAULT
+    }
 }
 
 /// How chains are run, but for what each one's settings say.

@@ -46,7 +46,8 @@ pub struct Config {
 pub struct RpcConfig {
     pub listen: SocketAddr,
     pub connections: usize,
-    pub request_bytes: usize,
+    #[serde(deserialize_with = "size")]
+    pub request_bytes: u64,
 }
 
 impl Default for RpcConfig {
@@ -253,8 +254,9 @@ impl<'de> Deserialize<'de> for Written {
                 Ok(Written(number.to_string()))
             }
 
+            // With its point: what counts whole things refuses it.
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Written, E> {
-                Ok(Written(number.to_string()))
+                Ok(Written(format!("{number:?}")))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Written, E> {
@@ -360,7 +362,7 @@ fn parse(text: &str) -> anyhow::Result<Config> {
         bail!("rpc.listen and metrics.listen are both {}; give one another port", config.rpc.listen);
     }
     if config.rpc.connections == 0 || config.rpc.request_bytes == 0 {
-        bail!("rpc.connections and rpc.request-bytes are 1 or more (1024 and 10485760 by default): with 0 nobody is answered");
+        bail!("rpc.connections and rpc.request-bytes are 1 or more (1024 and 10MiB by default): with 0 nobody is answered");
     }
     if Parts::new(config.capacity.parts).is_none() {
         bail!("capacity.parts: 0 parts cannot be divided; use 1 or more ({PARTS_OF_A_NODE} by default)");
@@ -441,6 +443,11 @@ mod tests {
             ("name2 = 1", "did you mean `name`"),
             ("slice = \"tiny\"", "medium"),
             ("memory = \"much\"", "64MiB"),
+            ("memory = 4.5", "invalid size \"4.5\""),
+            ("bandwidth = 4.0", "a whole number of bytes"),
+            ("storage = \"4.5\"", "1.5GB"),
+            ("pool-bytes = 1e9", "a whole number of bytes"),
+            ("history = 7.0", "history: 7.0; use"),
         ] {
             let error = with(line).expect_err(line).to_string();
             assert!(error.contains(hint) && error.contains("line 5"), "{error}");
@@ -448,6 +455,9 @@ mod tests {
         for (line, history) in [("history = \"2GiB\"", HistoryConfig::Within(2 << 30)), ("history = \"7\"", HistoryConfig::Last(7))] {
             assert_eq!(with(line).expect(line).chains[0].history, history);
         }
+        let sizes =
+            parse("data-dir = \"d\"\n[rpc]\nrequest-bytes = \"1.5MiB\"\n[capacity]\nbandwidth = 7\nkeep-free = \"2kB\"").expect("sizes");
+        assert_eq!((sizes.rpc.request_bytes, sizes.capacity.bandwidth, sizes.capacity.keep_free), (3 << 19, 7, 2_000));
         assert!(with("sealing = \"250ms\"").is_ok_and(|config| config.chains[0].sealing.to_string() == "250ms"));
     }
 }

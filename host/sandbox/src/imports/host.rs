@@ -7,9 +7,9 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut host = linker.instance("subnode:chain/host@0.1.4")?;
     offer(&mut host, "status", |cx, (): ()| {
         charge(cx, 500)?;
-        match &lent(cx)?.query {
-            Some(query) => Ok::<(ChainStatus,), wasmtime::Error>((query.status.clone(),)),
-            None => Err(BoundBroken("status outside a query".into()).into()),
+        match &lent(cx)?.status {
+            Some(status) => Ok::<(ChainStatus,), wasmtime::Error>((status.clone(),)),
+            None => Err(BoundBroken("status outside a query or an admission".into()).into()),
         }
     })?;
     offer(&mut host, "cursor", |cx, (id,): (u64,)| {

@@ -34,6 +34,16 @@ use crate::{
     transaction::to_env,
 };
 
+/// What a client can name.
+const TRACERS: &str = "callTracer, prestateTracer, 4byteTracer, flatCallTracer, muxTracer, noopTracer";
+/// Longer than any tracer's name.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Whether a tracer that is not known is a name. Otherwise it is a script.
+fn is_name(text: &str) -> bool {
+    text.len() <= NAME_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
 /// Which tracer, and what it leaves out.
 pub(super) struct Options(GethDebugTracingOptions);
 
@@ -41,11 +51,9 @@ impl Options {
     /// Refuses what is not supported.
     pub(super) fn checked(mut options: GethDebugTracingOptions) -> Result<Self> {
         match &options.tracer {
-            Some(GethDebugTracerType::JsTracer(name)) if !name.is_empty() => {
-                return Err(error::rejected(
-                    "JavaScript tracers are not supported; there are callTracer, prestateTracer, 4byteTracer, flatCallTracer, muxTracer, \
-                     noopTracer, and struct logs where none is named",
-                ));
+            Some(GethDebugTracerType::JsTracer(text)) if !text.is_empty() => {
+                let what = if is_name(text) { format!("unknown tracer {text}") } else { "JavaScript tracers are not supported".to_owned() };
+                return Err(error::rejected(&format!("{what}; known: {TRACERS}, and struct logs where none is named")));
             }
             // It keeps the memory and the stack of each step.
             Some(GethDebugTracerType::BuiltInTracer(BuiltIn::Erc7562Tracer)) => {
@@ -335,9 +343,11 @@ mod tests {
 
     #[test]
     fn other_tracers_are_refused() {
-        for (tracer, words) in
-            [("{result: function() {}}", "JavaScript"), ("otherTracer", "JavaScript"), ("erc7562Tracer", "erc7562Tracer")]
-        {
+        for (tracer, words) in [
+            ("{result: function() {}}", "JavaScript"),
+            ("otherTracer", "unknown tracer otherTracer; known: "),
+            ("erc7562Tracer", "erc7562Tracer"),
+        ] {
             let error = traced(Bytes::new(), value!({ "tracer": tracer }), 1000).expect_err("refused");
             assert!(error.contains(words), "{error}");
         }
