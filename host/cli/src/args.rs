@@ -7,7 +7,7 @@ mod module;
 use std::{num::NonZeroU64, path::PathBuf, str::FromStr};
 
 use alloy::primitives::Address;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use subnode_devnet::DevGenesis;
 use subnode_types::{ByteSize, ChainName, Parts, Sealing};
 
@@ -216,6 +216,14 @@ impl FromStr for History {
     }
 }
 
+/// Whether a chain takes transactions.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum StandingArg {
+    Open,
+    Frozen,
+    Closed,
+}
+
 #[derive(Subcommand)]
 pub enum ChainCommand {
     /// Make a chain and run it.
@@ -256,6 +264,19 @@ pub enum ChainCommand {
     Vote {
         /// Its name. The host that it was exported from must have stopped it for good.
         name: ChainName,
+    },
+    /// Vote for a chain's standing. It holds once nodes with more than two thirds of the committee's power ask for the same.
+    ///
+    /// A frozen chain makes blocks and takes no transactions. A closed one never takes transactions again.
+    Standing {
+        /// Its name.
+        name: ChainName,
+        /// What this node asks for, until a block notes it.
+        #[arg(required_unless_present = "withdraw")]
+        standing: Option<StandingArg>,
+        /// Ask for nothing any more.
+        #[arg(long, conflicts_with = "standing")]
+        withdraw: bool,
     },
     /// Change a chain's slice while it runs.
     Resize {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use subnode_chain::Chain;
+use subnode_chain::{Chain, Kind};
 use subnode_scheduler::SliceRequest;
 use subnode_storage::Retention;
 use subnode_types::{Boxed, ChainName, boxed};
@@ -132,6 +132,25 @@ impl Supervisor {
                 return Err(state("no committee vouches for its states: import an export of it"));
             }
             chain.repair().await.map_err(ControlError::Chain)?;
+            Ok(self.info(&slot))
+        })
+    }
+
+    /// Has this node state a value of a kind about a chain, to the chain's committee, until a block notes it; none withdraws that.
+    ///
+    /// # Errors
+    /// Where the chain does not run, or its blocks hold no notes.
+    pub fn state<'a>(
+        self: &'a Arc<Self>,
+        name: &'a ChainName,
+        kind: Kind,
+        value: Option<Vec<u8>>,
+    ) -> Boxed<'a, Result<ChainInfo, ControlError>> {
+        boxed(async move {
+            let (slot, _changing) = self.registry.changing(name).await?;
+            let not_running = || ControlError::State { name: name.clone(), state: slot.state().name(), remedy: "start it first" };
+            let chain = self.node.chain(name).ok_or_else(not_running)?;
+            chain.state(kind, [0; 32], value).await.map_err(ControlError::Chain)?;
             Ok(self.info(&slot))
         })
     }

@@ -14,6 +14,7 @@
 //! | `chain_start`, `chain_stop`, `chain_pause`, `chain_resume` | `name` | the chain |
 //! | `chain_repair` | `name`: its tables are damaged | the chain, which gets the next state that its committee vouches for |
 //! | `chain_vote` | `name`: it was imported, and its old host votes no more | the chain |
+//! | `chain_state` | `name`, `kind` (`standing`, `test`), `value` (`open`, `frozen` or `closed`; any text; null withdraws) | the chain, to whose committee this node states it |
 //! | `chain_resize` | `name`; optional `slice`, `memoryBytes`, `storageBytes`, `bandwidthBytes`, `history` or `historyBytes` | the chain |
 //! | `chain_upgrade` | `name`; `runtime`, `consensus`, or both | the chain |
 //! | `chain_delete` | `name`, `force` | null |
@@ -54,8 +55,8 @@ use self::{
     failure::{Failure, METHOD_NOT_FOUND, PARSE_ERROR, REFUSED, invalid},
     line::{error_line, finish_line},
     params::{
-        Component, Create, Deleted, ExportFrame, ImportBegin, ImportFrame, Logs, Name, Resized, Shown, Upgraded, bytes_of, chain_name,
-        params, refuse,
+        Component, Create, Deleted, ExportFrame, ImportBegin, ImportFrame, Logs, Name, Resized, Shown, Stated, Upgraded, bytes_of,
+        chain_name, params, refuse,
     },
 };
 use crate::{ServeError, connection::DRAINS_WITHIN, describe};
@@ -213,6 +214,11 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
         "chain_resume" => described(supervisor.pause(&named(given)?, false).await),
         "chain_repair" => described(supervisor.repair(&named(given)?).await),
         "chain_vote" => described(supervisor.vote(&named(given)?).await),
+        "chain_state" => {
+            let Stated { name, kind, value } = params(given)?;
+            let (kind, value) = kind.statement(value)?;
+            described(supervisor.state(&chain_name(&name)?, kind, value).await)
+        }
         "chain_resize" => {
             let resized: Resized = params(given)?;
             refuse(&resized.unknown)?;

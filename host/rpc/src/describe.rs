@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use subnode_chain::{Chain, Reply};
+use subnode_chain::{Chain, MemberStats, Reply};
 use subnode_node::{ChainInfo, Machine, Origin, PeerInfo, Supervisor, Wanted};
 use subnode_storage::{Retention, StoreUsage};
-use subnode_types::{Boxed, boxed};
+use subnode_types::{Boxed, Hex, boxed};
 
 /// A chain.
 pub(crate) fn chain(info: &ChainInfo) -> Value {
@@ -69,6 +69,8 @@ pub(crate) fn chain(info: &ChainInfo) -> Value {
             "silent": stats.silent.0,
             "votesElsewhere": stats.silent.1,
             "peers": stats.peers,
+            "members": stats.members.iter().map(member).collect::<Vec<_>>(),
+            "states": chain.stated().into_iter().map(stated).collect::<Vec<_>>(),
             "peerSentBytes": stats.peer_traffic.sent_bytes,
             "peerReceivedBytes": stats.peer_traffic.received_bytes,
             "peerDroppedFrames": stats.peer_traffic.dropped_frames,
@@ -97,6 +99,21 @@ pub(crate) fn in_full(info: &ChainInfo) -> Boxed<'_, Value> {
         }
         value
     })
+}
+
+/// A member of the committee, as it was heard last.
+fn member(member: &MemberStats) -> Value {
+    json!({
+        "node": member.node.to_string(),
+        "heardMs": member.heard_ms,
+        "absent": member.absent,
+        "height": member.height,
+    })
+}
+
+/// What this node states until a block notes it.
+fn stated((kind, subject, value): (u16, [u8; 32], Vec<u8>)) -> Value {
+    json!({ "kind": kind, "subject": format!("0x{}", Hex(&subject)), "value": format!("0x{}", Hex(&value)) })
 }
 
 /// This node among others, and who is connected.
@@ -131,6 +148,9 @@ fn problems_of(supervisor: &Supervisor, chains: &[ChainInfo], usage: &StoreUsage
             problems.push(format!("chain {} is {}: {reason}", info.name, info.state.name()));
         }
         let Some(stats) = info.chain.as_ref().map(Chain::stats) else { continue };
+        for member in stats.members.iter().filter(|member| member.absent) {
+            problems.push(format!("chain {}: member {} was not heard for {} s", info.name, member.node, member.heard_ms / 1_000));
+        }
         if stats.full {
             problems.push(format!("chain {}: its slice of storage is full; {}", info.name, more_storage(info)));
         } else if let Some(reason) = stats.stuck {

@@ -27,6 +27,7 @@
 //! | `subnode_chain_guest_faults_total`, `_host_faults_total` | chain | calls that ended by the module's doing, and this host's |
 //! | `subnode_chain_subscriptions` | chain | open |
 //! | `subnode_chain_evidence_total` | chain | rules of the consensus that members broke |
+//! | `subnode_chain_members_absent` | chain | other members of the committee that were not heard of late |
 //! | `subnode_chain_peers`, `_peer_sent_bytes_total`, `_peer_received_bytes_total`, `_peer_dropped_frames_total` | chain | other nodes |
 //! | `subnode_node_peers`, `subnode_node_peer_faults` | | nodes that are connected, and rules of the protocol that they broke |
 //! | `subnode_node_resident_bytes`, `subnode_node_parts`, `subnode_node_parts_granted` | node | memory, parts |
@@ -137,7 +138,7 @@ fn n(number: usize) -> f64 {
     number as f64
 }
 
-const OF_A_CHAIN: [Figure<ChainStats>; 31] = [
+const OF_A_CHAIN: [Figure<ChainStats>; 32] = [
     ("height", "Height of the last block", Gauge, |s| f(s.head.height)),
     ("blocks", "Blocks committed", Counter, |s| f(s.blocks)),
     ("transactions", "Transactions committed", Counter, |s| f(s.transactions)),
@@ -166,6 +167,9 @@ const OF_A_CHAIN: [Figure<ChainStats>; 31] = [
     ("subscriptions", "Open subscriptions", Gauge, |s| n(s.subscriptions)),
     ("evidence", "Rules of the consensus that members broke", Counter, |s| f(s.evidence)),
     ("peers", "Nodes that are connected and have the chain", Gauge, |s| n(s.peers)),
+    ("members_absent", "Other members of the committee that were not heard of late", Gauge, |s| {
+        n(s.members.iter().filter(|member| member.absent).count())
+    }),
     ("peer_sent_bytes", "Bytes sent to other nodes", Counter, |s| f(s.peer_traffic.sent_bytes)),
     ("peer_received_bytes", "Bytes received from other nodes", Counter, |s| f(s.peer_traffic.received_bytes)),
     ("peer_dropped_frames", "Messages not sent, since a node took them too slowly", Counter, |s| f(s.peer_traffic.dropped_frames)),

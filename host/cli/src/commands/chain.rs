@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
+use clap::ValueEnum;
 use serde_json::{Value, json};
 use subnode_types::{ByteSize, ChainName};
 
@@ -55,6 +56,12 @@ pub fn run(args: ChainArgs) -> anyhow::Result<()> {
         ChainCommand::Repair { name: chain } => (client.call("chain_repair", &name(chain))?, "gets the next state from other nodes"),
         ChainCommand::Vote { name: chain } => (client.call("chain_vote", &name(chain))?, "votes"),
         ChainCommand::Resume { name: chain } => (client.call("chain_resume", &name(chain))?, "resumed"),
+        ChainCommand::Standing { name: chain, standing, .. } => {
+            let value = standing.as_ref().and_then(ValueEnum::to_possible_value).map(|value| value.get_name().to_owned());
+            let withdrawn = value.is_none();
+            let stated = client.call("chain_state", &json!({ "name": chain.as_str(), "kind": "standing", "value": value }))?;
+            (stated, if withdrawn { "asks for no other standing" } else { "is asked to, by this node" })
+        }
         ChainCommand::Resize { name: chain, slice } => {
             let mut params = sliced(slice);
             params["name"] = json!(chain.as_str());
@@ -261,6 +268,16 @@ fn show(chain: &Value) -> String {
         }
         if let Some(sync) = stats["stateSync"].as_object() {
             rows.push(vec!["catching up".to_owned(), format!("{} of {} pieces of a later state", sync["pieces"], sync["of"])]);
+        }
+        for stated in stats["states"].as_array().into_iter().flatten() {
+            rows.push(vec![
+                "states".to_owned(),
+                format!("kind {} of {}: {}", stated["kind"], text(&stated["subject"]), text(&stated["value"])),
+            ]);
+        }
+        for member in stats["members"].as_array().into_iter().flatten().filter(|member| member["absent"] == true) {
+            let seconds = member["heardMs"].as_u64().unwrap_or_default() / 1_000;
+            rows.push(vec!["absent".to_owned(), format!("{}, not heard for {seconds} s", text(&member["node"]))]);
         }
         if stats["peers"].as_u64().is_some_and(|peers| peers > 0) {
             rows.push(vec!["peers".to_owned(), number(&stats["peers"])]);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU64};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use subnode_chain::CHECKPOINT_EVERY;
+use subnode_chain::{CHECKPOINT_EVERY, Kind};
 use subnode_node::{Desired, Origin, SliceRequest, Supervisor, Wanted};
 use subnode_storage::Retention;
 use subnode_types::{ChainName, Parts, Sealing, Slice};
@@ -38,6 +38,37 @@ pub(super) struct Shown {
     pub(super) name: String,
     #[serde(default)]
     pub(super) about: bool,
+}
+
+/// Of `chain_state`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stated {
+    pub(super) name: String,
+    pub(super) kind: StatedKind,
+    pub(super) value: Option<String>,
+}
+
+/// What an operator has a node state.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum StatedKind {
+    Standing,
+    Test,
+}
+
+impl StatedKind {
+    /// The kind of the statement, and the bytes that stand for the value.
+    pub(super) fn statement(self, value: Option<String>) -> Result<(Kind, Option<Vec<u8>>), Failure> {
+        let standing = |value: String| {
+            let number = ["open", "frozen", "closed"].iter().zip(0..).find(|(name, _)| **name == value).map(|(_, number)| vec![number]);
+            number.ok_or_else(|| invalid(format!("{value:?} is no standing: open, frozen or closed")))
+        };
+        match self {
+            Self::Standing => Ok((Kind::Standing, value.map(standing).transpose()?)),
+            Self::Test => Ok((Kind::Test, value.map(String::into_bytes))),
+        }
+    }
 }
 
 /// Parameters that a method does not have. Where others are flattened, serde leaves it to us to refuse them.
