@@ -9,6 +9,7 @@ use alloy::{
     primitives::{Address, Bytes, U256},
     rlp::Decodable,
 };
+use anyhow::bail;
 use serde_json::{Value, json};
 use subnode_sandbox::{Attributes, Built, Invalid, Module};
 use subnode_tests::replay::Replay;
@@ -26,7 +27,9 @@ async fn block(module: &Module, fork: &str, contracts: &[(Address, &str)]) -> an
         contracts.iter().map(|(address, code)| (address.to_string(), json!({ "balance": "0x0", "code": code }))).collect();
     let genesis = rules::named(fork).expect("a fork of this runtime").genesis(&rules::first_header(), &accounts);
     let mut replay = Replay::genesis(module, genesis.to_string().as_bytes()).await?.map_err(anyhow::Error::msg)?;
-    let built = replay.build(Vec::new(), &Attributes { timestamp_ms: 1_000, seed: vec![0; 32] }).await?;
+    // A transition is at 15,000 seconds.
+    let timestamp_ms = if fork.ends_with("AtTime15k") { 15_000_000 } else { 1_000 };
+    let built = replay.build(Vec::new(), &Attributes { timestamp_ms, seed: vec![0; 32] }).await?;
     Ok((replay, built))
 }
 
@@ -63,7 +66,9 @@ async fn no_block_holds_where_a_checked_call_fails() -> anyhow::Result<()> {
             let (_, built) = block(&module, "Prague", &[(failing, code), (other, "0x00")]).await?;
             assert_eq!(built.map(|_| ()).map_err(|invalid| invalid.reason), Err(format!("system call to {failing} failed")));
         }
-        let (_, built) = block(&module, "Prague", &[(other, "0x00")]).await?;
+        let Err(refused) = block(&module, "Prague", &[(other, "0x00")]).await else { bail!("a chain without {failing} begins in Prague") };
+        assert!(refused.to_string().contains(&format!("contract at {failing}; put the code into alloc")), "{refused}");
+        let (_, built) = block(&module, "CancunToPragueAtTime15k", &[(other, "0x00")]).await?;
         assert_eq!(built.map(|_| ()).map_err(|invalid| invalid.reason), Err(format!("system contract {failing} has no code")));
     }
     Ok(())
