@@ -198,6 +198,7 @@ fn samples() -> Vec<Vec<u8>> {
         committee: Some(Turn { from: 9, members: vec![([1; 32], 2), ([2; 32], 1)] }),
         checkpoint: Some([6; 32]),
         attesters: vec![[8; 20]],
+        upgrades: Vec::new(),
     };
     let manifest = Manifest::of(&[1; 100], summary.digest()).unwrap();
     let mut committees = Committees::default();

@@ -19,7 +19,13 @@ use revm::database_interface::Database;
 
 use crate::{
     assembly::{Piece, RETURN_WORD, assemble},
-    bindings::{exports::Invalid, subnode::chain::notes as host},
+    bindings::{
+        exports::Invalid,
+        subnode::chain::{
+            declare::{self, NextModule, Role},
+            notes as host,
+        },
+    },
     state::{Account, State},
     verdict::{ensure, invalid},
 };
@@ -32,6 +38,12 @@ const DOMAIN: &[u8] = b"subnode notes 1";
 const BYTES_MAX: usize = 64 << 10;
 /// The kind that says whether the chain takes transactions, of the subject 0.
 const STANDING: u16 = 5;
+/// The kind that has the chain go over to another module, of the subject that is the number of the role.
+const UPGRADE: u16 = 4;
+/// Blocks between the note of an upgrade and the first block that the module decides: hosts get the module and check it meanwhile.
+const UPGRADE_NOTICE: u64 = 16;
+/// And blocks at most.
+const UPGRADE_AHEAD_MAX: u64 = 1 << 20;
 
 /// Whether the chain takes transactions.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -128,6 +140,9 @@ impl Notes {
             ensure(statement.is_newer(state), || format!("note {position} is not newer than what is noted of its kind and subject"))?;
             statement.apply(state, height);
             host::noted(statement.kind, statement.subject.as_slice(), statement.position);
+            if let Some(module) = statement.upgrade(height) {
+                declare::upgrade(&module);
+            }
         }
         Ok(())
     }
@@ -167,6 +182,18 @@ impl Statement {
         let (length, rest) = rest.split_first_chunk()?;
         let value = rest.get(..usize::from(u16::from_be_bytes(*length)))?.to_vec();
         Some(Self { kind: u16::from_be_bytes(*kind), subject: subject.into(), position: u64::from_be_bytes(*position), value })
+    }
+
+    /// The module that a block of a height has the chain go over to; none where this is another statement, or comes too late.
+    fn upgrade(&self, height: u64) -> Option<NextModule> {
+        let (role, rest) = self.value.split_first()?;
+        let (at, rest) = rest.split_first_chunk()?;
+        let (sha256, size) = rest.split_first_chunk::<32>()?;
+        let size = u64::from_be_bytes(size.try_into().ok()?);
+        let (is_of_role, at) = (self.subject == B256::from(U256::from(*role)), u64::from_be_bytes(*at));
+        let role = [Role::Runtime, Role::Consensus].into_iter().nth(usize::from(*role))?;
+        let in_time = at >= height.saturating_add(UPGRADE_NOTICE) && at - height <= UPGRADE_AHEAD_MAX;
+        (self.kind == UPGRADE && is_of_role && in_time).then(|| NextModule { role, height: at, sha256: sha256.to_vec(), size })
     }
 
     /// Its first slot.

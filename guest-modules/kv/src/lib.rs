@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use subnode_sdk::runtime::{
     Action, Admission, Answer, Attributes, BlockRef, Built, Change, CommitteeChange, Invalid, Outcome, Progress, RpcError, Runtime, Table,
-    Validator, crypto, notes, pool, state,
+    Validator, crypto, declare, notes, pool, state,
 };
 
 const BLOCK_BYTES_MAX: usize = 1 << 20;
@@ -27,6 +27,9 @@ const TRANSACTION_BYTES_MAX: usize = 64 << 10;
 const KEY_BYTES_MAX: usize = 200;
 const HEADER_BYTES: usize = 48;
 const NOTES_BYTES_MAX: usize = 64 << 10;
+/// The kind of statements that have the chain go over to another module, and blocks between the note and that.
+const UPGRADE: u16 = 4;
+const UPGRADE_NOTICE: u64 = 16;
 /// In a length: that a note follows.
 const NOTE: u32 = 1 << 31;
 /// The key whose value says who decides blocks, the length of a member there, and how many there may be.
@@ -154,7 +157,7 @@ impl State {
     }
 
     /// Applies a note, or says why no block can hold it now.
-    fn note(&mut self, note: &[u8]) -> Result<(), &'static str> {
+    fn note(&mut self, note: &[u8], height: u64) -> Result<(), &'static str> {
         let notes::Statement { kind, subject, position, value } = notes::open(note).ok_or("a note that does not hold")?;
         let row = [b"n".as_slice(), &kind.to_be_bytes(), &subject].concat();
         let last = self.get(&row).and_then(|held| held.first_chunk().copied()).map_or(0, u64::from_be_bytes);
@@ -162,6 +165,11 @@ impl State {
             return Err("a note that is not newer than the last of its matter");
         }
         notes::noted(kind, &subject, position);
+        if kind == UPGRADE
+            && let Some(module) = next_module(&value).filter(|module| module.height >= height + UPGRADE_NOTICE)
+        {
+            declare::upgrade(&module);
+        }
         self.changes.insert(row, Some([position.to_be_bytes().as_slice(), &value].concat()));
         Ok(())
     }
@@ -176,6 +184,16 @@ impl State {
             progress: self.progress.into_iter().map(|(sender, next_sequence)| Progress { sender, next_sequence }).collect(),
         }
     }
+}
+
+/// The module that a statement names: role (1), height (8), SHA-256 (32), size (8).
+fn next_module(value: &[u8]) -> Option<declare::NextModule> {
+    let (role, rest) = value.split_first()?;
+    let (height, rest) = rest.split_first_chunk()?;
+    let (sha256, size) = rest.split_at_checked(32)?;
+    let role = [declare::Role::Runtime, declare::Role::Consensus].into_iter().nth(usize::from(*role))?;
+    let (height, size) = (u64::from_be_bytes(*height), u64::from_be_bytes(size.try_into().ok()?));
+    Some(declare::NextModule { role, height, sha256: sha256.to_vec(), size })
 }
 
 fn header(parent: &[u8], height: u64, timestamp_ms: u64) -> Vec<u8> {
@@ -245,7 +263,7 @@ impl Runtime for Kv {
         let mut state = State::default();
         let mut transactions = 0;
         for note in notes::waiting() {
-            if block.len() + 4 + note.len() <= HEADER_BYTES + NOTES_BYTES_MAX && state.note(&note).is_ok() {
+            if block.len() + 4 + note.len() <= HEADER_BYTES + NOTES_BYTES_MAX && state.note(&note, parent.height + 1).is_ok() {
                 block.extend_from_slice(&(NOTE | note.len() as u32).to_be_bytes());
                 block.extend_from_slice(&note);
             }
@@ -291,7 +309,7 @@ impl Runtime for Kv {
                 if transactions > 0 || block.len() - tail.len() > HEADER_BYTES + NOTES_BYTES_MAX {
                     return Err(invalid("a note behind transactions, or too many"));
                 }
-                state.note(bytes).map_err(invalid)?;
+                state.note(bytes, parent.height + 1).map_err(invalid)?;
                 rest = tail;
                 continue;
             }

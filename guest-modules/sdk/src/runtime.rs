@@ -16,7 +16,7 @@ pub mod bindings {
 }
 
 pub use bindings::subnode::chain::{
-    crypto,
+    crypto, declare,
     execution::{
         Action, Admission, Answer, Attributes, Built, CommitteeChange, Invalid, Occurrence, Outcome, Progress, RpcError, Subscription,
         Topic,

@@ -18,6 +18,7 @@ pub mod presence;
 pub mod statement;
 mod summary;
 mod timers;
+mod upgrade;
 pub mod wire;
 
 pub use amount::Amount;
@@ -30,3 +31,4 @@ pub use manifest::{BLOCK_BYTES_MAX, BlockTooLong, Manifest, PART_BYTES};
 pub use pool::{Draw, OVERHEAD_BYTES, Pool, PoolCopy, PoolError, PoolLimits, Transaction};
 pub use summary::{Link, Summary, Turn};
 pub use timers::Timers;
+pub use upgrade::{Role, Upgrade};

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subnode_types::{NodeId, Validator};
 
-use crate::{CommitteeError, Committees, Manifest};
+use crate::{CommitteeError, Committees, Manifest, Upgrade};
 
 /// Before what a summary's digest is the hash of.
 const DOMAIN: &[u8] = b"subnode outcome 1\0";
@@ -27,10 +27,13 @@ pub struct Summary {
     pub checkpoint: Option<[u8; 32]>,
     /// With a change of who decides: the addresses with which its members attest, in their order. Empty where they do not.
     pub attesters: Vec<[u8; 20]>,
+    /// Where the chain goes over to another module.
+    pub upgrades: Vec<Upgrade>,
 }
 
 /// What comes behind the parts of a digest that every summary has, in blocks that have it: a summary without is what it was before there were any.
 const ATTESTERS: &[u8] = b"attesters";
+const UPGRADES: &[u8] = b"upgrades";
 
 /// A change of who decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +83,10 @@ impl Summary {
             add(ATTESTERS);
             add(self.attesters.as_flattened());
         }
+        if !self.upgrades.is_empty() {
+            add(UPGRADES);
+            add(&self.upgrades.iter().flat_map(Upgrade::encode).collect::<Vec<_>>());
+        }
         hash.finalize().into()
     }
 }
@@ -119,6 +126,8 @@ impl Link {
 mod tests {
     use super::*;
 
+    const UPGRADE: Upgrade = Upgrade { role: crate::Role::Runtime, height: 9, sha256: [3; 32], size: 4 };
+
     fn summary() -> Summary {
         let committee = Some(Turn { from: 9, members: vec![([1; 32], 2), ([2; 32], 1)] });
         Summary {
@@ -130,6 +139,7 @@ mod tests {
             committee,
             checkpoint: Some([6; 32]),
             attesters: vec![[8; 20], [9; 20]],
+            upgrades: vec![UPGRADE],
         }
     }
 
@@ -148,6 +158,8 @@ mod tests {
             Summary { checkpoint: None, ..whole.clone() },
             Summary { checkpoint: Some([7; 32]), ..whole.clone() },
             Summary { attesters: Vec::new(), ..whole.clone() },
+            Summary { upgrades: Vec::new(), ..whole.clone() },
+            Summary { upgrades: vec![Upgrade { height: 10, ..UPGRADE }], ..whole.clone() },
             Summary { attesters: vec![[8; 20], [7; 20]], ..whole.clone() },
         ];
         for other in others {

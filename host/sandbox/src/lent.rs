@@ -170,6 +170,19 @@ pub struct Declared {
     /// The attest addresses of its committee, as the guest gave them.
     /// Bound: 128 of 20 bytes.
     pub attesters: Option<Vec<Vec<u8>>>,
+    /// The modules that the chain goes over to, the runtime and the consensus.
+    pub upgrades: [Option<DeclaredUpgrade>; 2],
+}
+
+/// A module that a chain goes over to, as the guest named it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredUpgrade {
+    /// The first block that it decides.
+    pub height: u64,
+    /// The hash of its component: 32 bytes, or what the guest took for it.
+    pub sha256: Vec<u8>,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// Where a guest declares.

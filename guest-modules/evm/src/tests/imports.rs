@@ -18,6 +18,8 @@ pub struct Tables {
     pub pooled: Vec<[Vec<u8>; 3]>,
     /// Notes that wait for the next block. All hold that decode, and what is noted is not remembered.
     pub notes: Vec<Vec<u8>>,
+    /// The modules that blocks declared.
+    pub upgrades: Vec<declare::NextModule>,
 }
 
 thread_local! {
@@ -126,6 +128,15 @@ pub mod keys {
 
     pub fn sign(_name: &[u8], _digest: Word256) -> Option<Signature> {
         None
+    }
+}
+
+pub mod declare {
+    //! Remembers what is declared.
+    pub use crate::generated::subnode::chain::declare::*;
+
+    pub fn upgrade(module: &NextModule) {
+        super::with(|tables| tables.upgrades.push(module.clone()));
     }
 }
 

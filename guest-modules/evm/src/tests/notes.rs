@@ -126,6 +126,20 @@ fn a_frozen_chain_takes_notes_and_no_transactions_and_a_closed_one_stays_closed(
 }
 
 #[test]
+fn an_upgrade_is_declared_in_time_or_not_at_all() {
+    let head = begin(&spec());
+    let upgrade = |role: u8, height: u64| [&[role], height.to_be_bytes().as_slice(), &[7; 32], &1_000_u64.to_be_bytes()].concat();
+    let subject = |role: u8| B256::from(U256::from(role));
+    let soon = head.height + 2;
+    let notes = vec![note(4, subject(0), 1, &upgrade(0, soon + 40)), note(4, subject(1), 1, &upgrade(1, soon))];
+    let bytes = build(&head, notes);
+    imports::with(|tables| tables.upgrades.clear());
+    execute(&head, &bytes).expect("it holds");
+    let declared = imports::with(|tables| tables.upgrades.clone());
+    assert_eq!(declared.iter().map(|module| (module.height, module.size)).collect::<Vec<_>>(), [(soon + 40, 1_000)], "the other is late");
+}
+
+#[test]
 fn a_foreign_chain_has_no_committee() {
     let mut foreign = spec();
     foreign["config"]["subnode"]["foreign"] = json!(true);

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use sha2::{Digest, Sha256};
-use subnode_chain_core::{BlockTooLong, CommitteeError, Committees, Manifest, Summary, Turn};
-use subnode_sandbox::{CHANGE_BYTES, CallError, Change, Declared, GuestFault, Lease, Outcome, Tenant, convert};
+use subnode_chain_core::{BlockTooLong, CommitteeError, Committees, Manifest, Role, Summary, Turn, Upgrade};
+use subnode_sandbox::{CHANGE_BYTES, CallError, Change, Declared, DeclaredUpgrade, GuestFault, Lease, Outcome, Tenant, convert};
 use subnode_storage::KEY_BYTES_MAX;
 use subnode_types::BlockRef;
 
@@ -77,6 +77,8 @@ pub(crate) enum NoBlock {
     MemberKey,
     #[error("attest addresses: one of 20 bytes for each member of the committee that the block names, none twice")]
     Attesters,
+    #[error("an upgrade at height {0}: it needs a later height, 1048576 ahead at most, and a hash of 32 bytes")]
+    Upgrade(u64),
     #[error("{0}")]
     Memory(#[from] subnode_sandbox::HostFault),
 }
@@ -99,6 +101,16 @@ fn attesters(declared: Option<Vec<Vec<u8>>>, turn: Option<&Turn>) -> Result<Vec<
         different.len() == attesters.len() && turn.is_some_and(|turn| turn.members.len() == attesters.len())
     });
     attesters.ok_or(NoBlock::Attesters)
+}
+
+/// The modules that a block of a height has the chain go over to.
+fn upgrades(declared: [Option<DeclaredUpgrade>; 2], height: u64) -> Result<Vec<Upgrade>, NoBlock> {
+    let upgrade = |(role, declared): (Role, DeclaredUpgrade)| {
+        let sha256 = declared.sha256.try_into().map_err(|_| NoBlock::Upgrade(declared.height))?;
+        let upgrade = Upgrade { role, height: declared.height, sha256, size: declared.size };
+        if upgrade.may_follow(height) { Ok(upgrade) } else { Err(NoBlock::Upgrade(declared.height)) }
+    };
+    Role::ALL.into_iter().zip(declared).filter_map(|(role, declared)| Some((role, declared?))).map(upgrade).collect()
 }
 
 /// The length of a key that the store does not take, if there is one.
@@ -161,6 +173,7 @@ impl Candidate {
             }
         };
         let attesters = attesters(declared.attesters, turn.as_ref())?;
+        let upgrades = upgrades(declared.upgrades, height)?;
         let summary = Summary {
             height,
             id: outcome.block.id.clone(),
@@ -170,6 +183,7 @@ impl Candidate {
             committee: turn,
             checkpoint,
             attesters,
+            upgrades,
         };
         let manifest = Manifest::of(&block, summary.digest())?;
         let memory = tenant.lease(CANDIDATE_BYTES + outcome_bytes(&outcome))?;

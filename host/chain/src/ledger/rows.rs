@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use subnode_chain_core::{Checkpoints, Committees, Link, Summary, wire};
+use subnode_chain_core::{Checkpoints, Committees, Link, Role, Summary, Upgrade, wire};
 use subnode_sandbox::Change;
 use subnode_storage::{Batch, ChainStore, Head, StoreError, Table, Write};
 use subnode_types::BlockRef;
@@ -19,6 +19,10 @@ const COMMITTEES_KEY: &[u8] = b"committees";
 pub(super) const CHECKPOINTS_KEY: &[u8] = b"checkpoints";
 /// Before a height: the summary of its block, where other nodes may need it without the block.
 const SUMMARY_PREFIX: &[u8] = b"summary";
+/// Lists at the end of a summary that earlier versions do not write: attesters, upgrades.
+const LATER_LISTS: usize = 2;
+/// Before a role: the module that the chain went over to last, or goes over to.
+const UPGRADE_PREFIX: &[u8] = b"upgrade ";
 /// Before a height: what shows that its block was decided.
 const CERTIFICATE_PREFIX: &[u8] = b"certificate";
 /// Of the log: what this node signed.
@@ -45,6 +49,10 @@ fn certificate_key(height: u64) -> Vec<u8> {
     [CERTIFICATE_PREFIX, &height.to_be_bytes()].concat()
 }
 
+fn upgrade_key(role: Role) -> Vec<u8> {
+    [UPGRADE_PREFIX, role.name().as_bytes()].concat()
+}
+
 fn summary_key(height: u64) -> Vec<u8> {
     [SUMMARY_PREFIX, &height.to_be_bytes()].concat()
 }
@@ -60,7 +68,8 @@ fn block_rows(summary: &Summary, outcome: [u8; 32], block: Vec<u8>, certificate:
     if !certificate.is_empty() {
         rows.push(put(Table::Meta, &certificate_key(summary.height), [outcome.as_slice(), certificate].concat()));
     }
-    if summary.committee.is_some() || rule.is_some_and(|rule| rule.is_at(summary.height)) {
+    rows.extend(summary.upgrades.iter().map(|upgrade| put(Table::Meta, &upgrade_key(upgrade.role), upgrade.encode())));
+    if summary.committee.is_some() || !summary.upgrades.is_empty() || rule.is_some_and(|rule| rule.is_at(summary.height)) {
         rows.push(put(Table::Meta, &summary_key(summary.height), wire::encode(summary)));
     }
     rows
@@ -101,13 +110,23 @@ pub(crate) fn summaries(store: &Arc<ChainStore>, start: u64, end: u64, limit: us
     rows.into_iter().map(|row| decode_summary(row.value)).collect()
 }
 
-/// A row of an earlier version ends before the attesters, of which it has none.
+/// A row of an earlier version ends before the lists that it does not know: it has none of them.
 fn decode_summary(mut row: Vec<u8>) -> Result<Summary, StoreError> {
-    if let Some(summary) = wire::decode(&row) {
-        return Ok(summary);
+    for _ in 0..=LATER_LISTS {
+        if let Some(summary) = wire::decode(&row) {
+            return Ok(summary);
+        }
+        row.push(0);
     }
-    row.push(0);
-    wire::decode(&row).ok_or_else(|| StoreError::Corrupt("a summary does not decode".into()))
+    Err(StoreError::Corrupt("a summary does not decode".into()))
+}
+
+/// The modules that the chain went over to, or goes over to at a later height.
+pub(crate) fn upgrades(store: &Arc<ChainStore>) -> Result<Vec<Upgrade>, StoreError> {
+    let view = store.view();
+    let rows = Role::ALL.into_iter().map(|role| view.get(Table::Meta, &upgrade_key(role)));
+    let decode = |row: Vec<u8>| Upgrade::decode(&row).ok_or_else(|| StoreError::Corrupt("an upgrade does not decode".into()));
+    rows.filter_map(|row| row.transpose().map(|row| row.and_then(decode))).collect()
 }
 
 /// A decided block with its certificate, if it is here and has one.

@@ -1,7 +1,7 @@
 use wasmtime::component::{Linker, WasmList};
 
 use super::{Bytes, bounded, charge, copy, lent, offer};
-use crate::guest::GuestState;
+use crate::{DeclaredUpgrade, bindings::runtime::subnode::chain::declare::NextModule, guest::GuestState};
 
 /// Fuel of a call, and of an address.
 const CALL_FUEL: u64 = 1_000;
@@ -9,6 +9,7 @@ const ADDRESS_FUEL: u64 = 100;
 /// As many as a committee has members.
 const ATTESTERS_MAX: usize = 128;
 const ADDRESS_BYTES: usize = 20;
+const HASH_BYTES: usize = 32;
 
 pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut declare = linker.instance("subnode:chain/declare@0.1.4")?;
@@ -22,6 +23,16 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         let attesters = addresses.iter().map(|address| copy(cx, address)).collect();
         if let Some(declared) = &lent(cx)?.declared {
             declared.set(|declared| declared.attesters = Some(attesters));
+        }
+        Ok(())
+    })?;
+    offer(&mut declare, "upgrade", |cx, (module,): (NextModule,)| {
+        bounded("bytes of a module's hash", module.sha256.len(), HASH_BYTES)?;
+        charge(cx, CALL_FUEL)?;
+        let NextModule { role, height, sha256, size } = module;
+        if let Some(declared) = &lent(cx)?.declared {
+            // A shorter hash is for whoever takes the block to refuse.
+            declared.set(|declared| declared.upgrades[role as usize] = Some(DeclaredUpgrade { height, sha256, size }));
         }
         Ok(())
     })
