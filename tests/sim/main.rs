@@ -25,6 +25,8 @@ const SEEDS: Range<u64> = 0..1_000;
 
 /// Of so many seeds, one is run beside each kind of bad member.
 const BESIDE: u64 = 25;
+/// And those of committees that go over to another module.
+const UPGRADED: u64 = 10;
 
 fn seeds() -> Range<u64> {
     let Ok(text) = std::env::var("SUBNODE_SIM_SEEDS") else { return SEEDS };
@@ -101,6 +103,12 @@ fn seeds_that_found_something_find_nothing_any_more() {
     // A decision whose proposal one member had not heard, and one of its votes only that member.
     let forger = Bad::Tampers(|member| Box::new(Actor::new(Kind::ForgedCertificates, member)));
     found(700_015, Plan::beside(forger, 700_015, modules("bft")));
+}
+
+#[test]
+fn committees_go_over_to_another_consensus_module_at_a_height() {
+    let bft = modules("bft").consensus;
+    all(seeds_of(UPGRADED), move |seed| Plan { next_consensus: Some(bft.clone()), ..Plan::of(seed, modules("authority")) }, |_, _| {});
 }
 
 /// Beside a bad member.

@@ -1,5 +1,7 @@
+use subnode_chain_core::Upgrade;
 use subnode_sandbox::{CallError, HostFault, ModuleError};
 use subnode_storage::StoreError;
+use subnode_types::Hex;
 
 /// Why a chain does not open.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,9 @@ pub enum OpenError {
     /// The chain cannot take part in the network.
     #[error("network: {0}")]
     Network(String),
+    /// The chain went over to another module, which decides the next block.
+    #[error("from block {} on, the {} is the module sha256:{} of {} bytes", .0.height, .0.role.name(), Hex(&.0.sha256), .0.size)]
+    Upgrade(Upgrade),
     /// The store has this chain with another spec.
     #[error("this chain was created from another spec; use its old one, another name, or another data directory")]
     OtherSpec,

@@ -59,6 +59,7 @@ mod stats;
 mod sync;
 mod time;
 mod traffic;
+mod upgrades;
 mod waiting;
 
 pub use chain::Chain;
@@ -71,7 +72,7 @@ pub use query::{Begun, Reply, Session};
 pub use reader::ViewReader;
 pub use spec::{Spec, SpecReader};
 pub use stats::ChainStats;
-pub use subnode_chain_core::{CHECKPOINT_EVERY, PoolLimits};
+pub use subnode_chain_core::{CHECKPOINT_EVERY, PoolLimits, Role, Upgrade};
 pub use subnode_chain_core::{presence::Patience, statement::Kind};
 pub use subnode_sandbox::charged;
 pub use time::TimeSource;

@@ -21,7 +21,7 @@ use crate::{
     gossip,
     guests::{Checker, Guests, Queries},
     inbox,
-    ledger::{Ledger, REPAIR_KEY, guard, load_or_create},
+    ledger::{self, Ledger, REPAIR_KEY, guard, load_or_create},
     mailbox::ActorHandle,
     mempool::Mempool,
     notifier,
@@ -34,6 +34,7 @@ use crate::{
     statements::Statements,
     sync::{self, Notices},
     traffic::ClientTraffic,
+    upgrades::Upgrades,
 };
 
 /// A chain that runs.
@@ -64,6 +65,10 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     parts.consensus.expect(World::Consensus).map_err(consensus_error)?;
     parts.store.set_past_limit(options.past_bytes_max);
     let opened = load_or_create(&parts, &options).await?;
+    let upgrades = Upgrades::new(ledger::upgrades(&parts.store)?, &parts.runtime, &parts.consensus);
+    if let Some(upgrade) = upgrades.due(opened.head.height) {
+        return Err(OpenError::Upgrade(upgrade));
+    }
     let members: Vec<NodeId> = Vec::from_iter(opened.committees.members());
     let bandwidth = Arc::new(Bandwidth::new(options.bandwidth_bytes));
     let (peers, framed, inbox) = join(parts.network.as_deref(), opened.key, &members, &bandwidth)?
@@ -106,7 +111,7 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     let checker = Checker::new(parts.consensus.clone(), parts.tenant.clone(), query, voter.clone());
     let member = Member::new(parts.consensus, parts.consensus_config, &parts.tenant, query, voter).await?;
     let shutdown = CancellationToken::new();
-    let mut actor = Actor::new(made.clone(), member, messages, framed, shutdown.clone());
+    let mut actor = Actor::new(made.clone(), member, upgrades, messages, framed, shutdown.clone());
     actor.start().await?;
 
     let weak = Arc::downgrade(&made);

@@ -87,4 +87,6 @@ pub enum Ended {
     Failed(String),
     /// Its tables were replaced by a state that others vouch for, at this height: open them anew.
     Adopted(u64),
+    /// The chain goes over to another module, which decides the block at this height: open it with that one ([`crate::OpenError::Upgrade`]).
+    Upgraded(u64),
 }

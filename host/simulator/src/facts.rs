@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use rand::Rng;
 use serde_json::json;
-use subnode_chain::{Chain, Kind, Reply};
+use subnode_chain::{Chain, Kind, Reply, Role, Upgrade};
+use subnode_sandbox::Module;
 use subnode_storage::Table;
 
 use crate::world::{World, broken, hex};
@@ -31,6 +32,16 @@ impl World {
         for (index, chain) in self.chains() {
             if !self.is_bad(index) {
                 drop(chain.state(Kind::Test, TRUTH, Some(b"true".to_vec())).await);
+            }
+        }
+    }
+
+    /// The honest members ask for another consensus module from a height on.
+    pub(crate) async fn state_upgrade(&self, next: &Module, height: u64) {
+        let upgrade = Upgrade { role: Role::Consensus, height, sha256: *next.hash().as_bytes(), size: 0 };
+        for (index, chain) in self.chains() {
+            if !self.is_bad(index) {
+                drop(chain.state(Kind::Upgrade, Upgrade::subject(Role::Consensus), Some(upgrade.encode())).await);
             }
         }
     }

@@ -40,6 +40,8 @@ pub struct Plan {
     pub config: &'static str,
     /// For how long a member must not be heard before others state that it is silent.
     pub patience: Patience,
+    /// A consensus module that the chain goes over to.
+    pub next_consensus: Option<Module>,
     /// Whether members state what they saw outside of the chain, for blocks to note.
     pub facts: bool,
     /// How the first member breaks the rules.
@@ -81,6 +83,7 @@ impl Plan {
             future_ms_max: FUTURE_MS_MAX,
             config,
             patience: PATIENCE,
+            next_consensus: None,
             facts: members > 1,
             bad: None,
             late,

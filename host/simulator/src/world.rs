@@ -12,9 +12,9 @@ use std::{
 use ed25519_dalek::{Signer, SigningKey};
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::json;
-use subnode_chain::{Chain, ChainOptions, ChainParts, ChainStats, Ended, FUTURE_MS_MAX, Reply, TimeSource};
+use subnode_chain::{Chain, ChainOptions, ChainParts, ChainStats, Ended, FUTURE_MS_MAX, OpenError, Reply, TimeSource};
 use subnode_devnet::{Signers, default_options};
-use subnode_sandbox::Tenant;
+use subnode_sandbox::{Module, Tenant};
 use subnode_storage::{ChainStore, Entry, MemoryStore, Retention, Store, Table, Write};
 use subnode_types::{BlockRef, ChainName, Hex, NodeId, Sealing};
 use tokio::time::Instant;
@@ -36,6 +36,8 @@ const HURRY_MS: u64 = 3_600_000;
 const NEVER: Duration = Duration::from_secs(1_000_000);
 /// Of a call of the consensus module, a tenth of what a node grants: no honest one comes near it, and one that loops is found in seconds.
 const CALL_FUEL: u64 = 5_000_000_000;
+/// Blocks from when an upgrade is asked for until it is: `kv` wants 16 between the note and the upgrade.
+const UPGRADE_NOTICE: u64 = 24;
 /// Rows of `kv` that are compared: a run writes a few.
 const ROWS: usize = 1_000;
 
@@ -45,6 +47,8 @@ struct Node {
     store: Arc<MemoryStore>,
     clock_ms: u64,
     chain: Option<Chain>,
+    /// Whether it went over to the next consensus module.
+    upgraded: bool,
     /// Blocks that this node has shown: they must stay.
     shown: u64,
 }
@@ -107,6 +111,7 @@ impl World {
                 store: Arc::new(MemoryStore::with_latency(Arc::new(latency))),
                 clock_ms: EPOCH_MS + clocks.random_range(0..=plan.skew_ms),
                 chain: None,
+                upgraded: false,
                 shown: 0,
             });
         }
@@ -167,12 +172,30 @@ impl World {
     }
 
     async fn start(&mut self, index: usize) -> Result<(), String> {
-        let store = self.tables(index)?;
+        let chain = match self.open(index).await {
+            Err(OpenError::Upgrade(_)) if self.plan.next_consensus.is_some() && !self.nodes[index].upgraded => {
+                self.nodes[index].upgraded = true;
+                self.open(index).await
+            }
+            opened => opened,
+        };
+        let chain = chain.map_err(|error| format!("node {index} does not start: {error}"))?;
+        if chain.head().height < self.nodes[index].shown {
+            return Err(format!("node {index} has lost committed blocks"));
+        }
+        self.nodes[index].chain = Some(chain);
+        self.links.note(("start", index));
+        Ok(())
+    }
+
+    async fn open(&mut self, index: usize) -> Result<Chain, OpenError> {
+        let store = self.tables(index).map_err(OpenError::Network)?;
         let node = &mut self.nodes[index];
+        let consensus = self.plan.next_consensus.as_ref().filter(|_| node.upgraded).unwrap_or(&self.plan.modules.consensus);
         let parts = ChainParts {
             tenant: Tenant::alone(self.name.clone()),
             runtime: self.plan.modules.runtime.clone(),
-            consensus: self.plan.modules.consensus.clone(),
+            consensus: consensus.clone(),
             store,
             spec: self.spec.clone().into(),
             consensus_config: self.plan.config.into(),
@@ -193,13 +216,7 @@ impl World {
         options.block.wall = NEVER;
         options.query.wall = NEVER;
         options.query.fuel = CALL_FUEL;
-        let chain = Chain::open(parts, options).await.map_err(|error| format!("node {index} does not start: {error}"))?;
-        if chain.head().height < node.shown {
-            return Err(format!("node {index} has lost committed blocks"));
-        }
-        node.chain = Some(chain);
-        self.links.note(("start", index));
-        Ok(())
+        Chain::open(parts, options).await
     }
 
     /// Takes what a node has counted since it was started.
@@ -259,6 +276,12 @@ impl World {
                 // Whoever forgets what it said may trip over that, and is started again.
                 Ended::Failed(_) if self.is_bad(index) && matches!(self.plan.bad, Some(Bad::Forgets)) => self.crash(index).await?,
                 Ended::Failed(reason) => return Err(format!("node {index} gave up: {reason}")),
+                Ended::Upgraded(_) => {
+                    self.links.leave(self.nodes[index].address);
+                    self.nodes[index].chain = None;
+                    chain.stop().await;
+                    self.start(index).await?;
+                }
                 Ended::Adopted(height) => {
                     self.links.leave(self.nodes[index].address);
                     self.nodes[index].chain = None;
@@ -407,6 +430,9 @@ impl World {
         if self.has_facts() {
             self.note_truth(began).await?;
         }
+        if let Some(next) = self.plan.next_consensus.clone() {
+            self.upgrade(&next, began).await?;
+        }
         let stats = |index: usize| Some((index, self.nodes[index].chain.as_ref()?.stats()));
         let stats: Vec<_> = honest.into_iter().filter_map(stats).collect();
         stats.iter().for_each(|(index, stats)| self.tell(*index, stats));
@@ -420,6 +446,24 @@ impl World {
         while !self.is_truth_noted().await? {
             if began.elapsed() > RECOVERED_WITHIN {
                 return Err(format!("what all state was not noted within {RECOVERED_WITHIN:?} on a good network"));
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            self.write().await;
+            self.ended().await?;
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    /// The chain goes over to another consensus module, and goes on with it.
+    async fn upgrade(&mut self, next: &Module, began: Instant) -> Result<(), String> {
+        let height = self.nodes.iter().map(|node| node.shown).max().unwrap_or_default() + UPGRADE_NOTICE;
+        self.state_upgrade(next, height).await;
+        let honest: Vec<_> = (0..self.nodes.len()).filter(|index| !self.is_bad(*index)).collect();
+        while honest.iter().any(|index| !self.nodes[*index].upgraded || self.nodes[*index].shown < height + BLOCKS_THEN) {
+            if began.elapsed() > RECOVERED_WITHIN {
+                let at: Vec<_> = self.nodes.iter().map(|node| (node.shown, node.upgraded)).collect();
+                return Err(format!("the upgrade at {height} was not over within {RECOVERED_WITHIN:?}: the nodes are at {at:?}"));
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
             self.write().await;

@@ -36,6 +36,7 @@ impl Actor {
         let noted = std::mem::take(&mut candidate.noted);
         let progress = candidate.outcome.progress.clone();
         let committees = candidate.committees.clone();
+        let upgrades = candidate.summary.upgrades.clone();
         let started = Instant::now();
         let transactions = u64::from(candidate.outcome.transactions);
         let patience = self.patience();
@@ -71,6 +72,12 @@ impl Actor {
             self.find_root(head.height);
         }
         self.statements_after(&noted).await;
+        self.upgrades.declared(&upgrades);
+        if let Some(upgrade) = self.upgrades.due(head.height) {
+            // The module that decided this block says nothing of the next.
+            self.upgraded = Some(upgrade.height);
+            self.effects.clear();
+        }
         Ok(convert::committed(&head, self.parts.ready(), &self.parts.ledger.committee()))
     }
 

@@ -41,7 +41,7 @@ impl Actor {
     }
 
     pub(super) async fn tell_consensus(&mut self, input: Input) {
-        if self.failure.is_some() || self.hindrance.missed || self.shutdown.is_cancelled() {
+        if self.failure.is_some() || self.upgraded.is_some() || self.hindrance.missed || self.shutdown.is_cancelled() {
             return;
         }
         let now_ms = self.now_ms();

@@ -86,6 +86,9 @@ impl Actor {
             if let Some(height) = self.adopted {
                 return Err(Ended::Adopted(height));
             }
+            if let Some(height) = self.upgraded {
+                return Err(Ended::Upgraded(height));
+            }
             if let Some(failure) = self.failure.take() {
                 return Err(Ended::Failed(failure));
             }

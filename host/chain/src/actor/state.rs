@@ -18,6 +18,7 @@ use crate::{
     ledger::{ConsensusLog, checkpoints::Roots},
     mailbox::Message,
     parts::Parts,
+    upgrades::Upgrades,
 };
 
 /// Drives the consensus module and commits blocks.
@@ -54,12 +55,16 @@ pub(crate) struct Actor {
     pub(super) failure: Option<String>,
     /// The height of the state that took the place of the chain's: it ends, and is opened anew.
     pub(super) adopted: Option<u64>,
+    pub(super) upgrades: Upgrades,
+    /// The height that a module decides which does not run: the chain ends, and is opened anew with that one.
+    pub(super) upgraded: Option<u64>,
 }
 
 impl Actor {
     pub(crate) fn new(
         parts: Arc<Parts>,
         member: Member,
+        upgrades: Upgrades,
         messages: mpsc::Receiver<Message>,
         frames: Option<Box<dyn Inbox>>,
         shutdown: CancellationToken,
@@ -87,6 +92,8 @@ impl Actor {
             due: None,
             failure: None,
             adopted: None,
+            upgrades,
+            upgraded: None,
         }
     }
 
