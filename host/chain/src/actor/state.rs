@@ -66,7 +66,6 @@ impl Actor {
     ) -> Self {
         let random = parts.options.seed.map_or_else(StdRng::from_os_rng, StdRng::from_seed);
         Self {
-            parts,
             member,
             messages,
             frames,
@@ -74,7 +73,7 @@ impl Actor {
             effects: VecDeque::new(),
             timers: Timers::default(),
             started: Instant::now(),
-            proposals: Proposals::default(),
+            proposals: Proposals::new(parts.authors.clone()),
             log: ConsensusLog::default(),
             roots: Roots::default(),
             draw_max: usize::MAX,
@@ -87,6 +86,7 @@ impl Actor {
             due: None,
             failure: None,
             adopted: None,
+            parts,
         }
     }
 
@@ -130,6 +130,6 @@ impl Actor {
         self.effects.clear();
         self.timers = Timers::default();
         self.waits_until = None;
-        self.proposals = Proposals::default();
+        self.proposals.clear();
     }
 }
