@@ -312,6 +312,7 @@ mod tests {
     fn all_that_the_key_signs_is_longer_than_a_point() {
         let voter = Voter::new(Some([1; 32]), [7; 32], Guard::default());
         assert!(voter.message(Position { height: 0, round: 0, step: 0 }, &[]).len() > POINT_BYTES);
+        assert!(PRESENCE_DOMAIN.len() + voter.chain.len() > POINT_BYTES);
         let vouched = |position, text| Vouched { kind: 1, subject: [2; 32], position, text };
         assert_eq!(voter.vouch(&vouched(1, &[5; POINT_BYTES][..])), None);
         assert!(voter.vouch(&vouched(1, &[5; POINT_BYTES + 1][..])).is_some());

@@ -13,8 +13,10 @@ use ed25519_dalek::{Signer, SigningKey};
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::json;
 use subnode_chain::{Chain, ChainOptions, ChainParts, ChainStats, Ended, FUTURE_MS_MAX, Reply, TimeSource};
+use subnode_chain_core::Author;
 use subnode_devnet::{Signers, default_options};
 use subnode_sandbox::Tenant;
+use subnode_signer::{Guard, Voter};
 use subnode_storage::{ChainStore, Entry, MemoryStore, Retention, Store, Table, Write};
 use subnode_types::{BlockRef, ChainName, Hex, NodeId, Sealing};
 use tokio::time::Instant;
@@ -39,6 +41,9 @@ const CALL_FUEL: u64 = 5_000_000_000;
 /// Rows of `kv` that are compared: a run writes a few.
 const ROWS: usize = 1_000;
 
+/// Where a block of `kv` has its seed.
+const KV_SEED: std::ops::Range<usize> = 48..80;
+
 struct Node {
     address: Address,
     secret: [u8; 32],
@@ -62,6 +67,10 @@ pub(crate) struct World {
     spec: Vec<u8>,
     /// The block at each height.
     chain: BTreeMap<u64, Vec<u8>>,
+    /// The seed that the author of each of them drew.
+    seeds: BTreeMap<u64, [u8; 32]>,
+    /// How many of them are the first member's.
+    authored: u64,
     client: SigningKey,
     started: Instant,
     /// How often a node took the state of a later block.
@@ -79,6 +88,17 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// A store that fails, or anything else that is not the module's doing.
 pub(crate) fn broken(error: impl std::fmt::Display) -> String {
     format!("the simulation failed: {error}")
+}
+
+/// The seed of a block, which must be the one that its author drew; what it was drawn after is not known where a state was taken.
+fn check_seed(chain: [u8; 32], height: u64, block: &[u8], author: &Author, before: Option<&[u8; 32]>) -> Result<[u8; 32], String> {
+    let (key, proof) = (author.key(), author.proof());
+    let drawn = match before {
+        Some(before) => Voter::new(None, chain, Guard::default()).drawn(key, height, before, &proof),
+        None => Voter::seed_of(&proof),
+    };
+    let drawn = drawn.ok_or_else(|| format!("the author of block {height} did not draw its seed"))?;
+    if block.get(KV_SEED) == Some(&drawn) { Ok(drawn) } else { Err(format!("block {height} uses another seed than its author drew")) }
 }
 
 impl World {
@@ -130,7 +150,26 @@ impl World {
         let name = "simulated".parse().map_err(broken)?;
         let (chain, started) = (BTreeMap::new(), Instant::now());
         let (adopted, evidence, consensus_max, writes) = (0, 0, (0, 0), all_writes);
-        Ok(Self { plan, seed, random, facts, links, nodes, name, spec, chain, client, started, adopted, evidence, consensus_max, writes })
+        let (seeds, authored) = (BTreeMap::from([(0, [0; 32])]), 0);
+        Ok(Self {
+            plan,
+            seed,
+            random,
+            facts,
+            links,
+            nodes,
+            name,
+            spec,
+            chain,
+            seeds,
+            authored,
+            client,
+            started,
+            adopted,
+            evidence,
+            consensus_max,
+            writes,
+        })
     }
 
     /// Whether a node is one that breaks the rules.
@@ -229,6 +268,7 @@ impl World {
     /// What must hold at any moment: no two blocks at one height, none lost, and none from the future.
     fn check(&mut self) -> Result<(), String> {
         let now_ms = EPOCH_MS + self.plan.skew_ms + u64::try_from(self.started.elapsed().as_millis()).map_err(broken)?;
+        let first = self.nodes[0].address.node;
         for (index, node) in self.nodes.iter_mut().enumerate() {
             let Some(chain) = &node.chain else { continue };
             let BlockRef { height: head, timestamp_ms, .. } = chain.head();
@@ -239,6 +279,12 @@ impl World {
             for height in node.shown + 1..=head {
                 let block = view.get(Table::Block, &height.to_be_bytes()).map_err(broken)?;
                 let block = block.ok_or_else(|| format!("node {index} lost block {height}"))?;
+                if !self.chain.contains_key(&height) && !self.plan.powers.is_empty() {
+                    let author = chain.author(height).map_err(broken)?.ok_or_else(|| format!("block {height} has no author"))?;
+                    let drawn = check_seed(self.links.chain(), height, &block, &author, self.seeds.get(&(height - 1)))?;
+                    self.seeds.insert(height, drawn);
+                    self.authored += u64::from(author.key() == first);
+                }
                 let known = self.chain.entry(height).or_insert_with(|| block.clone());
                 if *known != block {
                     return Err(format!("two blocks at height {height}: node {index} has another"));
@@ -372,6 +418,7 @@ impl World {
             silent,
             adopted: self.adopted,
             evidence: self.evidence,
+            authored: self.authored,
             frames,
             writes,
             consensus_max: self.consensus_max,
