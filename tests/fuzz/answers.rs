@@ -7,8 +7,8 @@ use subnode_chain::{Chain, ChainOptions, ChainParts, OpenError, Session, TimeSou
 use subnode_devnet::{Signers, default_options, module_cache_dir};
 use subnode_fuzzer::{Fuzz, alone, kind, kind_of_message, peak_of_process};
 use subnode_sandbox::{
-    Attributes, Beginning, CallError, ConsensusGuest, HostFault, Input, Lent, Limits, Module, Occurrence, RuntimeGuest, Sandbox,
-    SandboxOptions, Scanned, Signer, StateReader, Table, Tenant, Unavailable,
+    Attributes, Beginning, CallError, ConsensusGuest, HostFault, Input, Lent, Limits, Membership, Module, Occurrence, RuntimeGuest,
+    Sandbox, SandboxOptions, Scanned, Signer, StateReader, Table, Tenant, Unavailable,
 };
 use subnode_scheduler::Cores;
 use subnode_storage::{MemoryStore, Retention, Store};
@@ -214,7 +214,7 @@ fn came<T>(answered: Result<T, CallError>) -> u64 {
 async fn ask(guests: &Guests, export: &str, answer: &[u8]) -> u64 {
     let (tenant, head) = (tenant(64 << 20), BlockRef { height: 0, id: vec![7; 32], timestamp_ms: 0 });
     if guests.consensus_answers.1.iter().any(|(known, _)| known == export) {
-        let guest = ConsensusGuest::new(&guests.consensus, &tenant, LIMITS, Arc::new(NoVote)).await;
+        let guest = ConsensusGuest::new(&guests.consensus, &tenant, LIMITS, Membership { signer: Arc::new(NoVote), authors: None }).await;
         let mut guest = guest.unwrap().unwrap();
         let mut beginning = Beginning { config: Vec::new(), head, ready: 0, committee: Vec::new(), log: Vec::new(), kept: Vec::new() };
         return match export {

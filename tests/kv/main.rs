@@ -82,6 +82,8 @@ fn signed_puts_are_kept_and_owned() {
         let mut ether = Client::connect(node.address).unwrap().at("/chain/ether");
         assert_eq!(ether.call("eth_chainId", &json!([])).unwrap(), "0x7");
         assert!(ether.call("kv_height", &json!([])).unwrap_err().to_string().contains("does not exist"));
+        let seed = client.call("kv_seed", &json!([])).unwrap();
+        assert!(seed.as_str().is_some_and(|seed| seed.len() == 66 && *seed != hex(&[0; 32])), "{seed}");
         client.quantity("kv_height", &json!([])).unwrap()
     };
     // The node was killed. It comes back, and goes on.

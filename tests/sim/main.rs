@@ -18,7 +18,10 @@ use std::{
 
 use subnode_sandbox::{Module, Sandbox, SandboxOptions};
 use subnode_simulator::{Bad, LyingSyncPeer, Modules, Plan, Report, Withholder, run, run_all};
-use subnode_tests::bad_member::{Actor, Kind};
+use subnode_tests::{
+    bad_member::{Actor, Kind},
+    seed_grinder::{Search, SeedGrinder},
+};
 
 /// Seeds of the default run.
 const SEEDS: Range<u64> = 0..1_000;
@@ -164,6 +167,26 @@ fn an_invalid_proposer_is_passed_over() {
 #[test]
 fn an_early_proposer_takes_nobodys_room() {
     beside(Bad::Tampers(|member| Box::new(Actor::new(Kind::EarlyProposer, member))), |_, _| {});
+}
+
+/// A member that could choose a block's seed would win what a contract draws by it.
+#[test]
+fn a_proposer_that_searches_for_a_seed_makes_no_block() {
+    let searches = [
+        (Search::Nowhere, Bad::Tampers(|member| Box::new(SeedGrinder::new(Search::Nowhere, member)))),
+        (Search::Block, Bad::Tampers(|member| Box::new(SeedGrinder::new(Search::Block, member)))),
+        (Search::Heights, Bad::Tampers(|member| Box::new(SeedGrinder::new(Search::Heights, member)))),
+        (Search::Before, Bad::Tampers(|member| Box::new(SeedGrinder::new(Search::Before, member)))),
+        (Search::Names, Bad::Tampers(|member| Box::new(SeedGrinder::new(Search::Names, member)))),
+    ];
+    for (search, bad) in searches {
+        let plan = |_| Plan { bad: Some(bad), ..Plan::calm(4, modules("bft")) };
+        all(0..2, plan, |seed, report| {
+            println!("{search:?}, seed {seed}: {} of {} blocks", report.authored, report.height);
+            assert_eq!(report.authored > 0, search == Search::Nowhere, "{search:?}: {} blocks of {}", report.authored, report.height);
+        });
+        beside(bad, |_, _| {});
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("sandbox", &["keccak", "scheduler"]),
     ("scheduler", &[]),
     ("signer", &["sandbox"]),
-    ("simulator", &["chain", "chain-core", "devnet", "peers", "sandbox", "scheduler", "storage"]),
+    ("simulator", &["chain", "chain-core", "devnet", "peers", "sandbox", "scheduler", "signer", "storage"]),
     ("storage", &[]),
     ("types", &[]),
 ];

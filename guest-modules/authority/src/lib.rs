@@ -86,7 +86,7 @@ impl Authority {
         let leader = seat.leader(seat.view);
         let proposals = self.who(seat.view, |said| if let Said::Propose(id) = said { Some(*id) } else { None });
         let Some(id) = proposals.get(&leader).copied() else { return };
-        if self.accepted != Some((seat.view, id)) && seat.is_valid(id, leader) == Some(true) {
+        if self.accepted != Some((seat.view, id)) && seat.may_vote(id) == Some(true) {
             self.say(seat, Said::Accept(id));
         }
     }

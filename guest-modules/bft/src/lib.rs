@@ -24,7 +24,7 @@ use malachite::{Input as CoreInput, LocallyProposedValue, Params, State, Thresho
 use malachite_types::{Round, TimeoutKind};
 use subnode_sdk::{
     codec::decode,
-    consensus::{Beginning, Committed, Consensus, Effect, Input, Judged, Validator, Verdict, Wanted, signing as host},
+    consensus::{Beginning, Committed, Consensus, Effect, Input, Judged, Validator, Verdict, Wanted, authors, signing as host},
     pace::{self, Pace},
 };
 
@@ -57,6 +57,12 @@ struct Next {
     committee: Committee,
     /// Messages that came early, by member.
     waiting: BTreeMap<Key, Vec<Message>>,
+}
+
+/// Whether a proposer made the block that it proposes first. One that could propose another's would choose between two seeds. A block that is proposed
+/// again keeps its author.
+fn is_own(proposal: &Proposal) -> bool {
+    proposal.proven_round.is_some() || authors::author(&proposal.block.0).is_none_or(|author| author[..] == proposal.proposer.0[..])
 }
 
 /// A member of a committee.
@@ -180,6 +186,7 @@ impl Member {
 
     /// What this host makes of a proposal, for the core. It is logged, as what the core does next depends on when it knew.
     fn verdict(&mut self, proposal: &Proposal, valid: bool) -> Option<CoreInput<Bft>> {
+        let valid = valid && is_own(proposal);
         self.desk.judged(proposal.round, proposal.proposer, valid);
         if self.desk.words.fit(proposal) != Fit::Now {
             return None;
@@ -330,7 +337,8 @@ impl Member {
     /// Goes on where the log ends, with blocks that this host has kept.
     fn resume(&mut self, kept: Vec<(BlockId, bool)>) {
         for (block, valid) in kept {
-            if !self.judged.contains_key(&block) {
+            // The log has what was made of a proposal: a valid block may have been proposed by another than its author.
+            if self.judged.insert(block, valid).is_none() {
                 self.judge(block, valid);
             }
         }

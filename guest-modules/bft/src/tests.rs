@@ -1,4 +1,4 @@
-use std::rc::Rc;
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use malachite_types::{Context as _, NilOrVal, Timeout, Validator as _};
 use subnode_sdk::{
@@ -12,6 +12,11 @@ use crate::{
     context::{Signature, Vote},
     message::timer,
 };
+
+thread_local! {
+    /// Which member made which block.
+    static MADE: RefCell<BTreeMap<u8, u8>> = RefCell::default();
+}
 
 /// A host of the first of four members, on which all signatures are good.
 struct Trusting;
@@ -27,6 +32,10 @@ impl Host for Trusting {
 
     fn verify(&self, _: &[u8], _: Position, _: &[u8], _: &[u8]) -> bool {
         true
+    }
+
+    fn author(&self, id: &[u8]) -> Option<Vec<u8>> {
+        MADE.with_borrow(|made| made.get(&id[0]).map(|key| vec![*key; 32]))
     }
 }
 
@@ -229,6 +238,35 @@ fn a_proven_proposal_that_comes_before_what_proves_it_is_voted_for_then() {
     assert!(votes.iter().all(|vote| vote.block == NilOrVal::Nil), "{votes:?}");
     let (votes, _) = run(&mut member, vec![polka(0, 7), valid(7)]);
     assert!(votes.iter().any(|vote| vote.round == 1 && vote.block == NilOrVal::Val(BlockId([7; 32]))), "{votes:?}");
+}
+
+#[test]
+fn a_block_is_voted_for_in_the_round_of_its_first_proposal_only_if_its_proposer_made_it() {
+    // The turns of rounds 0 and 1 are those of members 2 and 3.
+    MADE.set(BTreeMap::from([(7, 2), (8, 3)]));
+    let is_voted_for = |votes: &[Vote], round, block| {
+        votes.iter().any(|vote| !vote.precommit && vote.round == round && vote.block == NilOrVal::Val(BlockId([block; 32])))
+    };
+    let round_1 = || vec![prevote(3, 1, None), prevote(4, 1, None)];
+    let (own, others) = (proposal(&begun(), 0, 7), proposal(&begun(), 0, 8));
+    let (votes, _) = run(&mut begun(), vec![own, valid(7)]);
+    assert!(is_voted_for(&votes, 0, 7), "{votes:?}");
+    let mut member = begun();
+    let (votes, log) = run(&mut member, vec![others.clone(), valid(8)]);
+    assert!(votes.iter().any(|vote| vote.round == 0 && vote.block == NilOrVal::Nil) && !is_voted_for(&votes, 0, 8), "{votes:?}");
+    // It may be its author's block in a later round, after a restart too.
+    for mut member in [member, started(log).0] {
+        let of_author = proposal(&member, 1, 8);
+        let (votes, _) = run(&mut member, [round_1(), vec![of_author]].concat());
+        assert!(is_voted_for(&votes, 1, 8), "{votes:?}");
+    }
+    // Nobody votes for the block of an earlier round's proposer because another one proposes it, unless two thirds did in that round.
+    let mut member = begun();
+    let (first, again) = (proposal(&member, 1, 7), proven(&member, 1, 7, Some(0)));
+    let (votes, _) = run(&mut member, [round_1(), vec![first, valid(7)]].concat());
+    assert!(!is_voted_for(&votes, 1, 7), "{votes:?}");
+    let (votes, _) = run(&mut begun(), [round_1(), vec![polka(0, 7), again, valid(7)]].concat());
+    assert!(is_voted_for(&votes, 1, 7), "{votes:?}");
 }
 
 #[test]

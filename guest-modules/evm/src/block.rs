@@ -13,7 +13,7 @@ use crate::{
     bindings::{
         exports::{Attributes, Built, Invalid, Outcome, Progress},
         subnode::chain::{
-            pool,
+            declare, pool,
             types::{BlockRef, Change},
         },
     },
@@ -107,6 +107,7 @@ pub fn build(parent: &BlockRef, attributes: &Attributes) -> Result<Built, Invali
     let (parent_hash, parent) = headers::expect_header(parent.height);
     let seed = B256::try_from(attributes.seed.as_slice()).unwrap_or_default();
     let mut header = next_header(spec, parent_hash, &parent, attributes.timestamp_ms / 1000, seed, &overrides);
+    declare::seed(header.mix_hash.as_slice());
     let notes = if header.parent_beacon_block_root.is_some() && !spec.foreign { Notes::waiting() } else { Notes::default() };
     header.parent_beacon_block_root = header.parent_beacon_block_root.map(|_| notes.root());
     let mut execution = Execution::start(spec, &header, State::default());
@@ -266,6 +267,7 @@ pub fn execute(parent: &BlockRef, bytes: &[u8]) -> Result<Outcome, Invalid> {
     verify::body(spec, &block, bytes.len() - rest.len())?;
     let notes = Notes::behind(rest)?;
     verify::notes(spec, header, &notes)?;
+    declare::seed(header.mix_hash.as_slice());
 
     let borrowed: Vec<&Transaction> = block.body.transactions.iter().collect();
     let senders = senders(spec, &borrowed);

@@ -4,8 +4,8 @@
 //! signed with Ed25519 over what comes before the signature. An empty value deletes the key. The first writer of a key
 //! owns the key.
 //!
-//! A block is `parent id (32) ‖ height (8) ‖ time (8) ‖ notes ‖ transactions`, each note and transaction behind its
-//! length (4). The top bit of a note's length is set. The block's id is its SHA-256.
+//! A block is `parent id (32) ‖ height (8) ‖ time (8) ‖ seed (32) ‖ notes ‖ transactions`, each note and transaction
+//! behind its length (4). The top bit of a note's length is set. The block's id is its SHA-256.
 //!
 //! The committee is the value of the key `committee`: members of 40 bytes each, key (32) ‖ power (8). A change holds
 //! from the second block after it on. Genesis sets the committee and the key's owner from the spec: `{"owner": "0x…",
@@ -13,7 +13,7 @@
 //!
 //! State: `k key` to owner ‖ value, `s owner` to next sequence, `n kind subject` to position ‖ value of the last
 //! statement that was noted. Methods: `kv_get [key]`, `kv_sequence [owner]`, `kv_send [transaction]`, `kv_height []`,
-//! `kv_noted [kind ‖ subject]`, all values in hexadecimal.
+//! `kv_noted [kind ‖ subject]`, `kv_seed []` (the head's), all values in hexadecimal.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,8 @@ use subnode_sdk::runtime::{
 const BLOCK_BYTES_MAX: usize = 1 << 20;
 const TRANSACTION_BYTES_MAX: usize = 64 << 10;
 const KEY_BYTES_MAX: usize = 200;
-const HEADER_BYTES: usize = 48;
+const SEED_BYTES: usize = 32;
+const HEADER_BYTES: usize = 48 + SEED_BYTES;
 const NOTES_BYTES_MAX: usize = 64 << 10;
 /// The kind of statements that have the chain go over to another module, and blocks between the note and that.
 const UPGRADE: u16 = 4;
@@ -196,8 +197,8 @@ fn next_module(value: &[u8]) -> Option<declare::NextModule> {
     Some(declare::NextModule { role, height, sha256: sha256.to_vec(), size })
 }
 
-fn header(parent: &[u8], height: u64, timestamp_ms: u64) -> Vec<u8> {
-    [parent, &height.to_be_bytes(), &timestamp_ms.to_be_bytes()].concat()
+fn header(parent: &[u8], height: u64, timestamp_ms: u64, seed: &[u8]) -> Vec<u8> {
+    [parent, &height.to_be_bytes(), &timestamp_ms.to_be_bytes(), seed].concat()
 }
 
 fn error(message: &str) -> RpcError {
@@ -225,7 +226,7 @@ impl Runtime for Kv {
         let parsed: Spec =
             if spec.is_empty() { Spec::default() } else { serde_json::from_slice(&spec).map_err(|error| error.to_string())? };
         // Two chains of different specs are two chains.
-        let block = header(&sha256(&spec), 0, 0);
+        let block = header(&sha256(&spec), 0, 0, &[0; SEED_BYTES]);
         let mut state = State::default();
         let mut committee = None;
         if let Some(row) = parsed.row()? {
@@ -259,7 +260,8 @@ impl Runtime for Kv {
 
     fn build(parent: BlockRef, attributes: Attributes) -> Result<Built, Invalid> {
         let timestamp_ms = attributes.timestamp_ms.max(parent.timestamp_ms);
-        let mut block = header(&parent.id, parent.height + 1, timestamp_ms);
+        let mut block = header(&parent.id, parent.height + 1, timestamp_ms, &attributes.seed);
+        declare::seed(&attributes.seed);
         let mut state = State::default();
         let mut transactions = 0;
         for note in notes::waiting() {
@@ -295,10 +297,12 @@ impl Runtime for Kv {
             return Err(invalid("block too large"));
         }
         let (head, mut rest) = block.split_at_checked(HEADER_BYTES).ok_or_else(|| invalid("block too short"))?;
-        let time = head[40..].try_into().map(u64::from_be_bytes).map_err(|_| invalid("block too short"))?;
-        if head != header(&parent.id, parent.height + 1, time) || time < parent.timestamp_ms {
+        let (before, seed) = head.split_at(HEADER_BYTES - SEED_BYTES);
+        let time = before[40..].try_into().map(u64::from_be_bytes).map_err(|_| invalid("block too short"))?;
+        if head != header(&parent.id, parent.height + 1, time, seed) || time < parent.timestamp_ms {
             return Err(invalid("header does not follow its parent"));
         }
+        declare::seed(seed);
         let mut state = State::default();
         let mut transactions = 0;
         while !rest.is_empty() {
@@ -354,6 +358,10 @@ impl Runtime for Kv {
                     return Err(error("a kind of 2 bytes and a subject of 32"));
                 }
                 state::get(Table::State, &[b"n", matter.as_slice()].concat()).map_or_else(|| b"null".to_vec(), |held| to_hex(&held))
+            }
+            "kv_seed" => {
+                let head = state::get_part(Table::Block, &head.height.to_be_bytes(), (HEADER_BYTES - SEED_BYTES) as u32, SEED_BYTES as u32);
+                head.map_or_else(|| b"null".to_vec(), |seed| to_hex(&seed))
             }
             "kv_sequence" => {
                 let owner = bytes()?;

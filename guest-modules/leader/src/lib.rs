@@ -84,7 +84,7 @@ impl Rules for Leader {
         };
         // A trusted leader that proposes an invalid block shows a bug of the leader or of this host. Nobody accepts the
         // block, and an operator must look.
-        if seat.is_valid(id, seat.leader(0)) != Some(true) {
+        if seat.may_vote(id) != Some(true) {
             return;
         }
         if seat.key.is_some_and(|key| !self.accepted.contains_key(&key)) {

@@ -111,7 +111,7 @@ impl Pbft {
     /// Prepares and commits in this view.
     fn vote_for_proposal(&mut self, seat: &mut Seat<Said>) {
         let Some(id) = self.proposal(seat) else { return };
-        if seat.is_valid(id, seat.leader(seat.view)) != Some(true) {
+        if seat.may_vote(id) != Some(true) {
             return;
         }
         if self.own(seat).is_none_or(|own| own.prepare.is_none()) {

@@ -18,6 +18,15 @@ pub mod signing {
     pub use crate::native::{key, sign, verify};
 }
 
+pub mod authors {
+    //! Who made which block.
+
+    #[cfg(target_family = "wasm")]
+    pub use super::bindings::subnode::chain::authors::author;
+    #[cfg(not(target_family = "wasm"))]
+    pub use crate::native::author;
+}
+
 /// Which block is next. One value lives as long as the chain runs.
 pub trait Consensus: Sized + 'static {
     /// Starts on a head, with what was logged since, and returns the first effects. The error says what is wrong with

@@ -7,6 +7,7 @@
 //! Not here: calling modules, committing, answering clients (`chain`).
 
 mod amount;
+mod author;
 mod board;
 mod candidates;
 pub mod checkpoint;
@@ -22,6 +23,7 @@ mod upgrade;
 pub mod wire;
 
 pub use amount::Amount;
+pub use author::Author;
 pub use board::{Board, Refused};
 pub use candidates::{CANDIDATES_MAX, Candidates, Obtain, WANTED_PER_MEMBER};
 pub use checkpoint::{CHECKPOINT_EVERY, Checkpoints};

@@ -1,19 +1,23 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::Author;
+
 /// Bytes of a part of a block.
 pub const PART_BYTES: usize = 256 << 10;
 /// Longest block: 256 parts, whose hashes fit a frame.
 pub const BLOCK_BYTES_MAX: usize = 256 * PART_BYTES;
-/// Before what an id is the hash of.
+/// Before what an id is the hash of: that of a block without an author, and of one that has one.
 const DOMAIN: &[u8] = b"subnode block 1\0";
+const AUTHORED_DOMAIN: &[u8] = b"subnode block 2\0";
 
-/// What a block's id stands for: all its bytes, in parts that can be checked one by one, and all that it does.
+/// What a block's id stands for: all its bytes, in parts that can be checked one by one, all that it does, and its author.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     bytes: u32,
     outcome: [u8; 32],
     parts: Vec<[u8; 32]>,
+    author: Option<Author>,
 }
 
 /// A block is too long to be sent.
@@ -28,7 +32,20 @@ impl Manifest {
     /// Where it is too long.
     pub fn of(block: &[u8], outcome: [u8; 32]) -> Result<Self, BlockTooLong> {
         let bytes = u32::try_from(block.len()).ok().filter(|_| block.len() <= BLOCK_BYTES_MAX).ok_or(BlockTooLong(block.len()))?;
-        Ok(Self { bytes, outcome, parts: block.chunks(PART_BYTES).map(|part| Sha256::digest(part).into()).collect() })
+        let parts = block.chunks(PART_BYTES).map(|part| Sha256::digest(part).into()).collect();
+        Ok(Self { bytes, outcome, parts, author: None })
+    }
+
+    /// The same of a block by this author.
+    #[must_use]
+    pub fn by(self, author: Option<Author>) -> Self {
+        Self { author, ..self }
+    }
+
+    /// Its author, where the chain's blocks have one.
+    #[must_use]
+    pub fn author(&self) -> Option<&Author> {
+        self.author.as_ref()
     }
 
     /// Whether it is that of some block: one that came from elsewhere may be of none.
@@ -40,7 +57,10 @@ impl Manifest {
     /// The block's id.
     #[must_use]
     pub fn id(&self) -> [u8; 32] {
-        let mut hash = Sha256::new_with_prefix(DOMAIN);
+        let mut hash = Sha256::new_with_prefix(if self.author.is_some() { AUTHORED_DOMAIN } else { DOMAIN });
+        if let Some(author) = &self.author {
+            hash.update(author.to_bytes());
+        }
         hash.update(self.bytes.to_be_bytes());
         hash.update(self.outcome);
         self.parts.iter().for_each(|part| hash.update(part));
@@ -74,10 +94,12 @@ impl Manifest {
 
 #[cfg(test)]
 mod tests {
+    use subnode_types::NodeId;
+
     use super::*;
 
     #[test]
-    fn an_id_stands_for_bytes_and_outcome() {
+    fn an_id_stands_for_bytes_and_outcome_and_author() {
         let block = vec![7; PART_BYTES + 5];
         let manifest = Manifest::of(&block, [1; 32]).expect("short enough");
         assert!(manifest.is_sound());
@@ -86,6 +108,9 @@ mod tests {
         assert!(!manifest.has_part(1, &block[..PART_BYTES]) && !manifest.has_part(2, &[]));
         let other = Manifest::of(&block, [2; 32]).expect("short enough");
         assert_ne!(manifest.id(), other.id());
+        let [one, another, proven] = [([3; 32], [4; 80]), ([4; 32], [4; 80]), ([3; 32], [3; 80])]
+            .map(|(key, proof)| manifest.clone().by(Some(Author::new(NodeId(key), proof))).id());
+        assert!(one != another && one != proven && one != manifest.id());
         let mut cut = manifest.clone();
         cut.parts.pop();
         assert!(!cut.is_sound() && cut.id() != manifest.id());

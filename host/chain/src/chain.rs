@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use subnode_chain_core::statement::Kind;
+use subnode_chain_core::{Author, statement::Kind};
 use subnode_sandbox::{Module, Tenant};
 use subnode_scheduler::Bandwidth;
-use subnode_storage::{ChainStore, Retention};
+use subnode_storage::{ChainStore, Retention, StoreError};
 use subnode_types::{BlockRef, Boxed, ChainName, boxed};
 use tokio::sync::watch;
 
 use crate::{
     actor,
     error::{OpenError, RpcError},
+    ledger,
     open::{Running, open},
     options::{ChainOptions, ChainParts, Ended},
     parts::Parts,
@@ -52,6 +53,14 @@ impl Chain {
     /// Changes with each commit and each revert.
     pub fn commits(&self) -> watch::Receiver<u64> {
         self.parts().ledger.commits()
+    }
+
+    /// The author of the block at a height, if it is kept and has one.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub fn author(&self, height: u64) -> Result<Option<Author>, StoreError> {
+        ledger::author(&self.parts().ledger.store().view(), height)
     }
 
     /// Resolves once the chain has ended by itself. A chain that is stopped does not.

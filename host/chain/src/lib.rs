@@ -33,6 +33,7 @@
 
 mod actor;
 mod admission;
+mod authors;
 mod chain;
 mod counters;
 mod error;

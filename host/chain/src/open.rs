@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use subnode_peers::{Joined, Network};
-use subnode_sandbox::World;
+use subnode_sandbox::{Membership, World};
 use subnode_scheduler::Bandwidth;
 use subnode_signer::Voter;
 use subnode_storage::Table;
@@ -96,6 +96,7 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
         presences: Presences::new(options.patience),
         statements: Statements::new(noted, parts.tenant.clone()),
         feed,
+        authors: Arc::default(),
         actor,
         traffic: ClientTraffic::new(bandwidth.clone()),
         bandwidth,
@@ -108,8 +109,9 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     });
     made.ledger.retain(made.ledger.store().retention());
     let query = made.options.query;
-    let checker = Checker::new(parts.consensus.clone(), parts.tenant.clone(), query, voter.clone());
-    let member = Member::new(parts.consensus, parts.consensus_config, &parts.tenant, query, voter).await?;
+    let checker = Checker::new(parts.consensus.clone(), parts.tenant.clone(), query, Membership { signer: voter.clone(), authors: None });
+    let membership = Membership { signer: voter, authors: Some(made.authors.clone()) };
+    let member = Member::new(parts.consensus, parts.consensus_config, &parts.tenant, query, membership).await?;
     let shutdown = CancellationToken::new();
     let mut actor = Actor::new(made.clone(), member, upgrades, messages, framed, shutdown.clone());
     actor.start().await?;

@@ -9,6 +9,7 @@ use subnode_signer::Voter;
 use subnode_types::{BlockRef, ChainName};
 
 use crate::{
+    authors::CandidateAuthors,
     counters::Counters,
     exchange::Exchange,
     feed::Feed,
@@ -42,6 +43,7 @@ pub(crate) struct Parts {
     pub(crate) statements: Statements,
     pub(crate) presences: Presences,
     pub(crate) feed: Feed,
+    pub(crate) authors: Arc<CandidateAuthors>,
     pub(crate) actor: ActorHandle,
     pub(crate) bandwidth: Arc<Bandwidth>,
     pub(crate) traffic: ClientTraffic,

@@ -6,7 +6,8 @@ use crate::args::ModuleWorld;
 const CONSENSUS: &str = include_str!("../../../guest-modules/leader/src/lib.rs");
 const RUNTIME: &str = include_str!("../../../guest-modules/kv/src/lib.rs");
 /// The contract and the SDK, each at its place in the project.
-const CARRIED: [(&str, &str); 29] = [
+const CARRIED: [(&str, &str); 30] = [
+    ("wit/authors.wit", include_str!("../../../wit/authors.wit")),
     ("wit/consensus.wit", include_str!("../../../wit/consensus.wit")),
     ("wit/crypto.wit", include_str!("../../../wit/crypto.wit")),
     ("wit/declare.wit", include_str!("../../../wit/declare.wit")),

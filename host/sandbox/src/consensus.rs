@@ -1,11 +1,9 @@
 //! Calls of the `consensus` world.
 
-use std::sync::Arc;
-
 use subnode_types::{BlockRef, Boxed, Validator, boxed};
 
 use crate::{
-    CallError, Effect, GuestFault, Input, Judged, Limits, Module, ModuleError, Signer, Tenant,
+    CallError, Effect, GuestFault, Input, Judged, Limits, Membership, Module, ModuleError, Tenant,
     bindings::consensus::{self as bindings, Consensus},
     convert::{consensus_ref, validators},
     guest::Guest,
@@ -43,12 +41,12 @@ impl ConsensusGuest {
         module: &'a Module,
         tenant: &'a Tenant,
         limits: Limits,
-        signer: Arc<dyn Signer>,
+        membership: Membership,
     ) -> Boxed<'a, Result<Result<Self, CallError>, ModuleError>> {
         boxed(async move {
             let pre = module.consensus()?.clone();
             let engine = pre.engine().clone();
-            let guest = Guest::new(&engine, tenant, limits, &[], Some(signer), move |store| {
+            let guest = Guest::new(&engine, tenant, limits, &[], Some(membership), move |store| {
                 Box::pin(async move { pre.instantiate_async(store).await })
             });
             Ok(guest.await.map(Self))

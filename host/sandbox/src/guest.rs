@@ -14,7 +14,7 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::{
-    CallError, GuestFault, HostFault, Lease, Lent, Limits, Signer, Tenant,
+    CallError, GuestFault, HostFault, Lease, Lent, Limits, Membership, Tenant,
     fault::{MemoryRefused, classify},
     limits::Limiter,
     output::Output,
@@ -36,7 +36,7 @@ pub(crate) struct GuestState {
     /// Memory of what a host function has answered. It is given back when the next one answers, or the call ends.
     pub(crate) answered: Vec<Lease>,
     /// Set for instances of a consensus.
-    pub(crate) signer: Option<Arc<dyn Signer>>,
+    pub(crate) membership: Option<Membership>,
 }
 
 impl WasiView for GuestState {
@@ -105,7 +105,7 @@ impl<E: Send + Sync + 'static> Guest<E> {
         tenant: &Tenant,
         limits: Limits,
         seed: &[u8],
-        signer: Option<Arc<dyn Signer>>,
+        membership: Option<Membership>,
         instantiate: impl for<'a> FnOnce(&'a mut Store<GuestState>) -> Asked<'a, E> + Send + 'static,
     ) -> Result<Self, CallError> {
         let clock = BlockClock::default();
@@ -134,7 +134,7 @@ impl<E: Send + Sync + 'static> Guest<E> {
             tenant: tenant.clone(),
             lent: None,
             answered: Vec::new(),
-            signer,
+            membership,
         };
         state.resources.set_max_capacity(HANDLES_MAX);
         let mut store = Store::new(engine, state);

@@ -117,6 +117,21 @@ pub trait Signer: Send + Sync {
     fn verify(&self, key: NodeId, at: Position, text: &[u8], signature: &[u8; 64]) -> bool;
 }
 
+/// Who made the blocks that could be next.
+pub trait Authors: Send + Sync {
+    /// The author of a block; none where it is not here, or has none.
+    fn author(&self, id: &[u8]) -> Option<NodeId>;
+}
+
+/// What an instance of a consensus is lent for as long as it lives.
+#[derive(Clone)]
+pub struct Membership {
+    /// The votes of its node.
+    pub signer: Arc<dyn Signer>,
+    /// Who made the blocks that it decides on; none where that has no meaning, as for one that only checks certificates.
+    pub authors: Option<Arc<dyn Authors>>,
+}
+
 /// What a step of a [`GenesisStream`] resolves to.
 pub type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostFault>> + Send + 'a>>;
 
@@ -170,6 +185,8 @@ pub struct Declared {
     /// The attest addresses of its committee, as the guest gave them.
     /// Bound: 128 of 20 bytes.
     pub attesters: Option<Vec<Vec<u8>>>,
+    /// The seed that it used.
+    pub seed: Option<[u8; 32]>,
     /// The modules that the chain goes over to, the runtime and the consensus.
     pub upgrades: [Option<DeclaredUpgrade>; 2],
 }

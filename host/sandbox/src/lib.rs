@@ -58,8 +58,8 @@ pub use consensus::{Beginning, ConsensusGuest};
 pub use fault::{CallError, GuestFault, HostFault};
 pub use inspect::Description;
 pub use lent::{
-    Accounts, Declared, DeclaredUpgrade, Declaring, GenesisStream, Lent, ListLimit, Notes, Opening, PoolReader, QueryLent, Ready, Scanned,
-    Signer, StateReader, Step, Unavailable,
+    Accounts, Authors, Declared, DeclaredUpgrade, Declaring, GenesisStream, Lent, ListLimit, Membership, Notes, Opening, PoolReader,
+    QueryLent, Ready, Scanned, Signer, StateReader, Step, Unavailable,
 };
 pub use limits::Limits;
 pub use log_limit::LogKind;

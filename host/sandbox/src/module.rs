@@ -57,12 +57,15 @@ pub struct Module {
     pre: Arc<Pre>,
     streams_genesis: bool,
     takes_notes: bool,
+    declares: bool,
 }
 
 /// The interface by which a runtime takes a genesis in parts, but for its version.
 const GENESIS_STREAM: &str = "subnode:chain/genesis-stream@";
 /// The interface by which a runtime takes notes, but for its version.
 const NOTES: &str = "subnode:chain/notes@";
+/// The interface by which a runtime says more of its blocks, but for its version.
+const DECLARE: &str = "subnode:chain/declare@";
 
 enum Pre {
     Runtime { pre: RuntimePre<GuestState>, for_blocks: Box<ForBlocks> },
@@ -86,7 +89,7 @@ impl Module {
         slots: &Arc<BlockSlots>,
     ) -> Result<Self, ModuleError> {
         let imports = |interface: &str| component.component_type().imports(component.engine()).any(|(name, _)| name.starts_with(interface));
-        let (streams_genesis, takes_notes) = (imports(GENESIS_STREAM), imports(NOTES));
+        let (streams_genesis, takes_notes, declares) = (imports(GENESIS_STREAM), imports(NOTES), imports(DECLARE));
         let instance = linker.instantiate_pre(&component).map_err(|error| ModuleError::Import(format!("{error:#}")))?;
         let pre = match RuntimePre::new(instance.clone()) {
             Ok(pre) => Pre::Runtime {
@@ -100,7 +103,7 @@ impl Module {
                 }
             },
         };
-        Ok(Self { hash, pre: Arc::new(pre), streams_genesis, takes_notes })
+        Ok(Self { hash, pre: Arc::new(pre), streams_genesis, takes_notes, declares })
     }
 
     /// SHA-256 of the component.
@@ -117,6 +120,12 @@ impl Module {
     #[must_use]
     pub fn takes_notes(&self) -> bool {
         self.takes_notes
+    }
+
+    /// Whether its blocks can say more than their outcomes: attest addresses, seeds.
+    #[must_use]
+    pub fn declares(&self) -> bool {
+        self.declares
     }
 
     /// The world it implements.

@@ -7,13 +7,17 @@
 //! and refuses a second text at the same position. Statements are signed by the same key under the same rule. The
 //! caller makes the guard durable before a signature leaves the host.
 //!
+//! The same key draws the seeds of the blocks that its node proposes, by a verifiable random function.
+//!
 //! Not here: what is signed, where the guard is stored (`chain`).
 
 mod dev_accounts;
 mod guard;
 mod statement_guard;
 mod voter;
+mod vrf;
 
 pub use dev_accounts::{DevAccounts, KeyError};
 pub use guard::{Guard, GuardCorrupt};
-pub use voter::{SILENCE, Voter, Vouched};
+pub use voter::{DrawnSeed, SILENCE, Voter, Vouched};
+pub use vrf::PROOF_BYTES;

@@ -5,10 +5,18 @@ use sha2::{Digest, Sha256};
 use subnode_sandbox::Signer;
 use subnode_types::{NodeId, Position};
 
-use crate::Guard;
+use crate::{
+    Guard,
+    vrf::{self, PROOF_BYTES},
+};
 
 /// Before everything that is signed: no vote is a signature of anything else.
 const DOMAIN: &[u8] = b"subnode vote 1\0";
+/// Before what a seed is drawn from.
+const SEED_DOMAIN: &[u8] = b"subnode seed 1\0";
+/// Bytes of the point that the nonce of a drawn seed's proof comes from. A signature of a text of as many bytes could have the same nonce, and both
+/// together would give the key away.
+const POINT_BYTES: usize = 32;
 
 /// Before what says that a member is there. It is signed as often as it is said: no two of them contradict each other.
 const PRESENCE_DOMAIN: &[u8] = b"subnode presence 1\0";
@@ -59,6 +67,17 @@ pub struct Vouched<'a> {
     pub text: &'a [u8],
 }
 
+/// The seed of a block, and what shows that its author could draw no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrawnSeed {
+    /// Whose key it was drawn with.
+    pub author: NodeId,
+    /// See [`Voter::drawn`].
+    pub proof: [u8; PROOF_BYTES],
+    /// What was drawn.
+    pub seed: [u8; 32],
+}
+
 impl Silence {
     const WHOLE: Self = Self { heights: SILENCE, since_ms: None };
 }
@@ -71,6 +90,12 @@ impl Voter {
         Self { key, chain, guarded: Mutex::new(Guarded { saved: guard.clone(), guard, refused: 0, silent: None, elsewhere: 0 }) }
     }
 
+    /// The key of its chain among all of a network.
+    #[must_use]
+    pub fn chain(&self) -> [u8; 32] {
+        self.chain
+    }
+
     fn guarded(&self) -> MutexGuard<'_, Guarded> {
         self.guarded.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,10 +104,37 @@ impl Voter {
         [DOMAIN, &self.chain, &at.height.to_be_bytes(), &at.round.to_be_bytes(), &[at.step], text].concat()
     }
 
-    /// Signs what this host vouches for, unless it said something else at this position, or anything at a later one.
+    /// What the seed of the block at a height is drawn from, after the seed of the block before it. There is no round in it: who proposes again at a
+    /// height draws the same.
+    fn lot(&self, height: u64, before: &[u8; 32]) -> Vec<u8> {
+        [SEED_DOMAIN, &self.chain, &height.to_be_bytes(), before].concat()
+    }
+
+    /// Draws the seed of the block at a height, some 100 us; none without a secret.
+    #[must_use]
+    pub fn draw(&self, height: u64, before: &[u8; 32]) -> Option<DrawnSeed> {
+        let key = self.key.as_ref()?;
+        let (proof, output) = vrf::prove(key, &self.lot(height, before))?;
+        Some(DrawnSeed { author: NodeId(key.verifying_key().to_bytes()), proof, seed: Sha256::digest(output).into() })
+    }
+
+    /// The seed that an author drew for the block at a height, if the proof holds; some 150 us.
+    #[must_use]
+    pub fn drawn(&self, author: NodeId, height: u64, before: &[u8; 32], proof: &[u8; PROOF_BYTES]) -> Option<[u8; 32]> {
+        let output = vrf::verify(&author.0, &self.lot(height, before), proof)?;
+        Some(Sha256::digest(output).into())
+    }
+
+    /// The seed of a proof that holds, as others know who checked it.
+    #[must_use]
+    pub fn seed_of(proof: &[u8; PROOF_BYTES]) -> Option<[u8; 32]> {
+        Some(Sha256::digest(vrf::proven(proof)?).into())
+    }
+
+    /// Signs what this host vouches for, in more than 32 bytes, unless it said something else at this position, or anything at a later one.
     #[must_use]
     pub fn vouch(&self, vouched: &Vouched<'_>) -> Option<[u8; 64]> {
-        let key = self.key.as_ref()?;
+        let key = self.key.as_ref().filter(|_| vouched.text.len() > POINT_BYTES)?;
         let mut guarded = self.guarded();
         if guarded.silent.is_some() {
             return None;
@@ -236,20 +288,50 @@ impl Signer for Voter {
 mod tests {
     use super::*;
 
+    const YES: &[u8] = b"all that is vouched for is long: yes";
+    const NO: &[u8] = b"all that is vouched for is long: no";
+
+    #[test]
+    fn a_seed_is_of_one_author_chain_height_and_seed_before_it() {
+        let (one, other) = (Voter::new(Some([1; 32]), [7; 32], Guard::default()), Voter::new(Some([2; 32]), [7; 32], Guard::default()));
+        let DrawnSeed { author, proof, seed } = one.draw(5, &[3; 32]).expect("a secret");
+        assert_eq!(one.draw(5, &[3; 32]), Some(DrawnSeed { author, proof, seed }), "there is one seed");
+        let outsider = Voter::new(None, [7; 32], Guard::default());
+        assert_eq!((outsider.drawn(author, 5, &[3; 32], &proof), Voter::seed_of(&proof)), (Some(seed), Some(seed)));
+        assert_eq!(outsider.draw(5, &[3; 32]), None);
+        assert_eq!(outsider.drawn(other.key().expect("a key"), 5, &[3; 32], &proof), None, "another author");
+        assert_eq!(outsider.drawn(author, 6, &[3; 32], &proof), None, "another height");
+        assert_eq!(outsider.drawn(author, 5, &[4; 32], &proof), None, "another seed before it");
+        assert_eq!(Voter::new(None, [8; 32], Guard::default()).drawn(author, 5, &[3; 32], &proof), None, "another chain");
+        assert_ne!(other.draw(5, &[3; 32]).expect("a secret").seed, seed);
+    }
+
+    /// A signature of a text of 32 bytes and a proof whose point is written in the same 32 bytes would share their nonce. The key also signs for TLS,
+    /// whose texts begin with 64 spaces (RFC 8446, section 4.4.3).
+    #[test]
+    fn all_that_the_key_signs_is_longer_than_a_point() {
+        let voter = Voter::new(Some([1; 32]), [7; 32], Guard::default());
+        assert!(voter.message(Position { height: 0, round: 0, step: 0 }, &[]).len() > POINT_BYTES);
+        assert!(PRESENCE_DOMAIN.len() + voter.chain.len() > POINT_BYTES);
+        let vouched = |position, text| Vouched { kind: 1, subject: [2; 32], position, text };
+        assert_eq!(voter.vouch(&vouched(1, &[5; POINT_BYTES][..])), None);
+        assert!(voter.vouch(&vouched(1, &[5; POINT_BYTES + 1][..])).is_some());
+    }
+
     #[test]
     fn one_text_is_vouched_for_at_a_position() {
         let voter = Voter::new(Some([1; 32]), [7; 32], Guard::default());
         let vouched = |position, text| Vouched { kind: 1, subject: [2; 32], position, text };
-        let signature = voter.vouch(&vouched(4, b"yes")).expect("the first");
-        assert!(Voter::has_vouched(voter.key().expect("a key"), b"yes", &signature));
-        assert!(!Voter::has_vouched(voter.key().expect("a key"), b"no", &signature));
-        assert_eq!((voter.vouch(&vouched(4, b"no")), voter.vouch(&vouched(3, b"yes"))), (None, None));
+        let signature = voter.vouch(&vouched(4, YES)).expect("the first");
+        assert!(Voter::has_vouched(voter.key().expect("a key"), YES, &signature));
+        assert!(!Voter::has_vouched(voter.key().expect("a key"), NO, &signature));
+        assert_eq!((voter.vouch(&vouched(4, NO)), voter.vouch(&vouched(3, YES))), (None, None));
         let saved = voter.unsaved().expect("a change");
         let restarted = Voter::new(Some([1; 32]), [7; 32], Guard::decode(&saved).expect("encoded"));
-        assert_eq!((restarted.vouch(&vouched(4, b"no")), restarted.vouch(&vouched(4, b"yes"))), (None, Some(signature)));
+        assert_eq!((restarted.vouch(&vouched(4, NO)), restarted.vouch(&vouched(4, YES))), (None, Some(signature)));
         restarted.be_silent();
-        assert_eq!(restarted.vouch(&vouched(5, b"yes")), None, "silent");
-        assert_eq!(Voter::new(None, [7; 32], Guard::default()).vouch(&vouched(5, b"yes")), None, "no key");
+        assert_eq!(restarted.vouch(&vouched(5, YES)), None, "silent");
+        assert_eq!(Voter::new(None, [7; 32], Guard::default()).vouch(&vouched(5, YES)), None, "no key");
     }
 
     #[test]

@@ -1,20 +1,61 @@
 //! What members state about the world outside of the chain, and what blocks note of it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use rand::Rng;
 use serde_json::json;
 use subnode_chain::{Chain, Kind, Reply, Role, Upgrade};
 use subnode_sandbox::Module;
 use subnode_storage::Table;
+use tokio::time::Instant;
 
-use crate::world::{World, broken, hex};
+use crate::world::{BLOCKS_THEN, RECOVERED_WITHIN, World, broken, hex};
 
+/// Blocks from when an upgrade is asked for until it is: `kv` wants 16 between the note and the upgrade.
+const UPGRADE_NOTICE: u64 = 24;
 /// What the honest members state in the end, and what the bad one states.
 const TRUTH: [u8; 32] = [1; 32];
 const LIE: [u8; 32] = [0xff; 32];
 
 impl World {
+    /// Whether members state facts.
+    pub(crate) fn has_facts(&self) -> bool {
+        self.plan.facts && !self.plan.powers.is_empty()
+    }
+
+    /// What all honest members state is noted in time.
+    pub(crate) async fn note_truth(&mut self, began: Instant) -> Result<(), String> {
+        self.state_truth().await;
+        while !self.is_truth_noted().await? {
+            if began.elapsed() > RECOVERED_WITHIN {
+                return Err(format!("what all state was not noted within {RECOVERED_WITHIN:?} on a good network"));
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            self.write().await;
+            self.ended().await?;
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    /// The chain goes over to another consensus module, and goes on with it.
+    pub(crate) async fn upgrade(&mut self, next: &Module, began: Instant) -> Result<(), String> {
+        let height = self.nodes.iter().map(|node| node.shown).max().unwrap_or_default() + UPGRADE_NOTICE;
+        self.state_upgrade(next, height).await;
+        let honest: Vec<_> = (0..self.nodes.len()).filter(|index| !self.is_bad(*index)).collect();
+        while honest.iter().any(|index| !self.nodes[*index].upgraded || self.nodes[*index].shown < height + BLOCKS_THEN) {
+            if began.elapsed() > RECOVERED_WITHIN {
+                let at: Vec<_> = self.nodes.iter().map(|node| (node.shown, node.upgraded)).collect();
+                return Err(format!("the upgrade at {height} was not over within {RECOVERED_WITHIN:?}: the nodes are at {at:?}"));
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            self.write().await;
+            self.ended().await?;
+            self.check()?;
+        }
+        Ok(())
+    }
+
     /// Members state facts, on which they may differ at first. The bad one lies.
     pub(crate) async fn state_facts(&mut self) {
         let (subject, differing) = (self.facts.random_range(2..6), self.facts.random_bool(0.3));

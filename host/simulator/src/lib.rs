@@ -47,6 +47,8 @@ pub struct Report {
     pub adopted: u64,
     /// Evidence against members that honest nodes reported.
     pub evidence: u64,
+    /// Blocks whose author is the first member, which is the bad one where there is one.
+    pub authored: u64,
     /// Consensus frames that were carried, and their bytes.
     pub frames: (u64, u64),
     /// Writes to the disks of all nodes in the last three quarters of the time of trouble, and the blocks that nodes committed

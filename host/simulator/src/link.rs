@@ -59,6 +59,8 @@ struct State {
     nodes: BTreeMap<Address, Doors>,
     cut: BTreeSet<(NodeId, NodeId)>,
     bad: Option<BadMember>,
+    /// What the network knows the chain by.
+    chain: [u8; 32],
     /// The node that runs twice.
     twins: Option<NodeId>,
     started: Instant,
@@ -75,6 +77,7 @@ impl Links {
             nodes: BTreeMap::new(),
             cut: BTreeSet::new(),
             bad: None,
+            chain: [0; 32],
             twins: None,
             started: Instant::now(),
             trace: DefaultHasher::new(),
@@ -93,6 +96,11 @@ impl Links {
     /// Has a member break the rules from now on.
     pub(crate) fn set_bad(&self, node: NodeId, tamper: Box<dyn Tamper>) {
         self.state().bad = Some(BadMember { node, tamper });
+    }
+
+    /// What the network knows the chain by, once a node has joined it.
+    pub(crate) fn chain(&self) -> [u8; 32] {
+        self.state().chain
     }
 
     /// Has a node run twice.
@@ -206,6 +214,7 @@ impl Network for Port {
         let ((consensus, voted), (others, received)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let mut state = self.links.state();
         state.nodes.insert(self.address, Doors { consensus, others });
+        state.chain = chain;
         if let Some(bad) = &mut state.bad {
             bad.tamper.joined(chain);
         }

@@ -13,8 +13,10 @@ use ed25519_dalek::{Signer, SigningKey};
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::json;
 use subnode_chain::{Chain, ChainOptions, ChainParts, ChainStats, Ended, FUTURE_MS_MAX, OpenError, Reply, TimeSource};
+use subnode_chain_core::Author;
 use subnode_devnet::{Signers, default_options};
-use subnode_sandbox::{Module, Tenant};
+use subnode_sandbox::Tenant;
+use subnode_signer::{Guard, Voter};
 use subnode_storage::{ChainStore, Entry, MemoryStore, Retention, Store, Table, Write};
 use subnode_types::{BlockRef, ChainName, Hex, NodeId, Sealing};
 use tokio::time::Instant;
@@ -25,9 +27,9 @@ use crate::{
 };
 
 /// How soon all nodes must go on once the network is well: some rounds of the longest timeouts there were.
-const RECOVERED_WITHIN: Duration = Duration::from_secs(120);
+pub(crate) const RECOVERED_WITHIN: Duration = Duration::from_secs(120);
 /// Blocks each node must commit then.
-const BLOCKS_THEN: u64 = 3;
+pub(crate) const BLOCKS_THEN: u64 = 3;
 /// When simulated time begins.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 /// How far ahead the clock of a member is that hurries.
@@ -36,36 +38,41 @@ const HURRY_MS: u64 = 3_600_000;
 const NEVER: Duration = Duration::from_secs(1_000_000);
 /// Of a call of the consensus module, a tenth of what a node grants: no honest one comes near it, and one that loops is found in seconds.
 const CALL_FUEL: u64 = 5_000_000_000;
-/// Blocks from when an upgrade is asked for until it is: `kv` wants 16 between the note and the upgrade.
-const UPGRADE_NOTICE: u64 = 24;
 /// Rows of `kv` that are compared: a run writes a few.
 const ROWS: usize = 1_000;
 
-struct Node {
+/// Where a block of `kv` has its seed.
+const KV_SEED: std::ops::Range<usize> = 48..80;
+
+pub(crate) struct Node {
     address: Address,
     secret: [u8; 32],
     store: Arc<MemoryStore>,
     clock_ms: u64,
     chain: Option<Chain>,
     /// Whether it went over to the next consensus module.
-    upgraded: bool,
+    pub(crate) upgraded: bool,
     /// Blocks that this node has shown: they must stay.
-    shown: u64,
+    pub(crate) shown: u64,
 }
 
 /// A run.
 pub(crate) struct World {
-    plan: Plan,
+    pub(crate) plan: Plan,
     seed: u64,
     random: StdRng,
     /// Decides what members state, and nothing else.
     pub(crate) facts: StdRng,
     links: Links,
-    nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     name: ChainName,
     spec: Vec<u8>,
     /// The block at each height.
     chain: BTreeMap<u64, Vec<u8>>,
+    /// The seed that the author of each of them drew.
+    seeds: BTreeMap<u64, [u8; 32]>,
+    /// How many of them are the first member's.
+    authored: u64,
     client: SigningKey,
     started: Instant,
     /// How often a node took the state of a later block.
@@ -83,6 +90,17 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// A store that fails, or anything else that is not the module's doing.
 pub(crate) fn broken(error: impl std::fmt::Display) -> String {
     format!("the simulation failed: {error}")
+}
+
+/// The seed of a block, which must be the one that its author drew; what it was drawn after is not known where a state was taken.
+fn check_seed(chain: [u8; 32], height: u64, block: &[u8], author: &Author, before: Option<&[u8; 32]>) -> Result<[u8; 32], String> {
+    let (key, proof) = (author.key(), author.proof());
+    let drawn = match before {
+        Some(before) => Voter::new(None, chain, Guard::default()).drawn(key, height, before, &proof),
+        None => Voter::seed_of(&proof),
+    };
+    let drawn = drawn.ok_or_else(|| format!("the author of block {height} did not draw its seed"))?;
+    if block.get(KV_SEED) == Some(&drawn) { Ok(drawn) } else { Err(format!("block {height} uses another seed than its author drew")) }
 }
 
 impl World {
@@ -135,7 +153,26 @@ impl World {
         let name = "simulated".parse().map_err(broken)?;
         let (chain, started) = (BTreeMap::new(), Instant::now());
         let (adopted, evidence, consensus_max, writes) = (0, 0, (0, 0), all_writes);
-        Ok(Self { plan, seed, random, facts, links, nodes, name, spec, chain, client, started, adopted, evidence, consensus_max, writes })
+        let (seeds, authored) = (BTreeMap::from([(0, [0; 32])]), 0);
+        Ok(Self {
+            plan,
+            seed,
+            random,
+            facts,
+            links,
+            nodes,
+            name,
+            spec,
+            chain,
+            seeds,
+            authored,
+            client,
+            started,
+            adopted,
+            evidence,
+            consensus_max,
+            writes,
+        })
     }
 
     /// Whether a node is one that breaks the rules.
@@ -150,10 +187,6 @@ impl World {
 
     pub(crate) fn key(&self, place: usize) -> [u8; 32] {
         self.nodes[place].address.node.0
-    }
-
-    fn has_facts(&self) -> bool {
-        self.plan.facts && !self.plan.powers.is_empty()
     }
 
     /// The chains that run, with the number of their node.
@@ -244,8 +277,9 @@ impl World {
     }
 
     /// What must hold at any moment: no two blocks at one height, none lost, and none from the future.
-    fn check(&mut self) -> Result<(), String> {
+    pub(crate) fn check(&mut self) -> Result<(), String> {
         let now_ms = EPOCH_MS + self.plan.skew_ms + u64::try_from(self.started.elapsed().as_millis()).map_err(broken)?;
+        let first = self.nodes[0].address.node;
         for (index, node) in self.nodes.iter_mut().enumerate() {
             let Some(chain) = &node.chain else { continue };
             let BlockRef { height: head, timestamp_ms, .. } = chain.head();
@@ -256,6 +290,12 @@ impl World {
             for height in node.shown + 1..=head {
                 let block = view.get(Table::Block, &height.to_be_bytes()).map_err(broken)?;
                 let block = block.ok_or_else(|| format!("node {index} lost block {height}"))?;
+                if !self.chain.contains_key(&height) && !self.plan.powers.is_empty() {
+                    let author = chain.author(height).map_err(broken)?.ok_or_else(|| format!("block {height} has no author"))?;
+                    let drawn = check_seed(self.links.chain(), height, &block, &author, self.seeds.get(&(height - 1)))?;
+                    self.seeds.insert(height, drawn);
+                    self.authored += u64::from(author.key() == first);
+                }
                 let known = self.chain.entry(height).or_insert_with(|| block.clone());
                 if *known != block {
                     return Err(format!("two blocks at height {height}: node {index} has another"));
@@ -268,7 +308,7 @@ impl World {
     }
 
     /// Opens nodes anew that took the state of a later block; fails where one gave up.
-    async fn ended(&mut self) -> Result<(), String> {
+    pub(crate) async fn ended(&mut self) -> Result<(), String> {
         for index in 0..self.nodes.len() {
             let Some(chain) = self.nodes[index].chain.clone() else { continue };
             let Ok(ended) = tokio::time::timeout(Duration::ZERO, chain.ended()).await else { continue };
@@ -297,7 +337,7 @@ impl World {
     }
 
     /// A client writes.
-    async fn write(&mut self) {
+    pub(crate) async fn write(&mut self) {
         let alive: Vec<_> = self.nodes.iter().filter_map(|node| node.chain.clone()).collect();
         if alive.is_empty() {
             return;
@@ -395,6 +435,7 @@ impl World {
             silent,
             adopted: self.adopted,
             evidence: self.evidence,
+            authored: self.authored,
             frames,
             writes,
             consensus_max: self.consensus_max,
@@ -438,39 +479,6 @@ impl World {
         stats.iter().for_each(|(index, stats)| self.tell(*index, stats));
         self.same_state()?;
         Ok(wanted)
-    }
-
-    /// What all honest members state is noted in time.
-    async fn note_truth(&mut self, began: Instant) -> Result<(), String> {
-        self.state_truth().await;
-        while !self.is_truth_noted().await? {
-            if began.elapsed() > RECOVERED_WITHIN {
-                return Err(format!("what all state was not noted within {RECOVERED_WITHIN:?} on a good network"));
-            }
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            self.write().await;
-            self.ended().await?;
-            self.check()?;
-        }
-        Ok(())
-    }
-
-    /// The chain goes over to another consensus module, and goes on with it.
-    async fn upgrade(&mut self, next: &Module, began: Instant) -> Result<(), String> {
-        let height = self.nodes.iter().map(|node| node.shown).max().unwrap_or_default() + UPGRADE_NOTICE;
-        self.state_upgrade(next, height).await;
-        let honest: Vec<_> = (0..self.nodes.len()).filter(|index| !self.is_bad(*index)).collect();
-        while honest.iter().any(|index| !self.nodes[*index].upgraded || self.nodes[*index].shown < height + BLOCKS_THEN) {
-            if began.elapsed() > RECOVERED_WITHIN {
-                let at: Vec<_> = self.nodes.iter().map(|node| (node.shown, node.upgraded)).collect();
-                return Err(format!("the upgrade at {height} was not over within {RECOVERED_WITHIN:?}: the nodes are at {at:?}"));
-            }
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            self.write().await;
-            self.ended().await?;
-            self.check()?;
-        }
-        Ok(())
     }
 
     /// Nodes of one height have one state.

@@ -25,6 +25,8 @@ pub mod operator;
 pub mod process;
 /// A runtime guest without a chain around it.
 pub mod replay;
+/// Members of `bft` that search for a seed they like.
+pub mod seed_grinder;
 /// Networks of real nodes on this machine.
 pub mod testnet;
 /// Accounts that send transactions.

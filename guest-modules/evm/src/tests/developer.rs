@@ -63,6 +63,7 @@ pub fn mine(head: &BlockRef, transactions: &[Transaction]) -> BlockRef {
     let attributes = Attributes { timestamp_ms: head.timestamp_ms + 12_000, seed: vec![7; 32] };
     let built = block::build(head, &attributes).unwrap_or_else(|invalid| panic!("{}", invalid.reason));
     assert_eq!(built.outcome.transactions as usize, transactions.len());
+    assert_eq!(imports::with(|tables| tables.seed.take()), Some(attributes.seed), "it declares what it used");
     chain::commit(&built.block, built.outcome)
 }
 

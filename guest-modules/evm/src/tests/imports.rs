@@ -20,6 +20,8 @@ pub struct Tables {
     pub notes: Vec<Vec<u8>>,
     /// The modules that blocks declared.
     pub upgrades: Vec<declare::NextModule>,
+    /// The seed that a block declared.
+    pub seed: Option<Vec<u8>>,
 }
 
 thread_local! {
@@ -137,6 +139,10 @@ pub mod declare {
 
     pub fn upgrade(module: &NextModule) {
         super::with(|tables| tables.upgrades.push(module.clone()));
+    }
+
+    pub fn seed(seed: &[u8]) {
+        super::with(|tables| tables.seed = Some(seed.to_vec()));
     }
 }
 

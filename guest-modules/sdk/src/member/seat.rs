@@ -9,7 +9,7 @@ use super::{
 use crate::{
     codec::encode,
     committee::{Committee, Key},
-    consensus::{Decision, Effect, Wanted, signing},
+    consensus::{Decision, Effect, Wanted, authors, signing},
 };
 
 /// Timers: the next height, the end of a view, saying everything again, building again.
@@ -20,6 +20,8 @@ pub(super) const RETRY: u64 = 3;
 /// Each view is longer than the one before by a third of the first, until one is 16 times as long (1 + 45 / 3): some view is as long as the network
 /// is slow.
 const STRETCH_MAX: u64 = 45;
+/// Members of a committee. In as many views, each of them leads.
+const MEMBERS_MAX: u32 = 128;
 
 /// Where a member is, and through what its rules act.
 pub struct Seat<S> {
@@ -91,6 +93,15 @@ impl<S: Said> Seat<S> {
             self.effects.push(Effect::Obtain(Wanted { id: id.to_vec(), member: from.to_vec() }));
         }
         known
+    }
+
+    /// Whether a block that the leader of this view proposes is to be voted for; none where that is not known yet. It must be valid, and made by the
+    /// leader of this view or of an earlier one of this height: whoever proposes a block again that may be decided did not make it. A leader that could
+    /// propose anyone's block would choose among their seeds.
+    pub fn may_vote(&mut self, id: Id) -> Option<bool> {
+        let valid = self.is_valid(id, self.leader(self.view))?;
+        let led = |author: Vec<u8>| (self.view.saturating_sub(MEMBERS_MAX)..=self.view).any(|view| self.leader(view)[..] == author[..]);
+        Some(valid && authors::author(&id).is_none_or(led))
     }
 
     /// Decides on a block by these votes of a view.

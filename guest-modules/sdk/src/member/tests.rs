@@ -69,7 +69,7 @@ impl Rules for Majority {
             }
             return;
         };
-        if seat.is_valid(id, seat.leader(0)) == Some(true) {
+        if seat.may_vote(id) == Some(true) {
             self.say(seat, Word::Accept(id));
             if Self::is_enough(&seat.committee, self.accepted.keys()) {
                 let votes = self.accepted.iter().map(|(member, signature)| (*member, signature.clone())).collect();
@@ -84,6 +84,8 @@ struct Keys {
     own: Key,
     signed: RefCell<BTreeMap<(u64, u32, u8), Vec<u8>>>,
     checks: Cell<usize>,
+    /// Who made all blocks.
+    author: Cell<Option<Key>>,
 }
 
 fn text_of(key: &[u8], at: Position, text: &[u8]) -> Vec<u8> {
@@ -104,6 +106,10 @@ impl Host for Keys {
     fn verify(&self, key: &[u8], at: Position, text: &[u8], signature: &[u8]) -> bool {
         self.checks.set(self.checks.get() + 1);
         signature == text_of(key, at, text)
+    }
+
+    fn author(&self, _: &[u8]) -> Option<Vec<u8>> {
+        self.author.get().map(|author| author.to_vec())
     }
 }
 
@@ -132,7 +138,7 @@ impl Net {
         let mut net =
             Self { members: Vec::new(), waiting: VecDeque::new(), decided: vec![Vec::new(); count], logs: vec![Vec::new(); count] };
         for key in 1..=MEMBERS {
-            let keys = Rc::new(Keys { own: [key; 32], signed: RefCell::default(), checks: Cell::default() });
+            let keys = Rc::new(Keys { own: [key; 32], signed: RefCell::default(), checks: Cell::default(), author: Cell::default() });
             let (member, effects) = net.started(&keys, net.members.len());
             net.members.push((member, keys));
             net.perform(usize::from(key) - 1, effects);
@@ -238,6 +244,36 @@ fn what_a_member_said_before_a_restart_holds_and_is_said_again() {
     assert!(!net.waiting.iter().any(|(_, input)| matches!(input, Input::Built(_))), "it builds a second block");
     net.tell(leader, Input::Timer(REPEAT));
     net.until(2);
+}
+
+#[test]
+fn a_block_is_voted_for_only_if_a_leader_up_to_now_made_it() {
+    let mut net = Net::new();
+    let made_by = |net: &Net, author| net.members.iter().for_each(|(_, keys)| keys.author.set(Some(author)));
+    let leaders = [0, 1].map(|view| net.members[0].0.seat.leader(view));
+    made_by(&net, leaders[1]);
+    while let Some((index, input)) = net.waiting.pop_front() {
+        net.tell(index, input);
+    }
+    assert!(net.decided.iter().all(Vec::is_empty), "the leader proposed another's block");
+    let (member, keys) = &mut net.members[0];
+    let mut votes = |view, author| {
+        keys.author.set(Some(author));
+        member.seat.view = view;
+        let id = *member.seat.judged.keys().next().unwrap();
+        native::with(keys.clone(), || member.seat.may_vote(id))
+    };
+    // In the next view its author may propose it, and in a later view anyone, as it may be decided.
+    assert_eq!(
+        [votes(0, leaders[1]), votes(1, leaders[1]), votes(2, leaders[1]), votes(u32::MAX, [9; 32])],
+        [false, true, true, false].map(Some)
+    );
+    let mut net = Net::new();
+    made_by(&net, leaders[0]);
+    while net.decided.iter().any(Vec::is_empty) {
+        let (index, input) = net.waiting.pop_front().expect("the leader's own block is decided");
+        net.tell(index, input);
+    }
 }
 
 #[test]

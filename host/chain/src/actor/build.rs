@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
-use rand::RngCore;
-use subnode_sandbox::{Attributes, Built, CallError, Declared, Declaring, Input, Lent, Notes, Outcome};
+use rand::Rng;
+use subnode_chain_core::Author;
+use subnode_sandbox::{Attributes, Built, CallError, Declared, Declaring, Input, Invalid, Lent, Notes, Outcome};
+use subnode_signer::DrawnSeed;
 use subnode_types::{BlockRef, Sealing};
 use tokio::time::Instant;
 
-use super::{state::Actor, trouble::unless_stopped};
+use super::{author::other_seed, state::Actor, trouble::unless_stopped};
 use crate::{
     counters::micros,
     ledger::{Basis, BlockId, Candidate},
@@ -48,13 +50,20 @@ impl Actor {
     }
 
     /// A candidate of a block on a parent: with the root of an earlier state where it has to vouch for one, which it waits for.
-    async fn candidate(&mut self, parent: &BlockRef, block: Vec<u8>, outcome: Outcome, declared: Declared) -> Result<Candidate, CallError> {
+    async fn candidate(
+        &mut self,
+        parent: &BlockRef,
+        block: Vec<u8>,
+        outcome: Outcome,
+        declared: Declared,
+        drawn: Option<DrawnSeed>,
+    ) -> Result<Candidate, CallError> {
         let checkpoint = match self.parts.ledger.rule().and_then(|rule| Some((rule, rule.shown_at(parent.height + 1)?))) {
             Some((rule, shown)) => Some(self.roots.root(self.parts.ledger.store(), &self.parts.tenant, rule, shown).await?),
             None => None,
         };
         let committees = self.parts.ledger.committees();
-        let basis = Basis { parent: Some(parent), committees: &committees, checkpoint };
+        let basis = Basis { parent: Some(parent), committees: &committees, checkpoint, drawn };
         Ok(Candidate::new(&self.parts.tenant, basis, block, outcome, declared)?)
     }
 
@@ -78,9 +87,9 @@ impl Actor {
             return None;
         }
         let started = Instant::now();
-        let mut seed = vec![0; 32];
-        self.random.fill_bytes(&mut seed);
         let (view, parent) = self.parts.ledger.view();
+        let drawn_seed = self.draw(&view, &parent)?;
+        let seed = drawn_seed.map_or_else(|| self.random.random(), |drawn| drawn.seed).to_vec();
         let timestamp_ms = self.parts.standing.clock().next_timestamp(self.parts.options.time.now_ms());
         let drawn = Arc::default();
         let pool = self.parts.mempool.pool().for_build(self.draw_max, Arc::clone(&drawn));
@@ -91,8 +100,10 @@ impl Actor {
             Ok(mut guest) => guest.build(&parent, &Attributes { timestamp_ms, seed }, lent).await,
             Err(error) => Err(error),
         };
+        let declared = declaring.take();
         let candidate = match built {
-            Ok(Ok(Built { block, outcome })) => self.candidate(&parent, block, outcome, declaring.take()).await.map(Ok),
+            Ok(Ok(_)) if let Some(reason) = other_seed(&declared, drawn_seed.as_ref()) => Ok(Err(Invalid { reason })),
+            Ok(Ok(Built { block, outcome })) => self.candidate(&parent, block, outcome, declared, drawn_seed).await.map(Ok),
             Ok(Err(invalid)) => Ok(Err(invalid)),
             Err(fault) => Err(fault),
         };
@@ -149,8 +160,12 @@ impl Actor {
     }
 
     /// What a block of others does, or why it is invalid.
-    async fn execute(&mut self, block: Vec<u8>) -> Result<Result<Candidate, String>, CallError> {
+    async fn execute(&mut self, author: Option<&Author>, block: Vec<u8>) -> Result<Result<Candidate, String>, CallError> {
         let (view, parent) = self.parts.ledger.view();
+        let drawn = match self.drawn(&view, &parent, author)? {
+            Ok(drawn) => drawn,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let (notes, noted) = self.lend_notes(&parent, false);
         let declaring = Declaring::default();
         let lent = Lent { notes, declared: Some(declaring.clone()), ..Lent::of(ViewReader(view)) };
@@ -158,7 +173,11 @@ impl Actor {
         match guest.execute(&parent, &block, lent).await? {
             Ok(outcome) => {
                 let noted = noted.map_or_else(Vec::new, |noted| noted.take(&self.parts.statements));
-                let mut candidate = self.candidate(&parent, block, outcome, declaring.take()).await?;
+                let declared = declaring.take();
+                if let Some(reason) = other_seed(&declared, drawn.as_ref()) {
+                    return Ok(Err(reason));
+                }
+                let mut candidate = self.candidate(&parent, block, outcome, declared, drawn).await?;
                 candidate.noted = noted;
                 Ok(Ok(candidate))
             }
@@ -167,9 +186,14 @@ impl Actor {
     }
 
     /// The same for a block of this id: one that does something else here than its id says is invalid.
-    pub(super) async fn execute_as(&mut self, id: BlockId, block: Vec<u8>) -> Result<Result<Candidate, String>, CallError> {
+    pub(super) async fn execute_as(
+        &mut self,
+        id: BlockId,
+        author: Option<&Author>,
+        block: Vec<u8>,
+    ) -> Result<Result<Candidate, String>, CallError> {
         let shutdown = self.shutdown.clone();
-        let executed = unless_stopped(&shutdown, self.execute(block)).await?;
+        let executed = unless_stopped(&shutdown, self.execute(author, block)).await?;
         Ok(executed.and_then(
             |candidate| {
                 if candidate.id == id { Ok(candidate) } else { Err("it does something else here than its id says".into()) }

@@ -8,7 +8,7 @@ use subnode_storage::{StoreError, Write};
 use subnode_types::Sealing;
 use tokio::time::Instant;
 
-use super::{proposals::Proposals, state::Actor};
+use super::state::Actor;
 use crate::{
     counters::micros,
     feed::Event,
@@ -46,7 +46,7 @@ impl Actor {
         self.snapshots.bound_past(self.parts.ledger.store(), self.parts.options.past_bytes_max);
         self.log_was_cleared(head.height);
         self.hindrance.passed();
-        self.proposals = Proposals::default();
+        self.proposals.clear();
         self.stop_waiting();
         let counters = &self.parts.counters;
         counters.blocks.fetch_add(1, Ordering::Relaxed);

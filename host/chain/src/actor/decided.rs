@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use subnode_chain_core::Author;
 use subnode_sandbox::{BlockVerdict, Input, Judged};
 
 use super::{
@@ -18,7 +19,7 @@ const JUDGED_AGAIN_AFTER: Duration = Duration::from_secs(2);
 impl Actor {
     /// Executes a block that others sent, and tells the module what this host makes of it.
     pub(super) async fn fetched(&mut self, wanted: Wanted, fetched: Fetched) {
-        match self.judge(wanted.id, fetched.block).await {
+        match self.judge(wanted.id, fetched.manifest.author(), fetched.block).await {
             Some(judged) => self.input(Input::Judged(judged)).await,
             // This host may know more in a while.
             None => self.obtain_after(wanted, JUDGED_AGAIN_AFTER),
@@ -26,8 +27,8 @@ impl Actor {
     }
 
     /// Executes a candidate of others, and holds it if it is valid. None where this host can say nothing of it.
-    pub(super) async fn judge(&mut self, id: BlockId, block: Vec<u8>) -> Option<Judged> {
-        let verdict = match self.execute_as(id, block).await {
+    pub(super) async fn judge(&mut self, id: BlockId, author: Option<&Author>, block: Vec<u8>) -> Option<Judged> {
+        let verdict = match self.execute_as(id, author, block).await {
             Ok(Ok(candidate)) if candidate.summary.timestamp_ms > self.latest_ms() => {
                 let timestamp_ms = candidate.summary.timestamp_ms;
                 // Another host's clock may say otherwise, so this is no verdict: the module may ask again once its time has come.
@@ -92,7 +93,7 @@ impl Actor {
         }
         let candidate = match self.proposals.take(&id) {
             Some(candidate) => Ok(candidate),
-            None => match self.execute_as(id, block).await {
+            None => match self.execute_as(id, manifest.author(), block).await {
                 Ok(executed) => executed,
                 Err(fault) => {
                     self.parts.counters.fault(&fault);

@@ -10,7 +10,7 @@ use subnode_types::NodeId;
 use tokio::time::Instant;
 
 use super::{proposals::Wanted, state::Actor, trouble::Trouble};
-use crate::ledger::{GUARD_KEY, block_id, log_write};
+use crate::ledger::{GUARD_KEY, block_id, kept, log_write};
 
 /// What a module sends to its committee at once.
 const BROADCAST_BYTES_MAX: usize = 256 << 10;
@@ -103,7 +103,7 @@ impl Actor {
             return Ok(rest);
         }
         let proposals = &self.proposals;
-        let mut writes = self.log.take_writes(|id| Some(proposals.get(id)?.offered.block.clone()));
+        let mut writes = self.log.take_writes(|id| Some(kept(&proposals.get(id)?.offered)));
         writes.extend(guard.map(|guard| log_write(GUARD_KEY.to_vec(), Some(guard))));
         if !writes.is_empty() {
             self.parts.ledger.store().log(writes).await?;

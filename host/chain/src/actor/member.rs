@@ -1,8 +1,6 @@
 //! The consensus module of a chain: the instance that runs it, and what further ones are made of.
 
-use std::sync::Arc;
-
-use subnode_sandbox::{Beginning, CallError, ConsensusGuest, Judged, Limits, Module, Signer, Tenant};
+use subnode_sandbox::{Beginning, CallError, ConsensusGuest, Judged, Limits, Membership, Module, Tenant};
 
 use crate::{error::OpenError, guests::Checker, parts::Parts};
 
@@ -19,11 +17,11 @@ impl Member {
         config: Vec<u8>,
         tenant: &Tenant,
         limits: Limits,
-        voter: Arc<dyn Signer>,
+        membership: Membership,
     ) -> Result<Self, OpenError> {
-        let guest = ConsensusGuest::new(&module, tenant, limits, voter.clone()).await;
+        let guest = ConsensusGuest::new(&module, tenant, limits, membership.clone()).await;
         let guest = guest.map_err(|error| OpenError::Module { which: "consensus", error })??;
-        Ok(Self { checker: Checker::new(module, tenant.clone(), limits, voter), config, guest })
+        Ok(Self { checker: Checker::new(module, tenant.clone(), limits, membership), config, guest })
     }
 
     /// What the module starts from.

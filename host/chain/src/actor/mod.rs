@@ -4,6 +4,7 @@
 //! [`returning`]), what the consensus module asks for ([`effects`], [`build`], [`commit`]), what other nodes send ([`decided`]), and states that are
 //! shown to others or come from them ([`recovery`]).
 
+mod author;
 mod build;
 mod commit;
 mod controls;
@@ -38,7 +39,7 @@ pub(crate) use self::{
 };
 use crate::{
     error::OpenError,
-    ledger::{ConsensusLog, Logged},
+    ledger::{ConsensusLog, Logged, unkept},
     options::Ended,
 };
 
@@ -52,8 +53,13 @@ impl Actor {
         let (log, Logged { entries, kept }) = ConsensusLog::load(self.parts.ledger.store())?;
         self.log = log;
         let mut judged = Vec::new();
-        for (id, block) in kept {
-            judged.extend(self.judge(id, block).await);
+        let (view, head) = self.parts.ledger.view();
+        let authors = self.seed_before(&view, &head)?.is_some();
+        drop(view);
+        for (id, bytes) in kept {
+            if let Some((author, block)) = unkept(bytes, authors) {
+                judged.extend(self.judge(id, author.as_ref(), block).await);
+            }
         }
         let beginning = self.member.beginning(&self.parts, entries, judged);
         let started = self.member.guest.start(beginning).await;

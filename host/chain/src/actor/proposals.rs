@@ -9,13 +9,14 @@ use subnode_types::NodeId;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::{
+    authors::CandidateAuthors,
     exchange::{Fetched, persistently},
     ledger::{BlockId, Candidate, Offered},
 };
 
 /// See the module.
-#[derive(Default)]
 pub(crate) struct Proposals {
+    authors: Arc<CandidateAuthors>,
     candidates: Candidates,
     /// Bound: [`CANDIDATES_MAX`](subnode_chain_core::CANDIDATES_MAX) with those that are wanted, of 64 MiB at most; the memory slice is charged
     /// for their bytes.
@@ -34,17 +35,30 @@ pub(super) struct Wanted {
 }
 
 impl Proposals {
+    /// None yet. The authors are those of the blocks that are here.
+    pub(super) fn new(authors: Arc<CandidateAuthors>) -> Self {
+        authors.clear();
+        Self { authors, candidates: Candidates::default(), here: BTreeMap::new(), fetches: JoinSet::new(), fetching: BTreeMap::new() }
+    }
+
+    /// Forgets all of them.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.authors.clone());
+    }
+
     pub(super) fn get(&self, id: &BlockId) -> Option<&Candidate> {
         self.here.get(id)
     }
 
     pub(super) fn take(&mut self, id: &BlockId) -> Option<Candidate> {
         self.candidates.take(id);
+        self.authors.remove(id);
         self.here.remove(id)
     }
 
     pub(super) fn insert(&mut self, candidate: Candidate) {
         self.candidates.insert(candidate.id);
+        self.authors.insert(&candidate);
         self.here.insert(candidate.id, candidate);
     }
 
@@ -52,7 +66,9 @@ impl Proposals {
     pub(super) fn keep_built(&mut self, candidate: Candidate) {
         if let Some(before) = self.candidates.insert_built(candidate.id) {
             self.here.remove(&before);
+            self.authors.remove(&before);
         }
+        self.authors.insert(&candidate);
         self.here.insert(candidate.id, candidate);
     }
 

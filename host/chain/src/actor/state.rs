@@ -71,7 +71,6 @@ impl Actor {
     ) -> Self {
         let random = parts.options.seed.map_or_else(StdRng::from_os_rng, StdRng::from_seed);
         Self {
-            parts,
             member,
             messages,
             frames,
@@ -79,7 +78,7 @@ impl Actor {
             effects: VecDeque::new(),
             timers: Timers::default(),
             started: Instant::now(),
-            proposals: Proposals::default(),
+            proposals: Proposals::new(parts.authors.clone()),
             log: ConsensusLog::default(),
             roots: Roots::default(),
             draw_max: usize::MAX,
@@ -94,6 +93,7 @@ impl Actor {
             adopted: None,
             upgrades,
             upgraded: None,
+            parts,
         }
     }
 
@@ -137,6 +137,6 @@ impl Actor {
         self.effects.clear();
         self.timers = Timers::default();
         self.waits_until = None;
-        self.proposals = Proposals::default();
+        self.proposals.clear();
     }
 }

@@ -1,8 +1,6 @@
 //! Checks certificates with an instance of the consensus module that is never started.
 
-use std::sync::Arc;
-
-use subnode_sandbox::{CallError, ConsensusGuest, HostFault, Limits, Module, Signer, Tenant};
+use subnode_sandbox::{CallError, ConsensusGuest, HostFault, Limits, Membership, Module, Tenant};
 use subnode_types::Validator;
 
 /// Checks certificates, and makes instances of the module.
@@ -10,18 +8,18 @@ pub(crate) struct Checker {
     module: Module,
     tenant: Tenant,
     limits: Limits,
-    signer: Arc<dyn Signer>,
+    membership: Membership,
     guest: Option<ConsensusGuest>,
 }
 
 impl Checker {
-    pub(crate) fn new(module: Module, tenant: Tenant, limits: Limits, signer: Arc<dyn Signer>) -> Self {
-        Self { module, tenant, limits, signer, guest: None }
+    pub(crate) fn new(module: Module, tenant: Tenant, limits: Limits, membership: Membership) -> Self {
+        Self { module, tenant, limits, membership, guest: None }
     }
 
     /// A fresh instance of the module.
     pub(crate) async fn instance(&mut self) -> Result<ConsensusGuest, CallError> {
-        let made = ConsensusGuest::new(&self.module, &self.tenant, self.limits, self.signer.clone()).await;
+        let made = ConsensusGuest::new(&self.module, &self.tenant, self.limits, self.membership.clone()).await;
         made.unwrap_or_else(|error| Err(HostFault::Instance(error.to_string()).into()))
     }
 

@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use sha2::{Digest, Sha256};
-use subnode_chain_core::{BlockTooLong, CommitteeError, Committees, Manifest, Role, Summary, Turn, Upgrade};
+use subnode_chain_core::{Author, BlockTooLong, CommitteeError, Committees, Manifest, Role, Summary, Turn, Upgrade};
 use subnode_sandbox::{CHANGE_BYTES, CallError, Change, Declared, DeclaredUpgrade, GuestFault, Lease, Outcome, Tenant, convert};
+use subnode_signer::DrawnSeed;
 use subnode_storage::KEY_BYTES_MAX;
 use subnode_types::BlockRef;
 
@@ -35,6 +36,8 @@ pub(crate) struct Candidate {
     pub(crate) outcome: Outcome,
     pub(crate) summary: Summary,
     pub(crate) committees: Option<Committees>,
+    /// What its author drew, where it has one.
+    pub(crate) seed: Option<[u8; 32]>,
     /// Pooled transactions that can be in no block after it, where it was built here.
     pub(crate) discarded: Vec<Vec<u8>>,
     /// The statements that it notes.
@@ -51,6 +54,8 @@ pub(crate) struct Basis<'a> {
     pub(crate) committees: &'a Committees,
     /// What it has to vouch for.
     pub(crate) checkpoint: Option<[u8; 32]>,
+    /// Who drew its seed, where blocks have authors.
+    pub(crate) drawn: Option<DrawnSeed>,
 }
 
 /// The height of a block at most, which genesis alone can come near: heights are added to without a look at each sum.
@@ -144,7 +149,7 @@ impl Candidate {
         declared: Declared,
         changes: [u8; 32],
     ) -> Result<Self, NoBlock> {
-        let Basis { parent, committees, checkpoint } = basis;
+        let Basis { parent, committees, checkpoint, drawn } = basis;
         let height = outcome.block.height;
         if let Some(parent) = parent.filter(|parent| height != parent.height + 1) {
             return Err(NoBlock::Height(height, parent.height));
@@ -185,7 +190,8 @@ impl Candidate {
             attesters,
             upgrades,
         };
-        let manifest = Manifest::of(&block, summary.digest())?;
+        let author = drawn.map(|DrawnSeed { author, proof, .. }| Author::new(author, proof));
+        let manifest = Manifest::of(&block, summary.digest())?.by(author);
         let memory = tenant.lease(CANDIDATE_BYTES + outcome_bytes(&outcome))?;
         let of_block = tenant.lease(block.len() as u64)?;
         let offered = Arc::new(Offered { manifest, block, _memory: Some(of_block) });
@@ -195,6 +201,7 @@ impl Candidate {
             outcome,
             summary,
             committees,
+            seed: drawn.map(|drawn| drawn.seed),
             discarded: Vec::new(),
             noted: Vec::new(),
             _memory: memory,
@@ -208,8 +215,8 @@ impl Candidate {
 
 impl Offered {
     /// A block of the chain.
-    pub(crate) fn decided(block: Vec<u8>, outcome: [u8; 32]) -> Result<Self, BlockTooLong> {
-        Ok(Self { manifest: Manifest::of(&block, outcome)?, block, _memory: None })
+    pub(crate) fn decided(block: Vec<u8>, outcome: [u8; 32], author: Option<Author>) -> Result<Self, BlockTooLong> {
+        Ok(Self { manifest: Manifest::of(&block, outcome)?.by(author), block, _memory: None })
     }
 }
 
@@ -268,7 +275,7 @@ mod tests {
             progress: Vec::new(),
             committee: None,
         };
-        let basis = Basis { parent: None, committees: &Committees::default(), checkpoint: None };
+        let basis = Basis { parent: None, committees: &Committees::default(), checkpoint: None, drawn: None };
         Candidate::new(tenant, basis, vec![1], outcome, Declared::default())
     }
 

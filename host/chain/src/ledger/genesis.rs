@@ -129,7 +129,7 @@ async fn whole(runtime: &Module, tenant: &Tenant, spec: &Spec, options: &ChainOp
     let memory = tenant.lease(2 * spec.len()).map_err(CallError::from)?;
     let bytes = reading(spec, Spec::bytes).await?;
     let built = call(runtime, tenant, limits(options, spec.len()), &bytes, None).await?;
-    let batch = first(tenant, options, Sha256::digest(&bytes).into(), built, None)?;
+    let batch = first(runtime, tenant, options, Sha256::digest(&bytes).into(), built, None)?;
     Ok(Founded { load, batch, _memory: memory })
 }
 
@@ -151,7 +151,7 @@ async fn in_parts(runtime: &Module, tenant: &Tenant, spec: &Spec, options: &Chai
         let built = built?;
         let handed: Option<[u8; 32]> = (!load.is_empty()).then(|| rows.finalize().into());
         let hash = blocking(move || reader.finish()).await?;
-        first(tenant, options, hash, built, handed)
+        first(runtime, tenant, options, hash, built, handed)
     };
     match made.await {
         Ok(batch) => Ok(Founded { load, batch, _memory: memory }),
@@ -200,6 +200,7 @@ async fn call(
 
 /// The batch of genesis. `handed` stands for the rows that came in parts.
 fn first(
+    runtime: &Module,
     tenant: &Tenant,
     options: &ChainOptions,
     spec: [u8; 32],
@@ -210,7 +211,11 @@ fn first(
     let every = if outcome.committee.is_some() { options.checkpoint_every } else { 0 };
     let mut checkpoint = [0; 32];
     checkpoint[24..].copy_from_slice(&every.to_be_bytes());
-    let basis = Basis { parent: None, committees: &Committees::default(), checkpoint: (every > 0).then_some(checkpoint) };
+    // So are nodes of which some ask for a block's author.
+    let authors = runtime.declares() && outcome.committee.as_ref().is_some_and(|change| !change.members.is_empty());
+    checkpoint[0] = authors.into();
+    let basis =
+        Basis { parent: None, committees: &Committees::default(), checkpoint: (every > 0 || authors).then_some(checkpoint), drawn: None };
     let changes = changes(&outcome, handed);
     let genesis = Candidate::with_changes(tenant, basis, block, outcome, declared, changes).map_err(CallError::from)?;
     let id = genesis.id;
@@ -220,6 +225,7 @@ fn first(
         genesis_row(&id),
         put(Table::Meta, CHECKPOINTS_KEY, every.to_be_bytes().to_vec()),
     ]);
+    batch.writes.extend(authors.then(|| rows::seed_row(&[0; 32])));
     Ok(batch)
 }
 

@@ -21,8 +21,8 @@ pub(crate) use self::{
     genesis::{Opened, genesis_batch, load_or_create},
     log::{ConsensusLog, Logged},
     rows::{
-        GUARD_KEY, REPAIR_KEY, adoption, batch, decided, decode_head, encode_head, load_committees, load_wanted, log_write, upgrades,
-        wanted_row, writes,
+        GUARD_KEY, REPAIR_KEY, adoption, author, batch, decided, decode_head, encode_head, kept, last_seed, load_committees, load_wanted,
+        log_write, unkept, upgrades, wanted_row, writes,
     },
     tombstone::guard,
 };

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use subnode_chain_core::{Checkpoints, Committees, Link, Role, Summary, Upgrade, wire};
+use subnode_chain_core::{Author, Checkpoints, Committees, Link, Manifest, Role, Summary, Upgrade, wire};
 use subnode_sandbox::Change;
-use subnode_storage::{Batch, ChainStore, Head, StoreError, Table, Write};
+use subnode_signer::Voter;
+use subnode_storage::{Batch, ChainStore, Head, StoreError, Table, View, Write};
 use subnode_types::BlockRef;
 
 use super::candidate::{Candidate, Offered};
@@ -23,6 +24,10 @@ const SUMMARY_PREFIX: &[u8] = b"summary";
 const LATER_LISTS: usize = 2;
 /// Before a role: the module that the chain went over to last, or goes over to.
 const UPGRADE_PREFIX: &[u8] = b"upgrade ";
+/// The last seed that an author drew; of genesis zeros. None where blocks have no authors.
+const SEED_KEY: &[u8] = b"seed";
+/// Before a height: the author of its block.
+const AUTHOR_PREFIX: &[u8] = b"author";
 /// Before a height: what shows that its block was decided.
 const CERTIFICATE_PREFIX: &[u8] = b"certificate";
 /// Of the log: what this node signed.
@@ -53,6 +58,10 @@ fn upgrade_key(role: Role) -> Vec<u8> {
     [UPGRADE_PREFIX, role.name().as_bytes()].concat()
 }
 
+fn author_key(height: u64) -> Vec<u8> {
+    [AUTHOR_PREFIX, &height.to_be_bytes()].concat()
+}
+
 fn summary_key(height: u64) -> Vec<u8> {
     [SUMMARY_PREFIX, &height.to_be_bytes()].concat()
 }
@@ -62,11 +71,12 @@ pub(super) fn put(table: Table, key: &[u8], value: Vec<u8>) -> Write {
 }
 
 /// Rows of a decided block, beside what it changes. An empty certificate is none.
-fn block_rows(summary: &Summary, outcome: [u8; 32], block: Vec<u8>, certificate: &[u8], rule: Option<Checkpoints>) -> Vec<Write> {
+fn block_rows(summary: &Summary, manifest: &Manifest, block: Vec<u8>, certificate: &[u8], rule: Option<Checkpoints>) -> Vec<Write> {
     let height = summary.height.to_be_bytes().to_vec();
     let mut rows = vec![put(Table::Block, &height, block), put(Table::Block, &summary.id, height)];
     if !certificate.is_empty() {
-        rows.push(put(Table::Meta, &certificate_key(summary.height), [outcome.as_slice(), certificate].concat()));
+        rows.push(put(Table::Meta, &certificate_key(summary.height), [manifest.outcome().as_slice(), certificate].concat()));
+        rows.extend(manifest.author().map(|author| put(Table::Meta, &author_key(summary.height), author.to_bytes())));
     }
     rows.extend(summary.upgrades.iter().map(|upgrade| put(Table::Meta, &upgrade_key(upgrade.role), upgrade.encode())));
     if summary.committee.is_some() || !summary.upgrades.is_empty() || rule.is_some_and(|rule| rule.is_at(summary.height)) {
@@ -78,9 +88,10 @@ fn block_rows(summary: &Summary, outcome: [u8; 32], block: Vec<u8>, certificate:
 /// What is written of a decided block.
 pub(crate) fn batch(candidate: Candidate, certificate: &[u8], rule: Option<Checkpoints>) -> Batch {
     let head = candidate.head();
-    let Candidate { offered, outcome, summary, committees, .. } = candidate;
+    let Candidate { offered, outcome, summary, committees, seed, .. } = candidate;
     let mut all: Vec<Write> = writes(Table::State, outcome.state).chain(writes(Table::Index, outcome.index)).collect();
-    all.extend(block_rows(&summary, offered.manifest.outcome(), offered.block.clone(), certificate, rule));
+    all.extend(block_rows(&summary, &offered.manifest, offered.block.clone(), certificate, rule));
+    all.extend(seed.map(|seed| seed_row(&seed)));
     all.extend(committees.map(|committees| put(Table::Meta, COMMITTEES_KEY, committees.encode())));
     Batch { head: encode_head(&head), writes: all }
 }
@@ -94,14 +105,43 @@ pub(crate) fn adoption(
     rule: Option<Checkpoints>,
 ) -> Result<(Head, Vec<Write>), StoreError> {
     let summary = &link.summary;
-    let mut all = block_rows(summary, link.manifest.outcome(), block, &link.certificate, rule);
+    let mut all = block_rows(summary, &link.manifest, block, &link.certificate, rule);
     all.push(put(Table::Meta, COMMITTEES_KEY, committees.encode()));
     for key in [SPEC_KEY, GENESIS_KEY, CHECKPOINTS_KEY] {
         let value = store.view().get(Table::Meta, key)?;
         all.push(Write { table: Table::Meta, key: key.to_vec(), value });
     }
+    // The committee vouches for the author, and the proof tells the seed.
+    all.extend(link.manifest.author().and_then(|author| Voter::seed_of(&author.proof())).map(|seed| seed_row(&seed)));
     let head = BlockRef { height: summary.height, id: summary.id.clone(), timestamp_ms: summary.timestamp_ms };
     Ok((encode_head(&head), all))
+}
+
+/// The row with the last seed that was drawn.
+pub(super) fn seed_row(seed: &[u8; 32]) -> Write {
+    put(Table::Meta, SEED_KEY, seed.to_vec())
+}
+
+/// The last seed that an author drew; none where the chain's blocks have no authors.
+pub(crate) fn last_seed(view: &View) -> Result<Option<[u8; 32]>, StoreError> {
+    let seed = view.get(Table::Meta, SEED_KEY)?.map(|row| row.try_into());
+    seed.transpose().map_err(|_| StoreError::Corrupt("the last seed does not decode".into()))
+}
+
+/// A candidate as it is kept until the next block.
+pub(crate) fn kept(offered: &Offered) -> Vec<u8> {
+    let author = offered.manifest.author().map_or_else(Vec::new, Author::to_bytes);
+    [author, offered.block.clone()].concat()
+}
+
+/// The author and the block of a candidate that was kept, where blocks have `authors` or have not.
+pub(crate) fn unkept(mut kept: Vec<u8>, authors: bool) -> Option<(Option<Author>, Vec<u8>)> {
+    if !authors {
+        return Some((None, kept));
+    }
+    let author = Author::from_bytes(kept.first_chunk()?);
+    kept.drain(..Author::BYTES);
+    Some((Some(author), kept))
 }
 
 /// Summaries that are kept, of heights from `start` to before `end`.
@@ -129,6 +169,13 @@ pub(crate) fn upgrades(store: &Arc<ChainStore>) -> Result<Vec<Upgrade>, StoreErr
     rows.filter_map(|row| row.transpose().map(|row| row.and_then(decode))).collect()
 }
 
+/// The author of the decided block at a height, if it is kept and has one.
+pub(crate) fn author(view: &View, height: u64) -> Result<Option<Author>, StoreError> {
+    let Some(row) = view.get(Table::Meta, &author_key(height))? else { return Ok(None) };
+    let bytes = row.try_into().map_err(|_| StoreError::Corrupt(format!("the author of block {height} does not decode")))?;
+    Ok(Some(Author::from_bytes(&bytes)))
+}
+
 /// A decided block with its certificate, if it is here and has one.
 pub(crate) fn decided(store: &Arc<ChainStore>, height: u64) -> Result<Option<(Offered, Vec<u8>)>, StoreError> {
     let view = store.view();
@@ -136,7 +183,7 @@ pub(crate) fn decided(store: &Arc<ChainStore>, height: u64) -> Result<Option<(Of
     let Some(block) = view.get(Table::Block, &height.to_be_bytes())? else { return Ok(None) };
     let corrupt = || StoreError::Corrupt(format!("the certificate of block {height} does not decode"));
     let (outcome, certificate) = shown.split_first_chunk().ok_or_else(corrupt)?;
-    let offered = Offered::decided(block, *outcome).map_err(|_| corrupt())?;
+    let offered = Offered::decided(block, *outcome, author(&view, height)?).map_err(|_| corrupt())?;
     Ok(Some((offered, certificate.to_vec())))
 }
 

@@ -1,7 +1,7 @@
 use wasmtime::component::{Linker, WasmList};
 
-use super::{Bytes, bounded, charge, copy, lent, offer};
-use crate::{DeclaredUpgrade, bindings::runtime::subnode::chain::declare::NextModule, guest::GuestState};
+use super::{Bytes, bounded, charge, copy, lent, offer, slice};
+use crate::{DeclaredUpgrade, bindings::runtime::subnode::chain::declare::NextModule, fault::BoundBroken, guest::GuestState};
 
 /// Fuel of a call, and of an address.
 const CALL_FUEL: u64 = 1_000;
@@ -33,6 +33,15 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         if let Some(declared) = &lent(cx)?.declared {
             // A shorter hash is for whoever takes the block to refuse.
             declared.set(|declared| declared.upgrades[role as usize] = Some(DeclaredUpgrade { height, sha256, size }));
+        }
+        Ok(())
+    })?;
+    offer(&mut declare, "seed", |cx, (seed,): (Bytes,)| {
+        charge(cx, CALL_FUEL)?;
+        let wrong = || BoundBroken(format!("bytes of a seed: {}, and it has 32", seed.len()));
+        let seed = slice(cx, &seed).try_into().map_err(|_| wrong())?;
+        if let Some(declared) = &lent(cx)?.declared {
+            declared.set(|declared| declared.seed = Some(seed));
         }
         Ok(())
     })

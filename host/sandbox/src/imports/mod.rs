@@ -1,5 +1,6 @@
 //! The host side of what modules import. Every length from a guest is checked before anything of it is copied.
 
+mod authors;
 mod crypto;
 mod declare;
 mod genesis_stream;
@@ -32,6 +33,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     keys::link(&mut linker)?;
     host::link(&mut linker)?;
     signing::link(&mut linker)?;
+    authors::link(&mut linker)?;
     genesis_stream::link(&mut linker)?;
     notes::link(&mut linker)?;
     declare::link(&mut linker)?;

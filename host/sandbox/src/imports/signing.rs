@@ -13,13 +13,13 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut signing = linker.instance("subnode:chain/signing@0.1.4")?;
     offer(&mut signing, "key", |cx, (): ()| {
         charge(cx, 1_000)?;
-        Ok((cx.data().signer.as_ref().and_then(|signer| signer.key()).map(|key| key.0.to_vec()),))
+        Ok((cx.data().membership.as_ref().and_then(|membership| membership.signer.key()).map(|key| key.0.to_vec()),))
     })?;
     offer(&mut signing, "sign", |cx, (at, text): (Position, Bytes)| {
         bounded("bytes to sign", text.len(), TEXT_BYTES_MAX)?;
         charge_bytes(cx, SIGN_FUEL, text.len())?;
         let text = copy(cx, &text);
-        let signed = cx.data().signer.as_ref().and_then(|signer| signer.sign(convert::position(at), &text));
+        let signed = cx.data().membership.as_ref().and_then(|membership| membership.signer.sign(convert::position(at), &text));
         Ok((signed.map(|signature| signature.to_vec()),))
     })?;
     offer(&mut signing, "verify", |cx, (key, at, text, signature): (Bytes, Position, Bytes, Bytes)| {
@@ -29,7 +29,11 @@ pub(super) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
             return Ok((false,));
         };
         let text = slice(cx, &text);
-        let verified = cx.data().signer.as_ref().is_some_and(|signer| signer.verify(NodeId(key), convert::position(at), text, signature));
+        let verified = cx
+            .data()
+            .membership
+            .as_ref()
+            .is_some_and(|membership| membership.signer.verify(NodeId(key), convert::position(at), text, signature));
         Ok((verified,))
     })
 }
