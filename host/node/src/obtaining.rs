@@ -42,7 +42,8 @@ struct Claim<'a> {
 
 impl Obtaining {
     fn claim(&self, module: ModuleHash) -> Option<Claim<'_>> {
-        lock(&self.modules).insert(module).then_some(Claim { obtaining: self, module })
+        // Made only where it is had: one that is dropped gives the module free.
+        lock(&self.modules).insert(module).then(|| Claim { obtaining: self, module })
     }
 }
 
@@ -164,5 +165,21 @@ impl Supervisor {
         if let Err(error) = cleaned.await {
             tracing::warn!(%error, "what is here of unwanted modules could not be removed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_chain_gets_a_module_and_the_others_leave_it_alone() {
+        let (obtaining, module) = (Obtaining::default(), ModuleHash::of(b"module"));
+        let claim = obtaining.claim(module).expect("free");
+        for _ in 0..2 {
+            assert!(obtaining.claim(module).is_none(), "whoever asks in vain changes nothing");
+        }
+        drop(claim);
+        assert!(obtaining.claim(module).is_some());
     }
 }

@@ -159,7 +159,7 @@ impl<'a> Fetch<'a> {
         } else if distrusted > 0 {
             format!("{distrusted} of the nodes that say they have it gave something else, and no other gives it")
         } else {
-            "the nodes that say they have it do not give it".into()
+            "the connected nodes of [network.peers] do not give it".into()
         }
     }
 
