@@ -1,11 +1,7 @@
 //! A chain names a module by its hash, and the module is not here: other nodes are asked for it, and the chain is opened once it is here, checked and
 //! compiled.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use subnode_network::Overlay;
 use subnode_sandbox::ModuleHash;
@@ -26,32 +22,6 @@ use crate::{
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How often a chain looks whether a module is here that another chain waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// Modules that are got at this moment, each for one chain.
-#[derive(Default)]
-pub(crate) struct Obtaining {
-    /// Bound: 32 bytes for each chain that waits for a module.
-    modules: Mutex<BTreeSet<ModuleHash>>,
-}
-
-/// Whoever has it gets the module, until it is dropped.
-struct Claim<'a> {
-    obtaining: &'a Obtaining,
-    module: ModuleHash,
-}
-
-impl Obtaining {
-    fn claim(&self, module: ModuleHash) -> Option<Claim<'_>> {
-        // Made only where it is had: one that is dropped gives the module free.
-        lock(&self.modules).insert(module).then(|| Claim { obtaining: self, module })
-    }
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        lock(&self.obtaining.modules).remove(&self.module);
-    }
-}
 
 fn fetching(module: ModuleHash, here: Here) -> State {
     let Here { bytes, of, what } = here;
@@ -122,7 +92,7 @@ impl Supervisor {
             }
         };
         while self.parts.modules.missing(&name_of(module)).is_some() {
-            let Some(_claim) = self.obtaining.claim(module) else {
+            let Some(_claim) = self.claims.claim(module) else {
                 tell(Here { bytes: 0, of: None, what: "another chain of this node gets it".into() });
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
@@ -165,21 +135,5 @@ impl Supervisor {
         if let Err(error) = cleaned.await {
             tracing::warn!(%error, "what is here of unwanted modules could not be removed");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_chain_gets_a_module_and_the_others_leave_it_alone() {
-        let (obtaining, module) = (Obtaining::default(), ModuleHash::of(b"module"));
-        let claim = obtaining.claim(module).expect("free");
-        for _ in 0..2 {
-            assert!(obtaining.claim(module).is_none(), "whoever asks in vain changes nothing");
-        }
-        drop(claim);
-        assert!(obtaining.claim(module).is_some());
     }
 }

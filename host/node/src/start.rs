@@ -10,9 +10,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     ControlError, Desired, Node, Origin, State, Supervisor, SupervisorParts, Wanted,
-    contents::Given,
+    contents::{Claims, Given},
     control::apply,
-    obtaining::Obtaining,
     registry::{Registry, Reserved, Tables},
     slot::Slot,
     transfers::Transfers,
@@ -36,7 +35,7 @@ impl Supervisor {
                 registry: Registry::new(parts.store.clone(), parts.capacity),
                 transfers: Transfers::default(),
                 given: Given::new(parts.modules.clone(), tasks.clone()),
-                obtaining: Obtaining::default(),
+                claims: Claims::default(),
                 started: Instant::now(),
                 shutdown: CancellationToken::new(),
                 tasks,

@@ -18,9 +18,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     ChainInfo, ControlError, Desired, Node, Origin, Overlay, Peering, State,
     blocking::blocking,
-    contents::Given,
+    contents::{Claims, Given},
     modules::Modules,
-    obtaining::Obtaining,
     registry::Registry,
     slot::{Slot, lock},
     transfers::Transfers,
@@ -52,7 +51,8 @@ pub struct Supervisor {
     pub(crate) transfers: Transfers,
     /// Modules of running chains, which other nodes get here.
     pub(crate) given: Given,
-    pub(crate) obtaining: Obtaining,
+    /// Modules that chains wait for, and that are got at this moment.
+    pub(crate) claims: Claims,
     pub(crate) started: Instant,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,

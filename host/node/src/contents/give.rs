@@ -18,6 +18,7 @@ use super::{
 use crate::{modules::Modules, slot::lock};
 
 /// Chains that use a content.
+/// Bound: some 100 bytes for each chain that runs.
 type Users = BTreeMap<ChainName, Arc<Bandwidth>>;
 
 /// What this node gives.

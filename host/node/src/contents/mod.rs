@@ -11,11 +11,13 @@
 //! | what a node is given | [`PARTS_AT_ONCE`] parts at once, of one node; in all a module's most bytes, paid by the chain that waits for it |
 //! | a node that gives what is wrong | costs one module's most bytes, and is asked for nothing for ten minutes |
 
+mod claims;
 mod fetch;
 mod give;
 mod sources;
 mod wire;
 
+pub(crate) use claims::Claims;
 pub(crate) use fetch::{Fetch, FetchError, Here};
 pub(crate) use give::Given;
 
