@@ -18,8 +18,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// All of them, in their order.
-    pub const ALL: [Self; 6] =
-        [Self::Consensus, Self::Transactions, Self::Blocks, Self::Snapshot, Self::Statements, Self::Content];
+    pub const ALL: [Self; 6] = [Self::Consensus, Self::Transactions, Self::Blocks, Self::Snapshot, Self::Statements, Self::Content];
     /// A chain's: nodes send frames of these unasked. Contents are only asked for.
     pub const OF_CHAIN: [Self; 5] = [Self::Consensus, Self::Transactions, Self::Blocks, Self::Snapshot, Self::Statements];
 

@@ -52,11 +52,7 @@ const WITHOUT: [Without; 7] = [
     Without {
         name: "members keep a share of a chain's bytes",
         plan: "Unread",
-        gone: &[(
-            "network/src/chain.rs",
-            "if self.is_member(node) { Payer::Members } else { Payer::Others }",
-            "Payer::Others",
-        )],
+        gone: &[("network/src/chain.rs", "if self.is_member(node) { Payer::Members } else { Payer::Others }", "Payer::Others")],
     },
     Without {
         name: "a peer has one queue for each chain and purpose, whatever chains it leaves and joins",
