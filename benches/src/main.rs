@@ -1,9 +1,9 @@
 //! Measures Subnode against named peers on this machine and prints tables.
 //!
 //! `make bench` runs all measurements. `make bench ARGS="guest dev"` runs some of: guest, dev, devnet, many,
-//! density, isolation, misbehaving, network, consensus, committee, transfers, attacks, port, syncs, sync, durable,
-//! attestations.
-//! `--short` and `--full` make some of them shorter or longer, and `--beside PATH` names another build of `subnode`.
+//! density, isolation, misbehaving, network, consensus, committee, transfers, attacks, port, syncs, sync, content,
+//! durable, attestations. `--short` and `--full` make some of them shorter or longer, and `--beside PATH` names another
+//! build of `subnode`.
 //! `make bench AGAINST=REV` also runs those of another commit, alternately with this commit's.
 
 mod against;
@@ -12,6 +12,7 @@ mod attestations;
 mod committee;
 mod comparison;
 mod consensus;
+mod content;
 mod density;
 mod dev;
 mod devnet;
@@ -56,13 +57,14 @@ enum Measurement {
     Port,
     Syncs,
     Sync,
+    Content,
     Durable,
     Attestations,
 }
 
 impl Measurement {
     /// All of them, in the order in which they run.
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Guest,
         Self::Dev,
         Self::Devnet,
@@ -78,6 +80,7 @@ impl Measurement {
         Self::Port,
         Self::Syncs,
         Self::Sync,
+        Self::Content,
         Self::Durable,
         Self::Attestations,
     ];
@@ -130,6 +133,7 @@ impl Measurement {
             Self::Port => tokio::task::spawn_blocking(move || attacks::run_port(length)).await?,
             Self::Syncs => tokio::task::spawn_blocking(move || syncs::run(length)).await?,
             Self::Sync => Box::pin(sync::run()).await,
+            Self::Content => Box::pin(content::run()).await,
             Self::Durable => Box::pin(durable::run()).await,
             Self::Attestations => attestations::run(),
         }

@@ -53,7 +53,8 @@ fn names_and_numbers_are_one_chains() {
         ("b", json!({ "sealing": "2h" }), "500ms"),
         ("b", json!({ "genesis": "{}" }), "config: missing"),
         ("b", json!({ "runtime": "nope" }), "neither embedded"),
-        ("b", json!({ "runtime": "sha256:../../../etc/passwd" }), "neither embedded"),
+        ("b", json!({ "runtime": "sha256:../../../etc/passwd" }), "64 digits"),
+        ("b", json!({ "runtime": format!("sha256:{}", "0".repeat(64)) }), "neither embedded"),
         ("b", json!({ "runtime": "solo" }), "runtime"),
     ] {
         let said = node.operator.create(name, more.clone()).unwrap_err().to_string();

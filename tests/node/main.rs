@@ -4,7 +4,9 @@
 mod bad_input;
 mod churn;
 mod confined;
+mod content;
 mod figures;
+mod giver;
 mod interrupted;
 mod lifecycle;
 mod quotas;

@@ -79,7 +79,7 @@ fn header(chain: ChainKey, purpose: Purpose) -> Vec<u8> {
 
 async fn lengths(connection: &Connection, chain: ChainKey) -> anyhow::Result<()> {
     loop {
-        for purpose in Purpose::ALL {
+        for purpose in Purpose::OF_CHAIN {
             let mut stream = connection.open_uni().await?;
             stream.write_all(&[header(chain, purpose), u32::MAX.to_be_bytes().to_vec(), vec![7; 1 << 10]].concat()).await?;
             stream.finish()?;
@@ -89,7 +89,7 @@ async fn lengths(connection: &Connection, chain: ChainKey) -> anyhow::Result<()>
 
 async fn half_frames(connection: &Connection, chain: ChainKey) -> anyhow::Result<()> {
     let mut streams = Vec::new();
-    for purpose in Purpose::ALL {
+    for purpose in Purpose::OF_CHAIN {
         let length = subnode_network::frame_bytes_max(purpose);
         let mut stream = connection.open_uni().await?;
         stream.write_all(&[header(chain, purpose), u32::try_from(length)?.to_be_bytes().to_vec(), vec![7; length / 2]].concat()).await?;

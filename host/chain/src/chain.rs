@@ -164,7 +164,7 @@ impl Chain {
     }
 
     /// What all that it sends and receives is held to.
-    pub fn bandwidth(&self) -> &Bandwidth {
+    pub fn bandwidth(&self) -> &Arc<Bandwidth> {
         &self.parts().bandwidth
     }
 

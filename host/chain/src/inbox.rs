@@ -53,8 +53,8 @@ pub(crate) async fn run(
                     Err(Some(reason)) => peers.fault(from, &reason),
                 }
             }
-            // It has an inbox of its own.
-            Incoming::Frame(Received { purpose: Purpose::Consensus, .. }) => {}
+            // Consensus has an inbox of its own; contents are no chain's.
+            Incoming::Frame(Received { purpose: Purpose::Consensus | Purpose::Content, .. }) => {}
             Incoming::Request(mut request) => match wire::decode(&std::mem::take(&mut request.frame)) {
                 Some(question) => questions.ask(parts.ledger.is_member(request.from), question, request),
                 None => peers.fault(request.from, "a question that does not decode"),

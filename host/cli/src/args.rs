@@ -289,10 +289,10 @@ pub enum ChainCommand {
     Upgrade {
         /// Its name.
         name: ChainName,
-        /// A runtime: an embedded module's name, or a component file.
+        /// A runtime: an embedded module's name, a component file, or `sha256:` and the hash of a module that the node has.
         #[arg(long, value_name = "MODULE")]
         runtime: Option<String>,
-        /// A consensus: an embedded module's name, or a component file.
+        /// A consensus, named in the same ways.
         #[arg(long, value_name = "MODULE")]
         consensus: Option<String>,
     },
@@ -345,10 +345,11 @@ pub struct CreateArgs {
     /// Tells chains of a network apart; the next free number by default.
     #[arg(long, value_name = "NUMBER")]
     pub id: Option<std::num::NonZeroU64>,
-    /// An embedded module's name, or a component file.
+    /// An embedded module's name, a component file, or `sha256:` and the hash of a module: one that the node does not have is got from its peers, and
+    /// the chain waits for it.
     #[arg(long, default_value = "evm", value_name = "MODULE")]
     pub runtime: String,
-    /// An embedded module's name, or a component file.
+    /// The same for the consensus.
     #[arg(long, default_value = "solo", value_name = "MODULE")]
     pub consensus: String,
     /// instant, manual, or a time as 2s or 500ms.

@@ -1,4 +1,5 @@
-//! What the network knows of a chain: who belongs to it, where its frames go, what it may still send.
+//! What the network knows of a chain: who belongs to it, where its frames go, what it may still send. A content that nodes give each other is known in
+//! the same way: it has a key, nodes that have it, and a chain that pays.
 
 use std::{
     collections::BTreeMap,
@@ -26,8 +27,18 @@ use crate::{
 const OTHERS_BYTES: usize =
     3 * lane_room(Purpose::Blocks) + lane_room(Purpose::Statements) + Purpose::ALL.len() * LANE_ANSWERS * price(QUESTION_BYTES_MAX);
 
+/// What nodes have in common under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A chain.
+    Chain,
+    /// A content, of which parts are asked for and nothing is sent unasked.
+    Content,
+}
+
 pub(crate) struct Chain {
     pub(crate) key: ChainKey,
+    pub(crate) kind: Kind,
     /// Bound: the members that the chain names, 64 committees of 128 at most, of 64 bytes each: 512 KiB.
     members: Mutex<BTreeMap<NodeId, Option<SocketAddr>>>,
     /// What each member may still send of consensus. A member has one pace, however often it connects.
@@ -36,7 +47,8 @@ pub(crate) struct Chain {
     since: Instant,
     consensus: Arc<Mailbox>,
     others: Arc<Mailbox>,
-    bandwidth: Arc<Bandwidth>,
+    /// Of the chain itself, or of one that uses the content.
+    bandwidth: Mutex<Arc<Bandwidth>>,
     /// Held by whoever waits for bandwidth and is next: of many that wait, one sees that the debt is paid.
     members_turn: AsyncMutex<()>,
     others_turn: AsyncMutex<()>,
@@ -48,17 +60,23 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn new(key: ChainKey, members: BTreeMap<NodeId, Option<SocketAddr>>, bandwidth: Arc<Bandwidth>) -> (Self, Inboxes) {
+    pub(crate) fn new(
+        key: ChainKey,
+        kind: Kind,
+        members: BTreeMap<NodeId, Option<SocketAddr>>,
+        bandwidth: Arc<Bandwidth>,
+    ) -> (Self, Inboxes) {
         let (consensus, others) = (Mailbox::new(lane_room(Purpose::Consensus)), Mailbox::new(OTHERS_BYTES));
         let inbox = Inboxes { consensus: Part(consensus.clone()), others: Part(others.clone()) };
         let chain = Self {
             key,
+            kind,
             members: Mutex::new(members),
             paces: Mutex::default(),
             since: Instant::now(),
             consensus,
             others,
-            bandwidth,
+            bandwidth: Mutex::new(bandwidth),
             members_turn: AsyncMutex::default(),
             others_turn: AsyncMutex::default(),
             left: CancellationToken::new(),
@@ -120,37 +138,53 @@ impl Chain {
         self.left.cancelled().await;
     }
 
+    /// Has another chain pay for the content from now on.
+    pub(crate) fn set_bandwidth(&self, bandwidth: Arc<Bandwidth>) {
+        *lock(&self.bandwidth) = bandwidth;
+    }
+
+    fn bandwidth(&self) -> Arc<Bandwidth> {
+        lock(&self.bandwidth).clone()
+    }
+
+    /// Whether a node may speak for a purpose here.
+    pub(crate) fn hears(&self, node: NodeId, purpose: Purpose) -> bool {
+        match self.kind {
+            Kind::Chain => purpose != Purpose::Content && (!purpose.is_of_members() || self.is_member(node)),
+            Kind::Content => purpose == Purpose::Content,
+        }
+    }
+
     /// Who pays for what goes to and comes from a node.
     pub(crate) fn payer(&self, purpose: Purpose, node: NodeId) -> Payer {
-        match purpose {
-            Purpose::Consensus => Payer::Consensus,
-            Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot | Purpose::Statements if self.is_member(node) => Payer::Members,
-            Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot | Purpose::Statements => Payer::Others,
+        if purpose == Purpose::Consensus {
+            return Payer::Consensus;
         }
+        if self.is_member(node) { Payer::Members } else { Payer::Others }
     }
 
     /// Waits until the chain may send or receive more, and pays for it. Those that wait are let through in the order they came. Consensus does not
     /// wait.
     pub(crate) async fn pass(&self, payer: Payer, bytes: usize) {
         let turn = match payer {
-            Payer::Consensus => return self.bandwidth.spend(payer, bytes),
+            Payer::Consensus => return self.bandwidth().spend(payer, bytes),
             Payer::Members => &self.members_turn,
             Payer::Others => &self.others_turn,
         };
         let _turn = turn.lock().await;
         loop {
-            let debt = self.bandwidth.debt(payer);
+            let debt = self.bandwidth().debt(payer);
             if debt.is_zero() {
                 break;
             }
             tokio::time::sleep(debt).await;
         }
-        self.bandwidth.spend(payer, bytes);
+        self.bandwidth().spend(payer, bytes);
     }
 
     /// Pays for what this node asked for: the next waits for it.
     pub(crate) fn pay(&self, payer: Payer, bytes: usize) {
-        self.bandwidth.spend(payer, bytes);
+        self.bandwidth().spend(payer, bytes);
     }
 
     /// Counts bytes.

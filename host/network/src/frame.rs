@@ -17,10 +17,11 @@ pub const fn frame_bytes_max(purpose: Purpose) -> usize {
         // A statement of 4 KiB, or that 128 members are there.
         Purpose::Statements => 16 << 10,
         Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot => 1 << 20,
+        Purpose::Content => 256 << 10,
     }
 }
 
-/// Longest question: one names a block, a part of it or a piece of a state.
+/// Longest question: one names a block, a part of it, a piece of a state or a part of a content.
 pub const QUESTION_BYTES_MAX: usize = 4 << 10;
 
 /// Of a purpose's streams: a higher one is sent first.

@@ -3,13 +3,14 @@
 //! A node is known by its ed25519 key, and both ends of a connection prove their keys. A chain [joins](Network::join)
 //! with its members, and the endpoint calls these members until they answer. The chain gets a [`Membership`] to send
 //! with and [`Inboxes`] to receive from. Each chain has streams of its own for each [`Purpose`]. Consensus frames go
-//! first, then transactions, then blocks and pieces of checkpoints. No chain waits for another chain's lost packets.
+//! first, then transactions, then blocks and pieces of checkpoints. No chain waits for another chain's lost packets. A
+//! content that nodes [share](Network::share) has a key as a chain has. Nodes ask for its parts, after all else.
 //!
 //! | from outside | bound |
 //! |---|---|
 //! | connections being greeted | 128, and 64 of members' hosts; of one address 32, and 32 a second; 5 s and 192 KiB each, and a stream |
 //! | streams of a peer | one for each shared chain and purpose, and 64 questions |
-//! | a frame | 256 KiB of consensus, 1 MiB else, 4 KiB of a question; charged and given room before it is read, within 10 s |
+//! | a frame | 256 KiB of consensus and of a content, 1 MiB else, 4 KiB of a question; charged and given room before it is read, within 10 s |
 //! | frames of a peer that their chain has not taken | 512 KiB of consensus for each chain, 4 MiB of all else; then the peer waits |
 //! | frames that wait to be sent to a peer | 16 to 256 by purpose, 2 to 4 MiB; further ones are dropped and counted |
 //! | answers to a peer at once | 32 of 1 MiB to a member, 8 to a stranger, 16 for each chain and purpose |

@@ -78,6 +78,8 @@ pub(crate) const fn lane_room(purpose: Purpose) -> usize {
         Purpose::Consensus => 512 << 10,
         Purpose::Statements => 32 << 10,
         Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot => 2 << 20,
+        // Contents come as answers alone.
+        Purpose::Content => 0,
     }
 }
 
@@ -90,6 +92,7 @@ pub(crate) const fn queue_max(purpose: Purpose) -> (usize, u64) {
         Purpose::Blocks => (64, 4 << 20),
         Purpose::Snapshot => (16, 4 << 20),
         Purpose::Statements => (64, 128 << 10),
+        Purpose::Content => (0, 0),
     }
 }
 
@@ -117,7 +120,7 @@ pub(crate) fn transport(greetings: u32) -> TransportConfig {
 
 /// Lets a peer that is admitted do what the chains in common need.
 pub(crate) fn widen(connection: &Connection, shared_chains: usize, member: bool) {
-    let streams = Purpose::ALL.len().saturating_mul(shared_chains);
+    let streams = Purpose::OF_CHAIN.len().saturating_mul(shared_chains);
     connection.set_max_concurrent_uni_streams(VarInt::from_u32(u32::try_from(streams).unwrap_or(u32::MAX)));
     connection.set_max_concurrent_bi_streams(VarInt::from_u32(1 + REQUESTS_MAX));
     let (receive, send) = if member { (MEMBER_WINDOW, u64::from(MEMBER_WINDOW)) } else { (STRANGER_WINDOW, STRANGER_SEND_WINDOW) };

@@ -2,6 +2,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use subnode_peers::Traffic;
+use subnode_scheduler::Bandwidth;
 use subnode_types::{Boxed, NodeId, Purpose, boxed};
 
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     streams,
 };
 
-/// A chain's part in the network, which it leaves when this is dropped.
+/// A chain's part in the network, or a content's, which it leaves when this is dropped.
 pub struct Membership {
     dialer: Arc<Dialer>,
     chain: Arc<Chain>,
@@ -26,6 +27,11 @@ impl Membership {
     pub fn set_members(&self, members: BTreeMap<NodeId, Option<SocketAddr>>) {
         self.chain.set_members(members);
         self.dialer.reconcile();
+    }
+
+    /// Has another chain pay for the content that this is the membership of.
+    pub fn set_bandwidth(&self, bandwidth: Arc<Bandwidth>) {
+        self.chain.set_bandwidth(bandwidth);
     }
 
     /// Connected nodes that have the chain.

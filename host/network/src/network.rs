@@ -13,7 +13,7 @@ use subnode_scheduler::Bandwidth;
 use subnode_types::{Boxed, NodeId, boxed};
 
 use crate::{
-    chain::Chain,
+    chain::{Chain, Kind},
     dial::Dialer,
     environment::Environment,
     frame::ChainKey,
@@ -184,7 +184,33 @@ impl Network {
         members: BTreeMap<NodeId, Option<SocketAddr>>,
         bandwidth: Arc<Bandwidth>,
     ) -> Result<(Membership, Inboxes), NetworkError> {
-        let (chain, inbox) = Chain::new(key, members, bandwidth);
+        self.enter(key, Kind::Chain, members, bandwidth)
+    }
+
+    /// Takes part in giving a content, or in getting it from these nodes, which are called where it is said where they are. It has a key as a chain
+    /// has, of the same 32 bytes, and is one of the node's chains as far as connections go; nothing but [`Purpose::Content`] is heard for it.
+    ///
+    /// # Errors
+    /// Where it takes part in it already.
+    ///
+    /// [`Purpose::Content`]: subnode_types::Purpose::Content
+    pub fn share(
+        &self,
+        key: ChainKey,
+        from: BTreeMap<NodeId, Option<SocketAddr>>,
+        bandwidth: Arc<Bandwidth>,
+    ) -> Result<(Membership, Inboxes), NetworkError> {
+        self.enter(key, Kind::Content, from, bandwidth)
+    }
+
+    fn enter(
+        &self,
+        key: ChainKey,
+        kind: Kind,
+        members: BTreeMap<NodeId, Option<SocketAddr>>,
+        bandwidth: Arc<Bandwidth>,
+    ) -> Result<(Membership, Inboxes), NetworkError> {
+        let (chain, inbox) = Chain::new(key, kind, members, bandwidth);
         let chain = Arc::new(chain);
         self.dialer.registry.join(chain.clone()).map_err(NetworkError::Join)?;
         self.dialer.reconcile();

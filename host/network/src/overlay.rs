@@ -9,6 +9,7 @@ use subnode_types::{Boxed, NodeId, Purpose};
 
 use crate::{
     frame::ChainKey,
+    mailbox::Part,
     membership::Membership,
     network::{Network, PeerInfo},
 };
@@ -31,6 +32,30 @@ impl Overlay {
     #[must_use]
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.network.peers()
+    }
+
+    /// Takes part in giving a content to others, for which a chain that uses it pays.
+    ///
+    /// # Errors
+    /// The reason why the node cannot.
+    pub fn give(&self, content: ChainKey, bandwidth: Arc<Bandwidth>) -> Result<(Membership, Part), String> {
+        let shared = self.network.share(content, BTreeMap::new(), bandwidth).map_err(|error| error.to_string())?;
+        Ok((shared.0, shared.1.others))
+    }
+
+    /// Takes part in getting a content from the nodes that the configuration names, which are called.
+    ///
+    /// # Errors
+    /// The reason why the node cannot.
+    pub fn seek(&self, content: ChainKey, bandwidth: Arc<Bandwidth>) -> Result<Membership, String> {
+        let from = self.addresses.iter().map(|(node, address)| (*node, Some(*address))).collect();
+        let (membership, _refused) = self.network.share(content, from, bandwidth).map_err(|error| error.to_string())?;
+        Ok(membership)
+    }
+
+    /// Nodes that the configuration names.
+    pub fn configured(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.addresses.keys().copied()
     }
 
     /// This node.

@@ -72,7 +72,7 @@ pub(crate) struct Peer {
     chains: Mutex<BTreeSet<ChainKey>>,
     /// Notified once the peer has other chains.
     pub(crate) told: Notify,
-    /// Bound: four lanes of some 600 bytes for each chain that is here; what goes through a lane has bounds of its own.
+    /// Bound: four lanes of some 600 bytes for each chain that is here, one for each content; what goes through a lane has bounds of its own.
     lanes: Mutex<BTreeMap<(ChainKey, Purpose), Arc<Lane>>>,
     room: Arc<Semaphore>,
     answers: [Arc<Semaphore>; 2],

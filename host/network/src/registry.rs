@@ -12,7 +12,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    chain::Chain,
+    chain::{Chain, Kind},
     frame::ChainKey,
     handshake::{CHAINS_MAX, Hello, Reason},
     limits::{lock, widen},
@@ -148,7 +148,14 @@ impl Registry {
     /// How many chains a peer has that are here.
     pub(crate) fn shared_chains(&self, peer: &Peer) -> usize {
         let state = self.state();
-        peer.chains().iter().filter(|chain| state.chains.contains_key(chain)).count()
+        let is_chain = |key| state.chains.get(key).is_some_and(|chain| chain.kind == Kind::Chain);
+        peer.chains().iter().filter(|key| is_chain(key)).count()
+    }
+
+    /// Whether a peer has a chain or a content that is here.
+    fn shares_any(&self, peer: &Peer) -> bool {
+        let state = self.state();
+        peer.chains().iter().any(|key| state.chains.contains_key(key))
     }
 
     pub(crate) fn is_member(&self, id: NodeId) -> bool {
@@ -281,7 +288,7 @@ impl Registry {
             tokio::time::sleep(USELESS_FOR).await;
             let before = std::mem::take(&mut useless);
             for peer in self.peers() {
-                if self.shared_chains(&peer) > 0 || self.is_member(peer.id) {
+                if self.shares_any(&peer) || self.is_member(peer.id) {
                     continue;
                 }
                 useless.insert(peer.id);

@@ -83,11 +83,7 @@ fn spawn<S: Send + 'static, F: Future<Output = Result<(), FrameError>> + Send + 
 fn chain_for(registry: &Registry, peer: &Peer, key: ChainKey, purpose: Purpose) -> Option<Arc<Chain>> {
     // A chain that has just left is no fault of the peer's, nor is a member that is one no longer.
     let chain = registry.chain(key)?;
-    may_speak(&chain, peer, purpose).then_some(chain)
-}
-
-fn may_speak(chain: &Chain, peer: &Peer, purpose: Purpose) -> bool {
-    !purpose.is_of_members() || chain.is_member(peer.id)
+    chain.hears(peer.id, purpose).then_some(chain)
 }
 
 async fn within<T>(time: Duration, read: impl Future<Output = Result<T, FrameError>>) -> Result<T, FrameError> {
@@ -97,6 +93,10 @@ async fn within<T>(time: Duration, read: impl Future<Output = Result<T, FrameErr
 async fn take_frames(peer: Arc<Peer>, registry: Arc<Registry>, mut stream: RecvStream) -> Result<(), FrameError> {
     let (key, purpose) = within(FRAME_WITHIN, read_header(&mut stream)).await?;
     let Some(chain) = chain_for(&registry, &peer, key, purpose) else { return Ok(()) };
+    if purpose == Purpose::Content {
+        // It has no room: a frame would wait for ever.
+        return Ok(());
+    }
     let lane = peer.lane(key, purpose);
     let another = lane.listen();
     tokio::select! {
@@ -109,7 +109,7 @@ async fn take_frames(peer: Arc<Peer>, registry: Arc<Registry>, mut stream: RecvS
 
 async fn frames(peer: &Peer, chain: &Chain, lane: &Lane, purpose: Purpose, mut stream: RecvStream) -> Result<(), FrameError> {
     while let Some(length) = read_length(&mut stream, frame_bytes_max(purpose)).await? {
-        if !may_speak(chain, peer, purpose) {
+        if !chain.hears(peer.id, purpose) {
             return Ok(());
         }
         let mut room = Vec::with_capacity(2);

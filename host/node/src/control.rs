@@ -34,15 +34,15 @@ pub struct Upgrade {
 }
 
 impl Supervisor {
-    /// Makes a chain and runs it. Asked again for the same, it does nothing.
+    /// Makes a chain and runs it, once its modules are here. Asked again for the same, it does nothing.
     ///
     /// # Errors
     /// Where there is another one of this name or number, the slice does not fit, or the chain does not open: there is none then.
     pub fn create<'a>(self: &'a Arc<Self>, name: &'a ChainName, desired: Desired) -> Boxed<'a, Result<ChainInfo, ControlError>> {
         boxed(async move {
             self.not_stopping()?;
-            // Slow where they must be compiled, and a reason to refuse: before anything is granted.
-            self.load_modules(&desired).await?;
+            // Slow where they must be compiled, and a reason to refuse: before anything is granted. What is not here is got once the chain is known.
+            self.check_modules(&desired).await?;
             let desired = Desired { origin: Origin::Operator, ..desired };
             match self.registry.reserve(name, desired.clone(), Tables::New)? {
                 Reserved::New(slot, changing) => self.make(&slot, changing).await,

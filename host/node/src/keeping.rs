@@ -25,8 +25,12 @@ impl Supervisor {
         }
     }
 
-    /// Opens a chain. It is restarted from then on when it fails.
+    /// Opens a chain, now or once its modules are here. It is restarted from then on when it fails.
     pub(crate) async fn open(self: &Arc<Self>, slot: &Arc<Slot>) -> Result<(), NodeError> {
+        if let Some(module) = self.lacking(&slot.desired()) {
+            self.obtain(slot, module);
+            return Ok(());
+        }
         self.set_state(slot, State::Opening);
         let opened = Box::pin(self.try_open(slot)).await;
         match &opened {
@@ -46,6 +50,7 @@ impl Supervisor {
     pub(crate) async fn try_open(&self, slot: &Slot) -> Result<Chain, NodeError> {
         let desired = slot.desired();
         let (runtime, consensus) = self.load_modules(&desired).await.map_err(|error| NodeError::Modules(error.to_string()))?;
+        let modules = [runtime.hash(), consensus.hash()];
         let setup = ChainSetup {
             name: slot.name.clone(),
             runtime,
@@ -68,12 +73,17 @@ impl Supervisor {
             slice: desired.slice,
             accounts: self.parts.accounts.clone(),
         };
-        self.node.open(setup).await
+        let chain = self.node.open(setup).await?;
+        if let Some(network) = self.network() {
+            modules.iter().for_each(|module| self.given.add(network, *module, &slot.name, chain.bandwidth()));
+        }
+        Ok(chain)
     }
 
     /// Stops a chain that runs, and the task that waits for its failure.
     pub(crate) async fn close(&self, slot: &Slot) {
         lock(&slot.watch).cancel();
+        self.given.remove(&slot.name);
         self.node.close(&slot.name).await;
     }
 
@@ -84,6 +94,7 @@ impl Supervisor {
         blocking(move || subnode_chain::bury(&*store, &name)).await?;
         self.registry.remove(&slot.name);
         self.node.set_absent(&slot.name, None);
+        self.clean_downloads().await;
         Ok(())
     }
 
@@ -99,6 +110,7 @@ impl Supervisor {
             if token.is_cancelled() {
                 return;
             }
+            supervisor.given.remove(&slot.name);
             supervisor.node.close(&slot.name).await;
             match ended {
                 Ended::Failed(reason) => supervisor.failed(&slot, reason),

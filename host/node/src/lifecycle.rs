@@ -3,9 +3,11 @@
 //! ```text
 //!            start                  a task fails
 //! stopped ─────────▶ opening ─▶ running ─────────▶ restarting ─▶ opening …
-//!    ▲                            │  ▲                  │ too many failures
-//!    └──────────── stop ──────────┤  │ resume           ▼
-//!                           pause ▼  │              quarantined ─ start ─▶ opening
+//!    ▲   a module is  │  ▲        │  ▲                  │ too many failures
+//!    │      not here  ▼  │ it is  │  │ resume           ▼
+//!    │            fetching        │  │              quarantined ─ start ─▶ opening
+//!    └──────────── stop ──────────┤  │
+//!                           pause ▼  │
 //!                               paused
 //! ```
 
@@ -14,11 +16,26 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// A module that a chain waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetching {
+    /// Its name.
+    pub module: String,
+    /// Bytes of it that are here.
+    pub bytes: u64,
+    /// Of how many; none until a node has said it.
+    pub of: Option<u64>,
+    /// All of this as a text, and what is waited for.
+    pub reason: String,
+}
+
 /// What a chain is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// Being opened.
     Opening,
+    /// Waiting for a module, which other nodes are asked for.
+    Fetching(Fetching),
     /// Making blocks.
     Running,
     /// Answering, and making none.
@@ -43,6 +60,7 @@ impl State {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Opening => "opening",
+            Self::Fetching(_) => "fetching",
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Stopped => "stopped",
@@ -51,11 +69,12 @@ impl State {
         }
     }
 
-    /// Why it failed, if it did.
+    /// Why it failed, if it did, or what it waits for.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Restarting { reason } | Self::Quarantined { reason } => Some(reason),
+            Self::Fetching(fetching) => Some(&fetching.reason),
             Self::Opening | Self::Running | Self::Paused | Self::Stopped => None,
         }
     }

@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     ControlError, Desired, Node, Origin, State, Supervisor, SupervisorParts, Wanted,
+    contents::{Claims, Given},
     control::apply,
     registry::{Registry, Reserved, Tables},
     slot::Slot,
@@ -28,22 +29,27 @@ impl Supervisor {
     pub fn start(parts: SupervisorParts, configured: Vec<(ChainName, Desired)>) -> Boxed<'static, Result<Arc<Self>, ControlError>> {
         boxed(async move {
             let node = Node::yielding(parts.store.clone(), parts.peering.clone());
+            let tasks = TaskTracker::new();
             let supervisor = Arc::new(Self {
                 node,
                 registry: Registry::new(parts.store.clone(), parts.capacity),
                 transfers: Transfers::default(),
+                given: Given::new(parts.modules.clone(), tasks.clone()),
+                claims: Claims::default(),
                 started: Instant::now(),
                 shutdown: CancellationToken::new(),
-                tasks: TaskTracker::new(),
+                tasks,
                 parts,
             });
             supervisor.load()?;
             supervisor.configure(configured).await?;
+            supervisor.clean_downloads().await;
             let sweeper = supervisor.clone();
             supervisor.tasks.spawn(async move {
                 while sweeper.shutdown.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
                     sweeper.node.sweep();
                     sweeper.transfers.sweep();
+                    sweeper.clean_downloads().await;
                     sweeper.keep_voting().await;
                 }
             });

@@ -18,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     ChainInfo, ControlError, Desired, Node, Origin, Overlay, Peering, State,
     blocking::blocking,
+    contents::{Claims, Given},
     modules::Modules,
     registry::Registry,
     slot::{Slot, lock},
@@ -48,6 +49,10 @@ pub struct Supervisor {
     pub(crate) node: Arc<Node>,
     pub(crate) registry: Registry,
     pub(crate) transfers: Transfers,
+    /// Modules of running chains, which other nodes get here.
+    pub(crate) given: Given,
+    /// Modules that chains wait for, and that are got at this moment.
+    pub(crate) claims: Claims,
     pub(crate) started: Instant,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -128,6 +133,7 @@ impl Supervisor {
     pub fn shut_down(&self) -> Boxed<'_, ()> {
         boxed(async move {
             self.shutdown.cancel();
+            self.given.clear();
             self.tasks.close();
             for slot in self.registry.slots() {
                 lock(&slot.watch).cancel();
@@ -163,7 +169,7 @@ impl Supervisor {
     pub(crate) fn set_state(&self, slot: &Slot, state: State) {
         let absent = match &state {
             State::Running | State::Paused => None,
-            State::Opening | State::Stopped | State::Restarting { .. } | State::Quarantined { .. } => {
+            State::Opening | State::Fetching(_) | State::Stopped | State::Restarting { .. } | State::Quarantined { .. } => {
                 Some(format!("chain {} is {}", slot.name, state.name()))
             }
         };

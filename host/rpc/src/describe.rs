@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use subnode_chain::{Chain, MemberStats, Reply};
-use subnode_node::{ChainInfo, Machine, Origin, PeerInfo, Supervisor, Wanted};
+use subnode_node::{ChainInfo, Fetching, Machine, Origin, PeerInfo, State, Supervisor, Wanted};
 use subnode_storage::{Retention, StoreUsage};
 use subnode_types::{Boxed, Hex, boxed};
 
@@ -16,6 +16,10 @@ pub(crate) fn chain(info: &ChainInfo) -> Value {
         "id": desired.id,
         "state": info.state.name(),
         "reason": info.state.reason(),
+        "fetching": match &info.state {
+            State::Fetching(Fetching { module, bytes, of, .. }) => json!({ "module": module, "bytes": bytes, "of": of }),
+            State::Opening | State::Running | State::Paused | State::Stopped | State::Restarting { .. } | State::Quarantined { .. } => Value::Null,
+        },
         "failures": info.failures,
         "origin": match desired.origin { Origin::Config => "config", Origin::Operator => "operator" },
         "wanted": match desired.wanted { Wanted::Running => "running", Wanted::Paused => "paused", Wanted::Stopped => "stopped" },
@@ -189,6 +193,7 @@ pub(crate) fn node(supervisor: &Supervisor) -> Value {
             "running": count("running"),
             "paused": count("paused"),
             "stopped": count("stopped"),
+            "fetching": count("fetching"),
             "restarting": count("restarting") + count("opening"),
             "quarantined": count("quarantined"),
         },

@@ -12,6 +12,7 @@
 //! |---|---|---|
 //! | `subnode_chain_height` | chain | height of its last block |
 //! | `subnode_chain_state` | chain, state | 1 for the state that it is in |
+//! | `subnode_chain_module_bytes`, `_module_size_bytes` | chain | of the module that it waits for: what is here, and all of it, once a node said it |
 //! | `subnode_chain_failures_total` | chain | how often it failed |
 //! | `subnode_chain_blocks_total`, `_transactions_total` | chain | committed |
 //! | `subnode_chain_build_seconds_total`, `_commit_seconds_total` | chain | time of its blocks |
@@ -50,7 +51,7 @@ use prometheus_client::{
 };
 use serde_json::json;
 use subnode_chain::ChainStats;
-use subnode_node::{ChainInfo, Machine, Supervisor, Wanted};
+use subnode_node::{ChainInfo, Fetching, Machine, State as ChainState, Supervisor, Wanted};
 use subnode_types::{Boxed, boxed};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -175,7 +176,19 @@ const OF_A_CHAIN: [Figure<ChainStats>; 32] = [
     ("peer_dropped_frames", "Messages not sent, since a node took them too slowly", Counter, |s| f(s.peer_traffic.dropped_frames)),
 ];
 
-const STATES: [&str; 6] = ["opening", "running", "paused", "stopped", "restarting", "quarantined"];
+const STATES: [&str; 7] = ["opening", "fetching", "running", "paused", "stopped", "restarting", "quarantined"];
+
+fn fetching(state: &ChainState) -> Option<&Fetching> {
+    match state {
+        ChainState::Fetching(fetching) => Some(fetching),
+        ChainState::Opening
+        | ChainState::Running
+        | ChainState::Paused
+        | ChainState::Stopped
+        | ChainState::Restarting { .. }
+        | ChainState::Quarantined { .. } => None,
+    }
+}
 
 fn one(encoder: &mut DescriptorEncoder<'_>, (name, help, kind, value): (&str, &str, Kind, f64)) -> fmt::Result {
     match kind {
@@ -219,6 +232,11 @@ impl Collector for Figures {
         each(&mut encoder, ("cpu_parts", "Parts of the cores it is entitled to", Gauge), parts)?;
         let failures = chains.iter().map(|info| (info.name.to_string(), f(info.failures)));
         each(&mut encoder, ("failures", "How often it failed", Counter), failures)?;
+        let waiting = || chains.iter().filter_map(|info| Some((info.name.to_string(), fetching(&info.state)?)));
+        let here = waiting().map(|(chain, fetching)| (chain, f(fetching.bytes)));
+        each(&mut encoder, ("module_bytes", "Bytes that are here of the module that it waits for", Gauge), here)?;
+        let sizes = waiting().filter_map(|(chain, fetching)| Some((chain, f(fetching.of?))));
+        each(&mut encoder, ("module_size_bytes", "Bytes of the module that it waits for", Gauge), sizes)?;
         let mut states =
             encoder.encode_descriptor("subnode_chain_state", "1 for the state that the chain is in", None, MetricType::Gauge)?;
         for info in &chains {

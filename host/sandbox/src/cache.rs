@@ -9,7 +9,7 @@ use std::{
 
 use wasmtime::{Engine, component::Component};
 
-use crate::{Module, ModuleError, artifact, module_hash::ModuleHash};
+use crate::{Module, ModuleError, artifact, effort, module_hash::ModuleHash};
 
 /// Most modules kept in memory. A compiled runtime is some 5 MiB, so this bounds the cache to 160 MiB.
 const MODULES_MAX: usize = 32;
@@ -72,6 +72,7 @@ impl Cache {
         if let Some(component) = path.as_ref().and_then(|path| artifact::load(engine, hash, path)) {
             return Ok(component);
         }
+        effort::check(bytes)?;
         let started = std::time::Instant::now();
         let component = Component::new(engine, bytes).map_err(|error| ModuleError::NotAComponent(format!("{error:#}")))?;
         tracing::info!(module = %hash, ms = started.elapsed().as_millis(), "compiled a module");

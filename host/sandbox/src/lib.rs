@@ -23,6 +23,7 @@ mod block_slots;
 mod cache;
 mod consensus;
 pub mod convert;
+mod effort;
 mod engine;
 mod fault;
 mod guest;
@@ -64,7 +65,7 @@ pub use lent::{
 pub use limits::Limits;
 pub use log_limit::LogKind;
 pub use module::{Module, ModuleError, World};
-pub use module_hash::ModuleHash;
+pub use module_hash::{ModuleHash, NoHash};
 pub use packed::CHANGE_BYTES;
 pub(crate) use runtime::POOL_NAME_BYTES_MAX;
 pub use runtime::{RuntimeGuest, Verdict};

@@ -29,6 +29,16 @@ pub enum ModuleError {
     /// Not a WebAssembly component, or one that does not validate.
     #[error("not a WebAssembly component: {0}; build it for target wasm32-wasip2")]
     NotAComponent(String),
+    /// Compiling it takes more than a module may.
+    #[error("takes too much to compile: {what} are {found}, and {most} are the most; divide its functions")]
+    Effort {
+        /// Of what there is too much.
+        what: &'static str,
+        /// How much there is.
+        found: u64,
+        /// How much there may be.
+        most: u64,
+    },
     /// It imports something that no module is given.
     #[error("imports what is not offered: {0}")]
     Import(String),

@@ -12,11 +12,15 @@ pub enum Purpose {
     Snapshot,
     /// What members of a committee state about the world outside of the chain.
     Statements,
+    /// Parts of a content that is known by its hash: a module.
+    Content,
 }
 
 impl Purpose {
     /// All of them, in their order.
-    pub const ALL: [Self; 5] = [Self::Consensus, Self::Transactions, Self::Blocks, Self::Snapshot, Self::Statements];
+    pub const ALL: [Self; 6] = [Self::Consensus, Self::Transactions, Self::Blocks, Self::Snapshot, Self::Statements, Self::Content];
+    /// A chain's: nodes send frames of these unasked. Contents are only asked for.
+    pub const OF_CHAIN: [Self; 5] = [Self::Consensus, Self::Transactions, Self::Blocks, Self::Snapshot, Self::Statements];
 
     /// Whether members of the committee alone send frames of it.
     #[must_use]

@@ -358,7 +358,7 @@ async fn midway(attacker: &mut Attacker) {
         let connection = &greeted.call.connection;
         let begun = async {
             let mut streams = Vec::new();
-            for purpose in Purpose::ALL {
+            for purpose in Purpose::OF_CHAIN {
                 let mut stream = connection.open_uni().await.ok()?;
                 let begin = [header(attacker.chain(), purpose), 1_000_u32.to_be_bytes().to_vec(), vec![7; 500]].concat();
                 stream.write_all(&begin).await.ok()?;

@@ -31,7 +31,7 @@ const WITHOUT: [Without; 7] = [
         gone: &[
             (
                 "network/src/limits.rs",
-                "let streams = Purpose::ALL.len().saturating_mul(shared_chains);",
+                "let streams = Purpose::OF_CHAIN.len().saturating_mul(shared_chains);",
                 "let streams = shared_chains.min(1) << 14;",
             ),
             ("network/src/streams.rs", "() = another.cancelled() => Ok(()),", "() = std::future::pending() => Ok(()),"),
@@ -52,11 +52,7 @@ const WITHOUT: [Without; 7] = [
     Without {
         name: "members keep a share of a chain's bytes",
         plan: "Unread",
-        gone: &[(
-            "network/src/chain.rs",
-            "Purpose::Transactions | Purpose::Blocks | Purpose::Snapshot if self.is_member(node) => Payer::Members,",
-            "",
-        )],
+        gone: &[("network/src/chain.rs", "if self.is_member(node) { Payer::Members } else { Payer::Others }", "Payer::Others")],
     },
     Without {
         name: "a peer has one queue for each chain and purpose, whatever chains it leaves and joins",

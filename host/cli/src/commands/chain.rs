@@ -136,7 +136,7 @@ fn sliced(slice: &SliceArgs) -> Value {
 
 /// The name of a module on the node, where a file is sent first.
 fn module(client: &mut Client, given: &str) -> anyhow::Result<String> {
-    if subnode_modules::by_name(given).is_some() || given.starts_with("sha256:") {
+    if !crate::config::is_file(given) {
         return Ok(given.to_owned());
     }
     let component = std::fs::read(Path::new(given)).with_context(|| super::no_module(given))?;

@@ -75,7 +75,11 @@ fn genesis(chain_id: u64, funded: &[Address], extension: Value) -> anyhow::Resul
 /// Why a name is no module's.
 fn no_module(name: &str) -> String {
     let embedded = subnode_modules::ALL.map(|(embedded, _)| embedded);
-    format!("module {name:?} is neither embedded ({}) nor a file{}", embedded.join(", "), crate::config::meant(name, &embedded))
+    format!(
+        "module {name:?} is neither embedded ({}), nor a file, nor `sha256:` and a hash{}",
+        embedded.join(", "),
+        crate::config::meant(name, &embedded)
+    )
 }
 
 /// What was attempted where a chain does not open.

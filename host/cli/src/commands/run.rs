@@ -68,7 +68,8 @@ pub fn prepare(args: RunArgs) -> anyhow::Result<Prepared> {
     reach.readable.extend(config.network.as_ref().map(|network| network.key.clone()));
     reach.readable.extend(config.network.as_ref().and_then(|network| network.password_file.clone()));
     for chain in &config.chains {
-        let files = [chain.genesis.clone(), Some(chain.runtime.clone().into()), Some(chain.consensus.clone().into())];
+        let file = |module: &String| config::is_file(module).then(|| module.into());
+        let files = [chain.genesis.clone(), file(&chain.runtime), file(&chain.consensus)];
         reach.readable.extend(files.into_iter().flatten());
     }
     for lacking in confine(&reach) {
@@ -163,8 +164,9 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
     }
 }
 
-/// Opens the chains of a configuration in memory, without other nodes, and says what would keep them from running.
-pub async fn rehearse(config: &Config) -> anyhow::Result<()> {
+/// Opens the chains of a configuration in memory, without other nodes, and says what would keep them from running. The names of those that it does
+/// not open: they wait for modules of other nodes.
+pub async fn rehearse(config: &Config) -> anyhow::Result<Vec<ChainName>> {
     if let Some(network) = &config.network {
         NodeKey::from_secret(super::key::read(&network.key, network.password_file.as_deref())?)?;
     }
@@ -173,7 +175,12 @@ pub async fn rehearse(config: &Config) -> anyhow::Result<()> {
     let added = tempfile::tempdir().context("make a temporary directory")?;
     let modules = Modules::new(sandbox, &subnode_modules::ALL, added.path().to_owned());
     let capacity = capacity(&config.capacity, &config.data_dir, &*store)?;
-    let configured = desired(config, &modules, capacity)?;
+    let mut configured = desired(config, &modules, capacity)?;
+    let mut waiting = Vec::new();
+    if config.network.is_some() {
+        let waits = |desired: &Desired| [&desired.runtime, &desired.consensus].into_iter().any(|name| modules.missing(name).is_some());
+        waiting.extend(configured.extract_if(.., |(_, desired)| waits(desired)).map(|(name, _)| name));
+    }
     let parts = SupervisorParts {
         store,
         modules,
@@ -195,7 +202,7 @@ pub async fn rehearse(config: &Config) -> anyhow::Result<()> {
         }
     }
     supervisor.shut_down().await;
-    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("\n")) }
+    if failed.is_empty() { Ok(waiting) } else { bail!("{}", failed.join("\n")) }
 }
 
 /// Opens the endpoint for other nodes.
@@ -273,7 +280,9 @@ fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Re
         None => Vec::new(),
     };
     let module = |name: &str| -> anyhow::Result<String> {
-        if subnode_modules::by_name(name).is_some() {
+        if !config::is_file(name) {
+            // Refused where it is no hash.
+            Modules::hash_in(name)?;
             return Ok(name.to_owned());
         }
         let component = std::fs::read(name).with_context(|| super::no_module(name))?;

@@ -163,7 +163,7 @@ pub struct ChainConfig {
     pub name: ChainName,
     /// Tells chains of a network apart.
     pub id: Option<NonZeroU64>,
-    /// An embedded module's name, or a component file.
+    /// An embedded module's name, a component file, or `sha256:` and the hash of a module: one that is not here is got from the nodes of `network.peers`.
     #[serde(default = "evm")]
     pub runtime: String,
     #[serde(default = "solo")]
@@ -314,6 +314,11 @@ impl Config {
     }
 }
 
+/// Whether a module's name is that of a file: it is neither embedded nor named by its hash.
+pub fn is_file(module: &str) -> bool {
+    subnode_modules::by_name(module).is_none() && !module.starts_with("sha256:")
+}
+
 /// Reads and checks a file. Errors name the file, the line, the key, and the nearest right one.
 pub fn load(path: &Path) -> anyhow::Result<Config> {
     let text = std::fs::read_to_string(path)
@@ -330,7 +335,7 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
     for chain in &mut config.chains {
         chain.genesis = chain.genesis.as_ref().map(|genesis| base.join(genesis));
         for module in [&mut chain.runtime, &mut chain.consensus] {
-            if subnode_modules::by_name(module).is_none() {
+            if is_file(module) {
                 *module = base.join(&*module).to_string_lossy().into_owned();
             }
         }

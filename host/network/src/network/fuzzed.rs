@@ -90,11 +90,12 @@ fn frames(mut bytes: &[u8], max: usize) -> Came {
     Came { fault: !bytes.is_empty(), ..came }
 }
 
-/// The header of a stream, and what follows; none where it is none.
+/// The header of a stream, whether it is for the chain, and what follows; none where it is none. Contents have keys of their own.
 fn header(bytes: &[u8]) -> Option<(bool, Purpose, &[u8])> {
     let (key, rest) = bytes.split_at_checked(32)?;
     let (purpose, rest) = rest.split_first()?;
-    Some((key == CHAIN.0, *Purpose::ALL.get(usize::from(*purpose))?, rest))
+    let purpose = *Purpose::ALL.get(usize::from(*purpose))?;
+    Some((key == CHAIN.0 && purpose != Purpose::Content, purpose, rest))
 }
 
 fn of_stream(bytes: &[u8]) -> Came {
