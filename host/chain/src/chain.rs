@@ -188,6 +188,11 @@ impl Chain {
         self.parts().voter.speak();
     }
 
+    /// Whether a committee decides its blocks.
+    pub fn has_committee(&self) -> bool {
+        !self.parts().ledger.committee().is_empty()
+    }
+
     /// Whether other nodes can give it a state that its committee vouches for.
     pub fn is_repairable(&self) -> bool {
         self.parts().ledger.rule().is_some() && self.parts().exchange.peers().is_some()

@@ -286,6 +286,9 @@ pub enum ChainCommand {
         slice: SliceArgs,
     },
     /// Put other modules in place of a chain's. They are tried on its head first.
+    ///
+    /// A chain with a committee goes over at one height, once nodes with more than two thirds of its power ask for the same.
+    /// Nodes that lack the module get it from the others.
     Upgrade {
         /// Its name.
         name: ChainName,
@@ -295,6 +298,9 @@ pub enum ChainCommand {
         /// A consensus, named in the same ways.
         #[arg(long, value_name = "MODULE")]
         consensus: Option<String>,
+        /// The first block that they decide, on a chain with a committee: 16 blocks ahead at least, and more where hosts ask later.
+        #[arg(long, value_name = "HEIGHT")]
+        at: Option<u64>,
     },
     /// Copy a chain to a file, while it runs. Called again after an interruption, it goes on where it was.
     Export {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use subnode_chain::{Chain, Kind};
+use subnode_chain::{Chain, Kind, Role, Upgrade as NextModule};
 use subnode_scheduler::SliceRequest;
 use subnode_storage::Retention;
 use subnode_types::{Boxed, ChainName, boxed};
@@ -31,6 +31,8 @@ pub struct Upgrade {
     pub runtime: Option<String>,
     /// The name of a consensus.
     pub consensus: Option<String>,
+    /// The first block that they decide, on a chain with a committee.
+    pub at: Option<u64>,
 }
 
 impl Supervisor {
@@ -231,10 +233,21 @@ impl Supervisor {
     pub fn upgrade<'a>(self: &'a Arc<Self>, name: &'a ChainName, upgrade: &'a Upgrade) -> Boxed<'a, Result<ChainInfo, ControlError>> {
         boxed(async move {
             let (slot, _changing) = self.registry.changing(name).await?;
-            self.not_configured(&slot)?;
             let Some(chain) = self.node.chain(name) else {
                 return Err(ControlError::State { name: name.clone(), state: slot.state().name(), remedy: "start it first" });
             };
+            let refuse = |reason: &str| ControlError::Upgrade { name: name.clone(), reason: reason.to_owned() };
+            match upgrade.at {
+                Some(_) if !chain.has_committee() => return Err(refuse("no committee decides it: leave --at out")),
+                Some(height) => {
+                    self.ask_for_upgrade(&slot, &chain, upgrade, height).await?;
+                    return Ok(self.info(&slot));
+                }
+                None if chain.has_committee() => {
+                    return Err(refuse("a committee decides it, and goes over at one height: name the block with --at HEIGHT"));
+                }
+                None => self.not_configured(&slot)?,
+            }
             let before = slot.desired();
             let mut after = before.clone();
             after.runtime = upgrade.runtime.clone().unwrap_or(after.runtime);
@@ -253,6 +266,27 @@ impl Supervisor {
             }
             Ok(self.info(&slot))
         })
+    }
+
+    /// Tries modules on a chain's head, and states to the chain's committee that the chain goes over to them at a height.
+    async fn ask_for_upgrade(&self, slot: &Slot, chain: &Chain, upgrade: &Upgrade, height: u64) -> Result<(), ControlError> {
+        let mut tried = slot.desired();
+        tried.runtime = upgrade.runtime.clone().unwrap_or(tried.runtime);
+        tried.consensus = upgrade.consensus.clone().unwrap_or(tried.consensus);
+        let (modules, names) = (self.parts.modules.clone(), [tried.runtime, tried.consensus]);
+        let loaded = blocking(move || {
+            let [runtime, consensus] = names.map(|name| modules.load_with_size(&name));
+            Ok::<_, ControlError>([(Role::Runtime, runtime?), (Role::Consensus, consensus?)])
+        });
+        let [runtime, consensus] = loaded.await?;
+        let ran = chain.try_modules(&runtime.1.0, &consensus.1.0, &tried.consensus_config).await;
+        ran.map_err(|error| ControlError::Upgrade { name: slot.name.clone(), reason: error.to_string() })?;
+        let asked = [(runtime, &upgrade.runtime), (consensus, &upgrade.consensus)];
+        for ((role, (module, size)), _) in asked.into_iter().filter(|(_, asked)| asked.is_some()) {
+            let next = NextModule { role, height, sha256: *module.hash().as_bytes(), size };
+            chain.state(Kind::Upgrade, NextModule::subject(role), Some(next.encode())).await.map_err(ControlError::Chain)?;
+        }
+        Ok(())
     }
 
     /// Deletes a chain and all it has.

@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Instant};
 
-use subnode_chain::{Chain, ChainOptions, Ended};
+use subnode_chain::{Chain, ChainOptions, Ended, OpenError, Role, Upgrade};
+use subnode_sandbox::ModuleHash;
 
 use crate::{
     ChainSetup, ControlError, NodeError, State, Supervisor, Wanted,
     blocking::blocking,
+    modules::name_of,
     slot::{Slot, lock},
 };
 
@@ -33,6 +35,11 @@ impl Supervisor {
         }
         self.set_state(slot, State::Opening);
         let opened = Box::pin(self.try_open(slot)).await;
+        if let Err(NodeError::Open(OpenError::Upgrade(upgrade))) = &opened {
+            // The chain says which module decides, whatever it was created or configured with. One of each role at most is another.
+            self.go_over(slot, upgrade).await.map_err(|error| NodeError::Modules(error.to_string()))?;
+            return Box::pin(self.open(slot)).await;
+        }
         match &opened {
             Err(error) => self.set_state(slot, State::Quarantined { reason: error.to_string() }),
             Ok(chain) => {
@@ -45,6 +52,17 @@ impl Supervisor {
             }
         }
         opened.map(drop)
+    }
+
+    /// Has a chain run another module from now on.
+    async fn go_over(&self, slot: &Slot, upgrade: &Upgrade) -> Result<(), ControlError> {
+        let module = name_of(ModuleHash::from_bytes(upgrade.sha256));
+        tracing::info!(chain = %slot.name, role = upgrade.role.name(), module, height = upgrade.height, "the chain goes over to another module");
+        self.change(slot, |desired| match upgrade.role {
+            Role::Runtime => desired.runtime = module,
+            Role::Consensus => desired.consensus = module,
+        })
+        .await
     }
 
     pub(crate) async fn try_open(&self, slot: &Slot) -> Result<Chain, NodeError> {

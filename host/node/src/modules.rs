@@ -220,6 +220,14 @@ impl Modules {
     /// # Errors
     /// Where there is none, or it is damaged.
     pub fn load(&self, name: &str) -> Result<Module, ModulesError> {
+        self.load_with_size(name).map(|(module, _)| module)
+    }
+
+    /// The same, and the bytes of its component.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with_size(&self, name: &str) -> Result<(Module, u64), ModulesError> {
         let added;
         let component = match self.embedded.iter().find(|(embedded, _)| *embedded == name) {
             Some((_, bytes)) => *bytes,
@@ -232,7 +240,8 @@ impl Modules {
                 &added
             }
         };
-        self.sandbox.load(component).map_err(|error| ModulesError::Module { name: name.to_owned(), error })
+        let module = self.sandbox.load(component).map_err(|error| ModulesError::Module { name: name.to_owned(), error })?;
+        Ok((module, component.len() as u64))
     }
 }
 

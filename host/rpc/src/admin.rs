@@ -16,7 +16,7 @@
 //! | `chain_vote` | `name`: it was imported, and its old host votes no more | the chain |
 //! | `chain_state` | `name`, `kind` (`standing`, `test`), `value` (`open`, `frozen` or `closed`; any text; null withdraws) | the chain, to whose committee this node states it |
 //! | `chain_resize` | `name`; optional `slice`, `memoryBytes`, `storageBytes`, `bandwidthBytes`, `history` or `historyBytes` | the chain |
-//! | `chain_upgrade` | `name`; `runtime`, `consensus`, or both | the chain |
+//! | `chain_upgrade` | `name`; `runtime`, `consensus`, or both; with a committee `at` (a height) | the chain |
 //! | `chain_delete` | `name`, `force` | null |
 //! | `chain_logs` | `name`, `after` (a line's number) | the lines that are kept |
 //! | `module_add` | `component` (base64) | the module's `name` |
@@ -226,11 +226,11 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
             described(supervisor.resize(&chain_name(&resized.name)?, &resize).await)
         }
         "chain_upgrade" => {
-            let Upgraded { name, runtime, consensus } = params(given)?;
+            let Upgraded { name, runtime, consensus, at } = params(given)?;
             if runtime.is_none() && consensus.is_none() {
                 return Err(invalid("name a runtime, a consensus, or both"));
             }
-            described(supervisor.upgrade(&chain_name(&name)?, &Upgrade { runtime, consensus }).await)
+            described(supervisor.upgrade(&chain_name(&name)?, &Upgrade { runtime, consensus, at }).await)
         }
         "chain_delete" => {
             let Deleted { name, force } = params(given)?;

@@ -16,6 +16,12 @@ impl ModuleHash {
         Self(Sha256::digest(component).into())
     }
 
+    /// A hash that is known.
+    #[must_use]
+    pub fn from_bytes(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+
     /// The hash itself.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

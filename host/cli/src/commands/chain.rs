@@ -67,14 +67,16 @@ pub fn run(args: ChainArgs) -> anyhow::Result<()> {
             params["name"] = json!(chain.as_str());
             (client.call("chain_resize", &params)?, "resized")
         }
-        ChainCommand::Upgrade { name: chain, runtime, consensus } => {
+        ChainCommand::Upgrade { name: chain, runtime, consensus, at } => {
             let mut params = name(chain);
+            params["at"] = json!(at);
             for (key, given) in [("runtime", runtime), ("consensus", consensus)] {
                 if let Some(given) = given {
                     params[key] = json!(module(&mut client, given)?);
                 }
             }
-            (client.call("chain_upgrade", &params)?, "upgraded")
+            let done = if at.is_some() { "is asked to go over to it, by this node" } else { "upgraded" };
+            (client.call("chain_upgrade", &params)?, done)
         }
         ChainCommand::Import { name: chain, file, slice, stopped } => {
             let mut params = sliced(slice);

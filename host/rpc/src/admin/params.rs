@@ -208,6 +208,8 @@ pub(super) struct Upgraded {
     pub(super) runtime: Option<String>,
     #[serde(default)]
     pub(super) consensus: Option<String>,
+    #[serde(default)]
+    pub(super) at: Option<u64>,
 }
 
 #[derive(Deserialize)]
