@@ -9,6 +9,7 @@ use subnode_signer::Voter;
 use subnode_types::{BlockRef, ChainName};
 
 use crate::{
+    attestations::Attestations,
     counters::Counters,
     exchange::Exchange,
     feed::Feed,
@@ -41,6 +42,7 @@ pub(crate) struct Parts {
     pub(crate) mempool: Mempool,
     pub(crate) statements: Statements,
     pub(crate) presences: Presences,
+    pub(crate) attestations: Attestations,
     pub(crate) feed: Feed,
     pub(crate) actor: ActorHandle,
     pub(crate) bandwidth: Arc<Bandwidth>,

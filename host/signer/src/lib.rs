@@ -7,13 +7,18 @@
 //! and refuses a second text at the same position. Statements are signed by the same key under the same rule. The
 //! caller makes the guard durable before a signature leaves the host.
 //!
+//! An [`AttestKey`] is the secp256k1 key with which a node attests blocks to outsiders, under the same guard: one digest
+//! at each height, and none before the last.
+//!
 //! Not here: what is signed, where the guard is stored (`chain`).
 
+mod attester;
 mod dev_accounts;
 mod guard;
 mod statement_guard;
 mod voter;
 
+pub use attester::{AttestKey, AttestSignature};
 pub use dev_accounts::{DevAccounts, KeyError};
 pub use guard::{Guard, GuardCorrupt};
 pub use voter::{SILENCE, Voter, Vouched};

@@ -20,6 +20,8 @@ pub struct Tables {
     pub notes: Vec<Vec<u8>>,
     /// The modules that blocks declared.
     pub upgrades: Vec<declare::NextModule>,
+    /// The attest addresses that were declared last.
+    pub attesters: Option<Vec<Vec<u8>>>,
 }
 
 thread_local! {
@@ -134,6 +136,10 @@ pub mod keys {
 pub mod declare {
     //! Remembers what is declared.
     pub use crate::generated::subnode::chain::declare::*;
+
+    pub fn attesters(addresses: &[Vec<u8>]) {
+        super::with(|tables| tables.attesters = Some(addresses.to_vec()));
+    }
 
     pub fn upgrade(module: &NextModule) {
         super::with(|tables| tables.upgrades.push(module.clone()));

@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     args::RunArgs,
+    commands::key::Secrets,
     config::{self, CapacityConfig, ChainConfig, Config, HistoryConfig, NetworkConfig},
     confine::{Reach, confine},
     logging::{self, Levels},
@@ -46,6 +47,8 @@ pub struct Prepared {
     config: Config,
     logs: Arc<LogBook>,
     levels: Levels,
+    /// Where the node is in a network.
+    secrets: Option<Secrets>,
 }
 
 /// Reads the configuration and confines the process to what it names. Before any thread is started: a thread is confined only by
@@ -65,8 +68,8 @@ pub fn prepare(args: RunArgs) -> anyhow::Result<Prepared> {
     }
     reach.writable.extend(parent(&config.socket()));
     reach.readable.extend(parent(&args.config));
-    reach.readable.extend(config.network.as_ref().map(|network| network.key.clone()));
-    reach.readable.extend(config.network.as_ref().and_then(|network| network.password_file.clone()));
+    // Read before the process is confined: the key that attests may have to be made, where nothing else is written.
+    let secrets = config.network.as_ref().map(|network| super::key::secrets(&network.key, network.password_file.as_deref())).transpose()?;
     for chain in &config.chains {
         let files = [chain.genesis.clone(), Some(chain.runtime.clone().into()), Some(chain.consensus.clone().into())];
         reach.readable.extend(files.into_iter().flatten());
@@ -74,11 +77,11 @@ pub fn prepare(args: RunArgs) -> anyhow::Result<Prepared> {
     for lacking in confine(&reach) {
         tracing::warn!("{lacking}; a guest that broke out of its sandbox would be held by less");
     }
-    Ok(Prepared { path: args.config, config, logs, levels })
+    Ok(Prepared { path: args.config, config, logs, levels, secrets })
 }
 
 pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
-    let Prepared { path, config, logs, levels } = prepared;
+    let Prepared { path, config, logs, levels, secrets } = prepared;
     let shutdown = shutdown::token()?;
     let mut reloads = service::reloads()?;
 
@@ -111,7 +114,7 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
         options: chain_options(),
         accounts: Arc::new(Signers::default()),
         disk_free_bytes_min: config.capacity.keep_free,
-        peering: config.network.as_ref().map(peering).transpose()?,
+        peering: config.network.as_ref().zip(secrets).map(|(network, secrets)| peering(network, secrets)).transpose()?,
     };
     let supervisor = Box::pin(Supervisor::start(parts, configured)).await?;
 
@@ -166,7 +169,7 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
 /// Opens the chains of a configuration in memory, without other nodes, and says what would keep them from running.
 pub async fn rehearse(config: &Config) -> anyhow::Result<()> {
     if let Some(network) = &config.network {
-        NodeKey::from_secret(super::key::read(&network.key, network.password_file.as_deref())?)?;
+        NodeKey::from_secret(super::key::secrets(&network.key, network.password_file.as_deref())?.node)?;
     }
     let store = Arc::new(MemoryStore::default());
     let sandbox = Sandbox::new(&SandboxOptions { instances: INSTANCES, cache_dir: module_cache_dir() })?;
@@ -199,12 +202,11 @@ pub async fn rehearse(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Opens the endpoint for other nodes.
-fn peering(config: &NetworkConfig) -> anyhow::Result<Peering> {
-    let secret = super::key::read(&config.key, config.password_file.as_deref())?;
+fn peering(config: &NetworkConfig, Secrets { node: secret, attest: attest_secret }: Secrets) -> anyhow::Result<Peering> {
     let options = NetworkOptions { listen: config.listen, network: config.name.clone(), strangers_max: STRANGERS_MAX };
     let network = Network::open(NodeKey::from_secret(secret)?, options)?;
     tracing::info!(node = %network.id(), address = %network.address()?, network = config.name, "open to other nodes, on UDP");
-    Ok(Peering { network: Arc::new(Overlay::new(network, config.peers.clone())), secret })
+    Ok(Peering { network: Arc::new(Overlay::new(network, config.peers.clone())), secret, attest_secret })
 }
 
 fn announce_metrics(listener: &TcpListener) {
@@ -299,6 +301,7 @@ fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Re
         controls: chain.controls,
         pool_bytes: chain.pool_bytes,
         checkpoint_every: chain.checkpoint_every,
+        attest_every: chain.attest_every,
         silent: false,
     })
 }
