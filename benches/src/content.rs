@@ -70,7 +70,7 @@ async fn node(dir: &Path, peers: BTreeMap<NodeId, SocketAddr>) -> anyhow::Result
         options: default_options(Sealing::Manual, TimeSource::Wall),
         accounts: Arc::new(Signers::default()),
         disk_free_bytes_min: 0,
-        peering: Some(Peering { network: overlay.clone(), secret }),
+        peering: Some(Peering { network: overlay.clone(), secret, attest_secret: None }),
     };
     let supervisor = Box::pin(Supervisor::start(parts, Vec::new())).await?;
     Ok(Node { supervisor, overlay, network })
@@ -92,6 +92,7 @@ fn desired(node: &Node, consensus: &str) -> Desired {
         controls: false,
         pool_bytes: 1 << 20,
         checkpoint_every: 0,
+        attest_every: 0,
         silent: false,
     }
 }

@@ -1,7 +1,7 @@
 //! The verifier `Attestations.sol` in revm: what it takes, and each way to deceive it.
 
 use alloy::{
-    primitives::{Address, B256, Bytes, Signature, U256, keccak256},
+    primitives::{Address, B256, Bytes, Signature, U256, hex, keccak256},
     sol_types::{SolCall, SolInterface, SolValue},
 };
 use anyhow::{Context as _, bail, ensure};
@@ -80,6 +80,13 @@ fn committee_hash(signed: &Attestations::Signed) -> B256 {
     let type_hash = keccak256("Committee(bytes32[] keys,address[] attesters,uint64[] powers)");
     let hash = |words: &[U256]| keccak256(words.iter().flat_map(|word| word.to_be_bytes::<32>()).collect::<Vec<_>>());
     keccak256((type_hash, signed.keysHash, hash(&signed.attesters), hash(&signed.powers)).abi_encode())
+}
+
+#[test]
+fn chains_have_the_contract_that_is_tested_here() -> anyhow::Result<()> {
+    let code = include_str!("../../guest-modules/evm/src/attesters/verifier.hex");
+    ensure!(hex::decode(code.trim_end())? == contract::runtime_code()[..], "guest-modules/evm/src/attesters/verifier.hex is another");
+    Ok(())
 }
 
 #[test]

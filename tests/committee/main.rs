@@ -2,6 +2,7 @@
 //! cut off, and the committee changes by a transaction.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod attested;
 mod net;
 
 use std::{
@@ -153,16 +154,19 @@ fn agree(net: &Net, acknowledged: &[Acknowledged]) {
 }
 
 /// Sets a member's power by the contract's owner, on one chain.
-fn set_power(net: &Net, chain: usize, key: &str, power: u64) {
+fn set_power(net: &Net, chain: usize, member: usize, power: u64) {
     let mut owner = Sender::on(FIRST_CHAIN_ID + chain as u64, 0);
     let mut client = net.client(0, chain).unwrap();
     let account = json!([alloy::hex::encode_prefixed(owner.address()), "latest"]);
     owner.nonce = client.quantity("eth_getTransactionCount", &account).unwrap();
-    let mut call = keccak256("setMember(bytes32,uint64)")[..4].to_vec();
-    call.extend(hex::decode(key).unwrap());
+    let mut call = keccak256("setMember(bytes32,uint64,address)")[..4].to_vec();
+    call.extend(hex::decode(net.key(member)).unwrap());
     call.extend([0; 24]);
     call.extend(power.to_be_bytes());
-    let hash = owner.call(&mut client, COMMITTEE, 100_000, call).unwrap();
+    call.extend([0; 12]);
+    let attester: Address = net.attester(member).parse().unwrap();
+    call.extend(if power == 0 { Address::ZERO } else { attester });
+    let hash = owner.call(&mut client, COMMITTEE, 150_000, call).unwrap();
     until("the committee's transaction is in a block", || {
         let receipt = client.call("eth_getTransactionReceipt", &json!([hash])).unwrap();
         assert!(receipt.is_null() || receipt["status"] == "0x1", "{receipt}");
@@ -223,14 +227,14 @@ fn four_nodes_run_three_chains_through_a_kill_a_cut_and_a_change_of_committee() 
             catch_up(net, 2, 0..CHAINS);
 
             // The committee of one chain changes: the one that leaves is not missed, and follows.
-            set_power(net, 1, &net.key(3), 0);
+            set_power(net, 1, 3, 0);
             go_on(net, 0, 1..2, 3);
             net.kill(3);
             go_on(net, 0, 1..2, 8);
             net.start(3);
             // With power 2 of 5 nothing is decided without it: it has to be back before it has that.
             catch_up(net, 3, 1..2);
-            set_power(net, 1, &net.key(3), 2);
+            set_power(net, 1, 3, 2);
             go_on(net, 3, 1..2, 4);
         }));
         stop.store(true, Ordering::Relaxed);
@@ -242,6 +246,8 @@ fn four_nodes_run_three_chains_through_a_kill_a_cut_and_a_change_of_committee() 
     });
     (0..NODES).for_each(|node| catch_up(net, node, 0..CHAINS));
     agree(net, &acknowledged);
+    attested::changes_are_attested(net, 0, "chain2", 2);
+    (0..NODES).for_each(|node| attested::nobody_attests_twice(net, node, CHAINS));
     // Two blocks a second, of a chain that counts in seconds, are ahead of the clock by now.
     assert!(!net.logs().contains("of a later time"), "{}", net.logs());
     assert!(pauses.iter().all(|(pause, _)| *pause < VIEW_CHANGE), "chains stood still, each after its block: {pauses:?}");

@@ -18,6 +18,9 @@ use subnode_tests::{
 /// Heights between states that others can catch up by: few enough that a test leaves a node behind.
 pub(crate) const CHECKPOINT_EVERY: u64 = 4;
 
+/// Heights between blocks that are attested whatever they do.
+pub(crate) const ATTEST_EVERY: u64 = 8;
+
 /// A line of each chain, and what is put after it: absent proposers are waited for a second, not three.
 const SEALING: &str = "sealing = \"500ms\"";
 const CONSENSUS: &str = "consensus-config = \"interval 500 timeout 1000\"";
@@ -50,7 +53,9 @@ fn wire(from: SocketAddr, to: SocketAddr, cut: [Arc<AtomicBool>; 2]) -> SocketAd
 impl Net {
     /// Writes the files of a network. No node runs yet.
     pub(crate) fn new(nodes: usize, chains: usize) -> Self {
-        let arguments = ["--sealing", "500ms", "--checkpoint-every", &CHECKPOINT_EVERY.to_string(), "--chains", &chains.to_string()];
+        let numbers = [chains as u64, CHECKPOINT_EVERY, ATTEST_EVERY].map(|number| number.to_string());
+        let [chains, checkpoints, attested] = numbers.each_ref().map(String::as_str);
+        let arguments = ["--sealing", "500ms", "--chains", chains, "--checkpoint-every", checkpoints, "--attest-every", attested];
         let files = Testnet::new(nodes, &arguments).unwrap();
         let cut: Vec<_> = (0..nodes).map(|_| Arc::new(AtomicBool::new(false))).collect();
         let keys: Vec<_> = (0..nodes).map(|node| files.key(node).unwrap()).collect();
@@ -80,10 +85,16 @@ impl Net {
         drop(self.nodes[node].lock().unwrap().take());
     }
 
-    /// An operator's command to a node.
-    pub(crate) fn operate(&self, node: usize, command: &[&str]) {
+    /// An operator's command to a node; what it prints.
+    pub(crate) fn operate(&self, node: usize, command: &[&str]) -> String {
         let done = Command::new(binary().unwrap()).args(command).arg("--config").arg(self.files.config(node)).output().unwrap();
         assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    }
+
+    /// The address that a node attests with.
+    pub(crate) fn attester(&self, node: usize) -> String {
+        self.files.attester(node).unwrap()
     }
 
     /// Cuts a node off, or joins it again.

@@ -171,6 +171,7 @@ impl Guests {
             accounts: Arc::new(Signers::default()),
             network: None,
             vote_secret: None,
+            attest_secret: None,
         };
         let defaults = default_options(Sealing::Manual, TimeSource::Wall);
         Box::pin(Chain::open(parts, ChainOptions { block: LIMITS, query: LIMITS, ..defaults })).await

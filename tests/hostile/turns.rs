@@ -156,6 +156,7 @@ async fn chain(cores: &Arc<Cores>, store: &RocksStore, sandbox: &Sandbox, runtim
         accounts: Arc::new(Signers::of(&accounts(DEFAULT_MNEMONIC, 10).unwrap())),
         network: None,
         vote_secret: None,
+        attest_secret: None,
     };
     Box::pin(Chain::open(parts, ChainOptions { query: limits, block: limits, ..defaults })).await.unwrap()
 }

@@ -153,6 +153,7 @@ async fn a_consensus_that_never_rests_can_be_stopped() {
             accounts: Arc::new(Signers::default()),
             network: None,
             vote_secret: None,
+            attest_secret: None,
         };
         let chain = Chain::open(parts, default_options(Sealing::Instant, TimeSource::Wall)).await.unwrap();
         let busy = async {

@@ -32,6 +32,7 @@ fn kv(storage_bytes: u64, origin: Origin) -> Desired {
         controls: true,
         pool_bytes: 1 << 20,
         checkpoint_every: 0,
+        attest_every: 0,
         silent: false,
     }
 }

@@ -16,9 +16,12 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Who names whom, as drawn in ARCHITECTURE.md. Everyone may name `types`; `tests` and `benches` may name anyone, and nobody them but as dev-dependencies.
 const ARROWS: [(&str, &[&str]); 17] = [
     ("attestation", &[]),
-    ("chain", &["chain-core", "peers", "sandbox", "scheduler", "signer", "storage"]),
+    ("chain", &["attestation", "chain-core", "peers", "sandbox", "scheduler", "signer", "storage"]),
     ("chain-core", &[]),
-    ("cli", &["chain", "devnet", "modules", "network", "node", "rpc", "sandbox", "scheduler", "simulator", "storage"]),
+    (
+        "cli",
+        &["attestation", "chain", "devnet", "modules", "network", "node", "rpc", "sandbox", "scheduler", "signer", "simulator", "storage"],
+    ),
     ("devnet", &["chain", "modules", "node", "rpc", "sandbox", "signer", "storage"]),
     ("keccak", &[]),
     ("modules", &[]),

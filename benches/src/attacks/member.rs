@@ -103,6 +103,7 @@ impl BadMember {
             accounts: Arc::new(Signers::default()),
             network: Some(Arc::new(Port(line.clone()))),
             vote_secret: Some(identity.secret),
+            attest_secret: None,
         };
         let options = ChainOptions { controls: false, ..default_options(identity.sealing, TimeSource::Wall) };
         let chain = Box::pin(Chain::open(parts, options)).await?;

@@ -7,6 +7,8 @@
 //!
 //! `setMember(bytes32 key, uint64 power)` and `transferOwnership(address)` are the owner's, `power(bytes32)` and `owner()` anyone's. A change
 //! holds from the second block after it on: the next one is on its way already.
+//!
+//! Where genesis names the members' attest addresses, another contract is there, of [`attesters`].
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -15,7 +17,9 @@ use serde::Deserialize;
 
 use crate::{
     assembly::{FIRST, Piece, RETURN_WORD, STRANGER, assemble},
+    attesters,
     bindings::subnode::chain::{
+        declare,
         execution::CommitteeChange,
         types::{Change, Validator},
     },
@@ -28,7 +32,7 @@ const ADDRESS: Address = address!("00000000000000000000000000000000005b0de0");
 /// The contract's bound of a committee. Of more, those with the greatest power are members.
 const MEMBERS_MAX: usize = 128;
 /// Of a power.
-const POWER_BITS: u8 = 32;
+const POWER_BITS: u8 = attesters::POWER_BITS;
 const DELAY: u64 = 2;
 
 /// `config.subnode.committee` of a genesis file.
@@ -44,6 +48,7 @@ pub struct Founders {
 struct Member {
     key: B256,
     power: u64,
+    attester: Option<Address>,
 }
 
 impl Founders {
@@ -51,7 +56,8 @@ impl Founders {
     pub fn found(&self, state: &mut State, genesis: u64) -> Result<CommitteeChange, String> {
         state.wipe_storage(ADDRESS);
         state.set_account(ADDRESS, Account { nonce: 1, ..Account::default() });
-        state.set_code(ADDRESS, code());
+        let attests = self.members.iter().any(|member| member.attester.is_some());
+        state.set_code(ADDRESS, if attests { attesters::code() } else { code() });
         state.set_storage(ADDRESS, U256::ZERO, self.owner.into_word().into());
         for (position, member) in self.members.iter().enumerate() {
             if member.key.is_zero() || member.power == 0 || member.power >> POWER_BITS != 0 {
@@ -60,17 +66,42 @@ impl Founders {
             if self.members[..position].iter().any(|earlier| earlier.key == member.key) {
                 return Err(format!("config.subnode.committee.members[{position}]: this key is there twice"));
             }
-            state.set_storage(ADDRESS, member.key.into(), U256::from(member.power));
+            let mut row = U256::from(member.power);
+            if attests {
+                let attester = member.attester.filter(|attester| !attester.is_zero()).ok_or_else(|| {
+                    format!("config.subnode.committee.members[{position}].attester: an address that is not 0 of each member, or of none")
+                })?;
+                if self.members[..position].iter().any(|earlier| earlier.attester == member.attester) {
+                    return Err(format!("config.subnode.committee.members[{position}].attester: this address is there twice"));
+                }
+                row |= U256::from_be_slice(attester.as_slice()) << POWER_BITS;
+                state.set_storage(ADDRESS, attesters::taken(attester), U256::MAX);
+            }
+            state.set_storage(ADDRESS, member.key.into(), row);
         }
         if self.members.is_empty() || self.members.len() > MEMBERS_MAX {
             return Err(format!("config.subnode.committee.members: {} of them; name 1 to {MEMBERS_MAX}", self.members.len()));
         }
+        if attests {
+            state.wipe_storage(attesters::VERIFIER);
+            state.set_account(attesters::VERIFIER, Account { nonce: 1, ..Account::default() });
+            state.set_code(attesters::VERIFIER, attesters::verifier()?);
+        }
         let members = self.members.iter().map(|member| Validator { key: member.key.to_vec(), power: member.power }).collect();
         Ok(CommitteeChange { from_height: genesis + 1, members })
     }
+
+    /// Says with which addresses they attest, where they do: last of all, as [`change`] looks at the rows of genesis too, and has another order.
+    pub fn declare(&self) {
+        let attesters = self.members.iter().filter_map(|member| member.attester);
+        let addresses: Vec<_> = attesters.map(|attester| attester.to_vec()).collect();
+        if !addresses.is_empty() {
+            declare::attesters(&addresses);
+        }
+    }
 }
 
-/// What the changes of a block mean for who decides later ones.
+/// What the changes of a block mean for who decides later ones. The host hears with which addresses they attest, where they do.
 pub fn change(height: u64, changes: &[Change]) -> Option<CommitteeChange> {
     let prefix = storage_prefix(ADDRESS);
     let changed: Vec<_> = changes.iter().filter(|change| change.key.starts_with(&prefix)).collect();
@@ -87,14 +118,22 @@ pub fn change(height: u64, changes: &[Change]) -> Option<CommitteeChange> {
     }
     let member = |(key, value): (Vec<u8>, Vec<u8>)| {
         let key = key.strip_prefix(prefix.as_slice())?.to_vec();
-        let power = U256::try_from_be_slice(&value)?.try_into().ok().filter(|power: &u64| power >> POWER_BITS == 0)?;
-        (power > 0 && key.iter().any(|byte| *byte != 0)).then_some(Validator { key, power })
+        let (power, attester) = attesters::of_row(U256::try_from_be_slice(&value)?)?;
+        (power > 0 && key.iter().any(|byte| *byte != 0)).then_some((Validator { key, power }, attester))
     };
-    let mut members: Vec<Validator> = rows.into_iter().filter_map(member).collect();
-    members.sort_by_key(|member| Reverse(member.power));
+    let mut members: Vec<(Validator, Address)> = rows.into_iter().filter_map(member).collect();
+    members.sort_by_key(|(member, _)| Reverse(member.power));
     members.truncate(MEMBERS_MAX);
     // A chain that nobody decides would end: the last committee stays.
-    (!members.is_empty()).then_some(CommitteeChange { from_height: height + DELAY, members })
+    if members.is_empty() {
+        return None;
+    }
+    let attesters = members.iter().map(|(_, attester)| attester).filter(|attester| !attester.is_zero());
+    let addresses: Vec<_> = attesters.map(|attester| attester.to_vec()).collect();
+    if addresses.len() == members.len() {
+        declare::attesters(&addresses);
+    }
+    Some(CommitteeChange { from_height: height + DELAY, members: members.into_iter().map(|(member, _)| member).collect() })
 }
 
 /// Where a jump goes to.

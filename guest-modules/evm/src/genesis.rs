@@ -20,6 +20,7 @@ use crate::{
     },
     block::built,
     body::Body,
+    committee::Founders,
     genesis_file::{self, GenesisFile, Head, Sink, Watched},
     genesis_stream::{self, Accounts, SpecReader},
     spec::{Extension, Fork, SPEC_KEY, Spec},
@@ -137,7 +138,7 @@ impl Rules {
 /// The block, and what it does.
 fn first(
     Head { genesis, extra }: Head,
-    Rules { spec, fork, .. }: &Rules,
+    Rules { spec, fork, extension }: &Rules,
     state_root: B256,
     mut changes: Vec<Change>,
     committee: Option<CommitteeChange>,
@@ -174,5 +175,6 @@ fn first(
         ..Header::default()
     };
     let Built { block, outcome } = built(&header, Body::default(), changes, &[]);
+    extension.committee.iter().for_each(Founders::declare);
     Ok(Built { block, outcome: Outcome { committee, ..outcome } })
 }

@@ -32,6 +32,7 @@ mod bindings {
 }
 
 mod assembly;
+mod attesters;
 mod block;
 mod body;
 mod committee;

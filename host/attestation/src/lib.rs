@@ -17,11 +17,12 @@ mod double;
 mod signature;
 mod signed;
 
+pub use alloy_primitives::{Address, B256};
 pub use attestation::{Attestation, BLOCK_ID_BYTES, Extra, Subject};
 pub use collected::{AddError, Collected};
 pub use committee::{Committee, CommitteeError, MEMBERS_MAX, Member, POWER_MAX};
 pub use double::{DoubleAttestation, DoubleError};
-pub use signature::{Signature, SignatureError};
+pub use signature::{Signature, SignatureError, address};
 pub use signed::{MemberSignature, Signed, SignedError};
 
 #[cfg(test)]

@@ -92,13 +92,15 @@ impl Signature {
         let parity = if v == 28 { ecdsa::RecoveryId::One } else { ecdsa::RecoveryId::Zero };
         let signature = ecdsa::RecoverableSignature::from_compact(&r_s, parity).map_err(|_| SignatureError::NoKey)?;
         let key = SECP256K1.recover_ecdsa(Message::from_digest(digest.0), &signature).map_err(|_| SignatureError::NoKey)?;
-        Ok(address(&key))
+        let [_, point @ ..] = key.serialize_uncompressed();
+        Ok(address(&point))
     }
 }
 
-/// The address of a key: the last 20 bytes of Keccak-256 of its point.
-fn address(key: &secp256k1::PublicKey) -> Address {
-    Address::from_word(keccak256(&key.serialize_uncompressed()[1..]))
+/// The address of a key of this point (x and y): the last 20 bytes of the point's Keccak-256.
+#[must_use]
+pub fn address(point: &[u8; 64]) -> Address {
+    Address::from_word(keccak256(point))
 }
 
 /// Written as r, s and v: the form that every library takes.

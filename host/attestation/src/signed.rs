@@ -95,6 +95,21 @@ impl Signed {
         Self { attestation: collected.attestation().clone(), extra, committee, signatures }
     }
 
+    /// The power of the members whose signatures are there, unchecked, and that of all.
+    #[must_use]
+    pub fn power(&self) -> (u64, u64) {
+        let members = self.committee.members();
+        let signed = self.signatures.iter().filter_map(|signature| members.get(signature.member));
+        (signed.fold(0, |sum, member| sum.saturating_add(member.power)), self.committee.power())
+    }
+
+    /// Whether members with more than two thirds of the power are among them.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let (power, total) = self.power();
+        u128::from(power) * 3 > u128::from(total) * 2
+    }
+
     /// [`crate::Subject::anchor`] of the chain, the epoch and the committee: what it is verified by.
     #[must_use]
     pub fn anchor(&self) -> B256 {

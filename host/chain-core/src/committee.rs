@@ -12,13 +12,15 @@ const AHEAD_MAX: u64 = 1 << 16;
 const WAITING_MAX: usize = 64;
 /// In the encoded number of members: that an epoch follows.
 const WITH_EPOCH: u64 = 1 << 63;
+/// In the encoded number of members: that their attest addresses follow them.
+const WITH_ATTESTERS: u64 = 1 << 62;
 /// In place of the encoded height of a committee, behind all of them: the number of changes. No block has this height.
 const CHANGES: u64 = u64::MAX;
 
 /// Who decides which block: the committees of a chain by the height from which they do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committees {
-    /// Bound: [`WAITING_MAX`] committees of [`MEMBERS_MAX`] members of 40 bytes, 320 KiB. Those that are decoded take as many bytes as they are
+    /// Bound: [`WAITING_MAX`] committees of [`MEMBERS_MAX`] members of 60 bytes, 480 KiB. Those that are decoded take as many bytes as they are
     /// read from.
     from: BTreeMap<u64, Seated>,
     /// How many changes blocks have made.
@@ -31,6 +33,8 @@ struct Seated {
     /// How many changes were made before this one. The committee of genesis is epoch 0.
     epoch: u64,
     members: Vec<Validator>,
+    /// With which addresses the members attest blocks to outsiders, in their order; none where they do not.
+    attesters: Vec<[u8; 20]>,
 }
 
 /// A runtime named a committee that cannot be one.
@@ -53,6 +57,9 @@ pub enum CommitteeError {
     /// Weights are 0 or too large.
     #[error("each member needs a power of 1 or more, and all together stay under {POWER_MAX}")]
     Power,
+    /// Each member has one, or none has.
+    #[error("{0} attest addresses in a committee of {1} members")]
+    Attesters(usize, usize),
     /// More are named than any chain needs.
     #[error("more than {WAITING_MAX} committees wait for their height")]
     Waiting,
@@ -63,6 +70,12 @@ impl Committees {
     #[must_use]
     pub fn at(&self, height: u64) -> &[Validator] {
         self.seated(height).map_or(&[], |seated| &seated.members)
+    }
+
+    /// With which addresses the members of that committee attest blocks to outsiders, in their order. Empty where they do not.
+    #[must_use]
+    pub fn attesters_at(&self, height: u64) -> &[[u8; 20]] {
+        self.seated(height).map_or(&[], |seated| &seated.attesters)
     }
 
     /// The number of the committee that decides the block at a height: the committee of genesis is epoch 0, and each change that a block makes is the
@@ -88,16 +101,33 @@ impl Committees {
         self.from.values().flat_map(|seated| &seated.members).any(|member| member.node == node)
     }
 
-    /// Takes a change that the block at `block` makes.
+    /// Takes a change that the block at `block` makes, to a committee that attests nothing.
     ///
     /// # Errors
     /// Where no committee can be like that.
     pub fn change(&mut self, block: u64, from: u64, members: Vec<Validator>) -> Result<(), CommitteeError> {
+        self.change_attested(block, from, members, Vec::new())
+    }
+
+    /// Takes a change that the block at `block` makes, to members who attest with these addresses, in their order.
+    ///
+    /// # Errors
+    /// Where no committee can be like that.
+    pub fn change_attested(
+        &mut self,
+        block: u64,
+        from: u64,
+        members: Vec<Validator>,
+        attesters: Vec<[u8; 20]>,
+    ) -> Result<(), CommitteeError> {
         if from <= block || from - block > AHEAD_MAX {
             return Err(CommitteeError::Height { block, from });
         }
         if members.len() > MEMBERS_MAX {
             return Err(CommitteeError::Members(members.len()));
+        }
+        if !attesters.is_empty() && attesters.len() != members.len() {
+            return Err(CommitteeError::Attesters(attesters.len(), members.len()));
         }
         let mut nodes = BTreeSet::new();
         if let Some(twice) = members.iter().find(|member| !nodes.insert(member.node)) {
@@ -110,7 +140,7 @@ impl Committees {
         if self.from.len() + usize::from(!self.from.contains_key(&from)) > WAITING_MAX {
             return Err(CommitteeError::Waiting);
         }
-        self.from.insert(from, Seated { epoch: self.changes, members });
+        self.from.insert(from, Seated { epoch: self.changes, members, attesters });
         self.changes += 1;
         Ok(())
     }
@@ -126,19 +156,21 @@ impl Committees {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let mut begin = |from: u64, epoch: u64, members: &[Validator]| {
+        let mut begin = |from: u64, epoch: u64, members: &[Validator], attesters: &[[u8; 20]]| {
+            let attested = if attesters.is_empty() { 0 } else { WITH_ATTESTERS };
             bytes.extend_from_slice(&from.to_be_bytes());
-            bytes.extend_from_slice(&(WITH_EPOCH | members.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(&(WITH_EPOCH | attested | members.len() as u64).to_be_bytes());
             bytes.extend_from_slice(&epoch.to_be_bytes());
             for member in members {
                 bytes.extend_from_slice(&member.node.0);
                 bytes.extend_from_slice(&member.power.to_be_bytes());
             }
+            bytes.extend_from_slice(attesters.as_flattened());
         };
-        for (from, Seated { epoch, members }) in &self.from {
-            begin(*from, *epoch, members);
+        for (from, Seated { epoch, members, attesters }) in &self.from {
+            begin(*from, *epoch, members, attesters);
         }
-        begin(CHANGES, self.changes, &[]);
+        begin(CHANGES, self.changes, &[], &[]);
         bytes
     }
 
@@ -156,8 +188,11 @@ impl Committees {
                 let (epoch, rest) = rest.split_first_chunk()?;
                 (u64::from_be_bytes(*epoch), rest)
             };
-            let length = usize::try_from(count & !WITH_EPOCH).ok()?.checked_mul(40)?;
-            let (members, rest) = rest.split_at_checked(length)?;
+            let number = usize::try_from(count & !WITH_EPOCH & !WITH_ATTESTERS).ok()?;
+            let (members, rest) = rest.split_at_checked(number.checked_mul(40)?)?;
+            let attested = if count & WITH_ATTESTERS == 0 { 0 } else { number.checked_mul(20)? };
+            let (attesters, rest) = rest.split_at_checked(attested)?;
+            let attesters = attesters.as_chunks().0.to_vec();
             let member = |member: &[u8]| {
                 let (node, power) = member.split_first_chunk()?;
                 Some(Validator { node: NodeId(*node), power: u64::from_be_bytes(power.try_into().ok()?) })
@@ -168,7 +203,7 @@ impl Committees {
                 CHANGES => changes = epoch,
                 height => {
                     changes = epoch.checked_add(1)?;
-                    from.insert(height, Seated { epoch, members });
+                    from.insert(height, Seated { epoch, members, attesters });
                 }
             }
         }
@@ -205,6 +240,23 @@ mod tests {
         assert_eq!([20, 22].map(|height| committees.epoch_at(height)), [4, 6], "no number is given twice");
         assert_eq!(Committees::decode(&committees.encode()), Some(committees.clone()));
         assert_eq!(Committees::decode(&committees.encode()[1..]), None);
+    }
+
+    #[test]
+    fn a_committee_attests_with_an_address_of_each_member_or_not_at_all() {
+        let mut committees = Committees::default();
+        committees.change_attested(0, 1, members(&[1, 1]), vec![[7; 20], [8; 20]]).expect("sound");
+        committees.change(3, 9, members(&[5])).expect("sound");
+        assert_eq!(committees.attesters_at(8), [[7; 20], [8; 20]]);
+        assert!(committees.attesters_at(0).is_empty() && committees.attesters_at(9).is_empty());
+        let bytes = committees.encode();
+        assert_eq!(Committees::decode(&bytes), Some(committees.clone()));
+        // The members of the first, and a part of their addresses.
+        assert!((1..24 + 2 * 60).all(|end| Committees::decode(&bytes[..end]).is_none()));
+        for attesters in [1, 3] {
+            let refused = committees.change_attested(4, 9, members(&[1, 1]), vec![[7; 20]; attesters]);
+            assert_eq!(refused, Err(CommitteeError::Attesters(attesters, 2)));
+        }
     }
 
     #[test]

@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(attendance.silent(1_600, 9, PATIENCE), [], "blocks did not pass");
         assert_eq!(attendance.silent(900, 16, PATIENCE), [], "time did not pass");
         attendance.noted(node(2), 1_600, 16);
-        assert_eq!((attendance.silent(2_500, 26, PATIENCE), attendance.silent(2_601, 27, PATIENCE).len()), (Vec::new(), 2), "it is noted");
+        assert_eq!((attendance.silent(2_500, 26, PATIENCE), attendance.silent(2_601, 27, PATIENCE).len()), (Vec::new(), 3), "it is noted");
         assert_eq!(attendance.absent(1_600, 16, 500), [Absence { member: node(2), ms: 1_600, blocks: 16 }]);
     }
 

@@ -117,7 +117,10 @@ impl Link {
         committees.forget_before(self.summary.height + 1);
         match &self.summary.committee {
             None => Ok(()),
-            Some(turn) => committees.change(self.summary.height, turn.from, turn.validators()),
+            Some(turn) => {
+                let attesters = self.summary.attesters.clone();
+                committees.change_attested(self.summary.height, turn.from, turn.validators(), attesters)
+            }
         }
     }
 }

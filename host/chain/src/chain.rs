@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use subnode_attestation::{B256, DoubleAttestation, Signed, Subject};
 use subnode_chain_core::{Author, statement::Kind};
 use subnode_sandbox::{Module, Tenant};
 use subnode_scheduler::Bandwidth;
 use subnode_storage::{ChainStore, Retention, StoreError};
-use subnode_types::{BlockRef, Boxed, ChainName, boxed};
+use subnode_types::{BlockRef, Boxed, ChainName, NodeId, boxed};
 use tokio::sync::watch;
 
 use crate::{
     actor,
     error::{OpenError, RpcError},
-    ledger,
+    ledger::{self, attested_at, last_attested, proofs},
     open::{Running, open},
     options::{ChainOptions, ChainParts, Ended},
     parts::Parts,
@@ -20,6 +21,9 @@ use crate::{
     stats::ChainStats,
     traffic::ClientTraffic,
 };
+
+/// Attestations that are shown at once.
+pub const LAST_MAX: usize = 256;
 
 /// A running chain. Cheap to clone; it runs until [`Chain::stop`], or until the last handle is dropped.
 #[derive(Clone)]
@@ -145,6 +149,41 @@ impl Chain {
     /// Why it can build none.
     pub fn try_block(&self) -> Boxed<'_, Result<(), OpenError>> {
         boxed(async move { actor::try_block(self.parts(), self.parts().guests.runtime()).await })
+    }
+
+    /// What its committee attests of the block at a height, with the signatures that this host has; without a height, of the last block that members with
+    /// more than two thirds of the power attested, among the last [`LAST_MAX`] that are attested.
+    ///
+    /// # Errors
+    /// Where that cannot be read.
+    pub fn attestation(&self, height: Option<u64>) -> Result<Option<Signed>, RpcError> {
+        match height {
+            Some(height) => Ok(attested_at(self.store(), height)?),
+            None => Ok(self.last_attestations()?.into_iter().find(Signed::is_complete)),
+        }
+    }
+
+    /// The last [`LAST_MAX`] blocks that are attested, the newest first.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn last_attestations(&self) -> Result<Vec<Signed>, RpcError> {
+        Ok(last_attested(self.store(), LAST_MAX)?)
+    }
+
+    /// Proofs that members attested a height twice, with the members.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn double_attestations(&self) -> Result<Vec<(NodeId, DoubleAttestation)>, RpcError> {
+        Ok(proofs(self.store())?)
+    }
+
+    /// The anchor of epoch 0, by which outsiders verify what the committee of genesis attests; none where that attests nothing.
+    pub fn anchor(&self) -> Option<[u8; 32]> {
+        let ledger = &self.parts().ledger;
+        let subject = Subject { network: B256::ZERO, chain: 0, genesis: ledger.key()?.into() };
+        Some(subject.anchor(0, ledger.attesting().first?.into()).0)
     }
 
     /// Gives up instances that were not used since this was last called.

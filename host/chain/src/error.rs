@@ -35,6 +35,9 @@ pub enum OpenError {
     /// The chain went over to another module, which decides the next block.
     #[error("from block {} on, the {} is the module sha256:{} of {} bytes", .0.height, .0.role.name(), Hex(&.0.sha256), .0.size)]
     Upgrade(Upgrade),
+    /// The key that attests is none.
+    #[error("the key that attests: {0}")]
+    AttestKey(String),
     /// The store has this chain with another spec.
     #[error("this chain was created from another spec; use its old one, another name, or another data directory")]
     OtherSpec,

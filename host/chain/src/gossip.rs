@@ -1,11 +1,17 @@
-//! Says again and again what other members must know: what this host states, and that it is there.
+//! Says again and again what other members must know: what this host states and attests, and that it is there.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use subnode_chain_core::{presence::Presence, statement::Kind};
+use subnode_types::NodeId;
 use tokio::time::Instant;
 
-use crate::parts::Parts;
+use crate::{attestations::Heard, ledger::attested_at, parts::Parts};
 
 /// How often a host repeats what it states: frames may be lost.
 const REPEAT: Duration = Duration::from_secs(1);
@@ -18,6 +24,30 @@ pub(crate) async fn repeat(parts: Arc<Parts>) {
             parts.exchange.state(frame);
         }
     }
+}
+
+/// Repeats what this host attests, while others may not have heard it.
+pub(crate) async fn repeat_attestations(parts: Arc<Parts>) {
+    loop {
+        tokio::time::sleep(REPEAT).await;
+        for frame in parts.attestations.own().await {
+            parts.exchange.state(frame);
+        }
+    }
+}
+
+/// Takes what another node attests.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn hear_attestation(parts: &Parts, from: NodeId, frame: &Bytes) -> Result<(), String> {
+    // A row that cannot be read is as good as none here: nobody is blamed for it.
+    let kept = |height| attested_at(parts.ledger.store(), height).ok().flatten();
+    if let Heard::Double(member) = parts.attestations.take(from, frame, kept)? {
+        parts.counters.evidence.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(chain = %parts.name, %member, "a member of the committee attested one height twice: `subnode attestation proofs` shows the proof");
+    }
+    Ok(())
 }
 
 /// Says that this host is there, passes on who else is, and states which members are silent.

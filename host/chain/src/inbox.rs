@@ -7,7 +7,7 @@ use subnode_peers::{Inbox, Incoming, Peers, Received};
 use subnode_sandbox::charged;
 use subnode_types::Purpose;
 
-use crate::{parts::Parts, presence::PRESENCES, serve::Questions, sync::Notices};
+use crate::{attestations::ATTESTATION, gossip, parts::Parts, presence::PRESENCES, serve::Questions, sync::Notices};
 
 /// Takes what other nodes send, but for consensus, until the chain has left the network. It never waits for whoever deals with it: each of them has
 /// room for each node, and what does not fit is dropped.
@@ -41,10 +41,12 @@ pub(crate) async fn run(
                 parts.presences.heard(from, height);
                 // Signatures may be checked: the chain pays for that.
                 let taken = charged(&parts.tenant, async {
-                    if frame.first() == Some(&PRESENCES) {
-                        parts.presences.take(&parts.voter, height, &frame).map(|()| false).map_err(|reason| Some(reason.to_owned()))
-                    } else {
-                        parts.statements.take(from, height, &frame)
+                    match frame.first() {
+                        Some(&PRESENCES) => {
+                            parts.presences.take(&parts.voter, height, &frame).map(|()| false).map_err(|reason| Some(reason.to_owned()))
+                        }
+                        Some(&ATTESTATION) => gossip::hear_attestation(&parts, from, &frame).map(|()| false).map_err(Some),
+                        _ => parts.statements.take(from, height, &frame),
                     }
                 });
                 match taken.await {

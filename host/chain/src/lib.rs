@@ -26,6 +26,7 @@
 //! | blocks fetched or held at once | 64, none unasked, and 8 decided ones; each is charged to the memory slice |
 //! | how far ahead of this host's clock a proposed block may be | 15 s, or a second after its parent |
 //! | statements | 64 KiB of each member, charged to the memory slice; further ones are refused |
+//! | signatures of attestations | of 16 blocks, one of each member; 4 frames of each member of blocks that come next; charged to the memory slice |
 //! | a module's log between two blocks | 64 MiB |
 //! | pieces of a checkpoint fetched at once | 16, of 512 KiB |
 //!
@@ -33,6 +34,7 @@
 
 mod actor;
 mod admission;
+mod attestations;
 mod authors;
 mod chain;
 mod counters;
@@ -63,7 +65,7 @@ mod traffic;
 mod upgrades;
 mod waiting;
 
-pub use chain::Chain;
+pub use chain::{Chain, LAST_MAX};
 pub use error::{OpenError, RpcError};
 pub use feed::Notification;
 pub use ledger::bury;
@@ -73,6 +75,7 @@ pub use query::{Begun, Reply, Session};
 pub use reader::ViewReader;
 pub use spec::{Spec, SpecReader};
 pub use stats::ChainStats;
+pub use subnode_attestation::{DoubleAttestation, Signed};
 pub use subnode_chain_core::{CHECKPOINT_EVERY, PoolLimits, Role, Upgrade};
 pub use subnode_chain_core::{presence::Patience, statement::Kind};
 pub use subnode_sandbox::charged;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use subnode_peers::{Joined, Network};
 use subnode_sandbox::{Membership, World};
 use subnode_scheduler::Bandwidth;
-use subnode_signer::Voter;
+use subnode_signer::{AttestKey, Voter};
 use subnode_storage::Table;
 use subnode_types::NodeId;
 use tokio::{sync::watch, task::JoinSet};
@@ -14,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     actor::{Actor, Member},
     admission,
+    attestations::Attestations,
     counters::Counters,
     error::OpenError,
     exchange::Exchange,
@@ -74,7 +75,10 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     let (peers, framed, inbox) = join(parts.network.as_deref(), opened.key, &members, &bandwidth)?
         .map_or((None, None, None), |joined| (Some(joined.peers), Some(joined.consensus), Some(joined.inbox)));
     let guard = guard(&parts.store, opened.key)?;
-    let voter = Arc::new(Voter::new(parts.vote_secret, opened.key.unwrap_or_default(), guard));
+    let attest_key =
+        parts.attest_secret.map(AttestKey::from_secret).transpose().map_err(|error| OpenError::AttestKey(error.to_string()))?;
+    let voter = Voter::new(parts.vote_secret, opened.key.unwrap_or_default(), guard).with_attest_key(attest_key);
+    let voter = Arc::new(voter);
     if options.silent {
         voter.be_silent();
     }
@@ -82,6 +86,8 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     let (actor, messages) = ActorHandle::new();
     // A runtime that takes none is never asked about them, and without a committee nobody makes any.
     let noted = opened.key.filter(|_| parts.runtime.takes_notes() && !members.is_empty());
+    // Whoever has a developer's controls changes blocks that are committed.
+    let attested = opened.key.filter(|_| !options.controls && !members.is_empty());
     let (mempool, submitted) = Mempool::new(options.pool, parts.tenant.clone());
     let (feed, told) = Feed::new(parts.tenant.clone());
     let repairing = parts.store.view().get(Table::Log, REPAIR_KEY)?.is_some();
@@ -95,6 +101,7 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
         mempool,
         presences: Presences::new(options.patience),
         statements: Statements::new(noted, parts.tenant.clone()),
+        attestations: Attestations::new(attested, parts.tenant.clone()),
         feed,
         authors: Arc::default(),
         actor,
@@ -125,6 +132,9 @@ pub(crate) async fn open(parts: ChainParts, options: ChainOptions) -> Result<Run
     spawn(&mut parts_of_it, &shutdown, "the notifier", notifier::run(made.clone(), told));
     if let (Some(peers), Some(inbox)) = (peers, inbox) {
         spawn(&mut parts_of_it, &shutdown, "repeating statements", gossip::repeat(made.clone()));
+        if made.attestations.chain().is_some() {
+            spawn(&mut parts_of_it, &shutdown, "repeating attestations", gossip::repeat_attestations(made.clone()));
+        }
         if !members.is_empty() {
             spawn(&mut parts_of_it, &shutdown, "saying that it is there", gossip::attend(made.clone()));
         }

@@ -36,6 +36,8 @@ pub struct ChainParts {
     pub network: Option<Arc<dyn Network>>,
     /// The secret of the key that this node votes with; none on one that only follows.
     pub vote_secret: Option<[u8; 32]>,
+    /// The secret of the key that this node attests blocks with, to outsiders.
+    pub attest_secret: Option<[u8; 32]>,
 }
 
 /// How a chain is run.
@@ -68,6 +70,9 @@ pub struct ChainOptions {
     pub past_bytes_max: u64,
     /// Heights between two states that get a root, where a chain with a committee is created: what other nodes catch up by. 0 for none.
     pub checkpoint_every: u64,
+    /// Heights between two blocks that the committee attests whatever they do, where a chain is created whose members attest. 0 attests those alone that
+    /// precede another committee.
+    pub attest_every: u64,
     /// How far ahead of this host's clock a block may be that others propose, in milliseconds.
     pub future_ms_max: u64,
     /// For how long a member of the committee must not be heard before this host states that it is silent.

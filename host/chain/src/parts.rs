@@ -9,6 +9,7 @@ use subnode_signer::Voter;
 use subnode_types::{BlockRef, ChainName};
 
 use crate::{
+    attestations::Attestations,
     authors::CandidateAuthors,
     counters::Counters,
     exchange::Exchange,
@@ -42,6 +43,7 @@ pub(crate) struct Parts {
     pub(crate) mempool: Mempool,
     pub(crate) statements: Statements,
     pub(crate) presences: Presences,
+    pub(crate) attestations: Attestations,
     pub(crate) feed: Feed,
     pub(crate) authors: Arc<CandidateAuthors>,
     pub(crate) actor: ActorHandle,

@@ -1,5 +1,6 @@
 //! The whole command line.
 
+mod attestation;
 mod dev;
 mod key;
 mod module;
@@ -11,6 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use subnode_devnet::DevGenesis;
 use subnode_types::{ByteSize, ChainName, Parts, Sealing};
 
+pub use attestation::{AttestationArgs, AttestationCommand};
 pub use dev::DevArgs;
 pub use key::{KeyArgs, KeyCommand, SecrecyArgs};
 pub use module::{ModuleArgs, ModuleCheckArgs, ModuleCommand, ModuleWorld};
@@ -50,6 +52,8 @@ pub enum Command {
     Health(NodeArgs),
     /// Show the nodes that are connected to a running node.
     Peers(NodeArgs),
+    /// Show and verify what committees attest to outsiders.
+    Attestation(AttestationArgs),
     /// Watch a running node's chains.
     Top(TopArgs),
     /// Measure this machine: what a part of it is worth, and how many chains it carries.
@@ -411,6 +415,9 @@ pub struct TestnetArgs {
     /// Heights between two states that a node that is behind can catch up by.
     #[arg(long, default_value_t = subnode_chain::CHECKPOINT_EVERY, value_name = "COUNT")]
     pub checkpoint_every: u64,
+    /// Heights between two blocks that the committees attest whatever they do; 0 for none.
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    pub attest_every: u64,
     /// Port of the first node for clients; the next ones follow. The same numbers on UDP are for the nodes.
     #[arg(long, default_value_t = 8545, value_name = "PORT")]
     pub port: u16,

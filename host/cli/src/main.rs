@@ -41,6 +41,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(status) => commands::status::run(&status),
         Command::Health(health) => return commands::status::health(&health),
         Command::Peers(peers) => commands::peers::run(&peers),
+        Command::Attestation(attestation) => commands::attestation::run(&attestation),
         Command::Top(top) => commands::top::run(&top),
         Command::Doctor(doctor) => runtime()?.block_on(Box::pin(commands::doctor::run(doctor))),
         Command::Config(config) => runtime()?.block_on(Box::pin(commands::config::run(&config))),

@@ -313,10 +313,20 @@ fn a_key_is_made_once_and_read_by_its_owner_alone() {
 
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("node.key");
-    let id = success(&["key", "new", text(&file)]);
-    assert!(id.trim().len() == 64 && id.trim().bytes().all(|digit| digit.is_ascii_hexdigit()), "{id}");
-    assert_eq!(success(&["key", "show", text(&file)]), id);
-    assert_eq!(success(&["key", "show", "--json", text(&file)]), format!("{{\"node\":\"{}\"}}\n", id.trim()));
+    let both = success(&["key", "new", text(&file)]);
+    let (id, address) = both.trim().split_once("\nattests as 0x").unwrap();
+    let is_hex = |text: &str, digits| text.len() == digits && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    assert!(is_hex(id, 64) && is_hex(address, 40), "{both}");
+    assert_eq!(success(&["key", "show", text(&file)]), both);
+    let json: serde_json::Value = serde_json::from_str(&success(&["key", "show", "--json", text(&file)])).unwrap();
+    assert_eq!(json, serde_json::json!({ "node": id, "attester": format!("0x{address}") }));
+    let beside = dir.path().join("node.key.attest");
+    assert_eq!(fs::metadata(&beside).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_ne!(fs::read(&beside).unwrap(), fs::read(&file).unwrap(), "one is not the other");
+    fs::remove_file(&beside).unwrap();
+    let again = success(&["key", "show", text(&file)]);
+    assert!(again.starts_with(id) && again != both, "it is made when it is needed, and is nobody's else: {again}");
+    assert_eq!(success(&["key", "show", text(&file)]), again);
     assert!(failure(&["key", "new", text(&file)]).contains("never written over"));
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
     assert!(failure(&["key", "show", text(&file)]).contains("can be read by others (mode 640)"));

@@ -67,6 +67,7 @@ pub fn default_options(sealing: Sealing, time: TimeSource) -> ChainOptions {
         idle_memory_bytes: 16 << 20,
         past_bytes_max: u64::MAX,
         checkpoint_every: CHECKPOINT_EVERY,
+        attest_every: 0,
         future_ms_max: FUTURE_MS_MAX,
         patience: PATIENCE,
         silent: false,

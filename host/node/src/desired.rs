@@ -55,13 +55,17 @@ pub struct Desired {
     pub pool_bytes: u64,
     /// Heights between two states that other nodes can catch up by, where it is created with a committee; 0 for none.
     pub checkpoint_every: u64,
+    /// Heights between two blocks that its committee attests whatever they do, where it is created with members that attest; 0 for none.
+    pub attest_every: u64,
     /// Whether it came from another host, and has not been heard to be alone with its key: it does not vote.
     pub silent: bool,
 }
 
 /// The layout of a record, so that a later release can read an earlier one's.
-const VERSION: u8 = 2;
-/// The one before: without the last two fields.
+const VERSION: u8 = 3;
+/// The one before: without the last field.
+const VERSION_2: u8 = 2;
+/// The first: without the last three fields.
 const VERSION_1: u8 = 1;
 
 /// Marks a history that is counted in bytes.
@@ -89,6 +93,7 @@ struct Row {
     pool_bytes: u64,
     checkpoint_every: u64,
     silent: bool,
+    attest_every: u64,
 }
 
 impl Desired {
@@ -121,6 +126,7 @@ impl Desired {
             pool_bytes: self.pool_bytes,
             checkpoint_every: self.checkpoint_every,
             silent: self.silent,
+            attest_every: self.attest_every,
         };
         // Into memory, plain values cannot fail to be written.
         postcard::to_extend(&row, vec![VERSION]).unwrap_or_default()
@@ -131,7 +137,8 @@ impl Desired {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let row: Row = match bytes.split_first()? {
             (&VERSION, rest) => postcard::from_bytes(rest).ok()?,
-            (&VERSION_1, rest) => postcard::from_bytes(&[rest, &[0, 0]].concat()).ok()?,
+            (&VERSION_2, rest) => postcard::from_bytes(&[rest, &[0]].concat()).ok()?,
+            (&VERSION_1, rest) => postcard::from_bytes(&[rest, &[0, 0, 0]].concat()).ok()?,
             _ => return None,
         };
         Some(Self {
@@ -160,6 +167,7 @@ impl Desired {
             controls: row.controls,
             pool_bytes: row.pool_bytes,
             checkpoint_every: row.checkpoint_every,
+            attest_every: row.attest_every,
             silent: row.silent,
         })
     }
@@ -195,14 +203,17 @@ mod tests {
             controls: true,
             pool_bytes: 5,
             checkpoint_every: 7,
+            attest_every: 9,
             silent: false,
         };
         assert_eq!(Desired::decode(&desired.encode()).as_ref(), Some(&desired));
         let bytes = desired.encode();
         assert_eq!(Desired::decode(&bytes[..bytes.len() - 1]), None);
         assert_eq!(Desired::decode(b""), None);
-        let before = [&[VERSION_1], &bytes[1..bytes.len() - 2]].concat();
-        assert_eq!(Desired::decode(&before), Some(Desired { checkpoint_every: 0, ..desired.clone() }));
+        let before = [&[VERSION_2], &bytes[1..bytes.len() - 1]].concat();
+        assert_eq!(Desired::decode(&before), Some(Desired { attest_every: 0, ..desired.clone() }));
+        let before = [&[VERSION_1], &bytes[1..bytes.len() - 3]].concat();
+        assert_eq!(Desired::decode(&before), Some(Desired { checkpoint_every: 0, attest_every: 0, ..desired.clone() }));
         (desired.sealing, desired.retention) = (Sealing::Manual, Retention::Archive);
         assert_eq!(Desired::decode(&desired.encode()).as_ref(), Some(&desired));
         desired.retention = Retention::within(3 << 40);

@@ -78,6 +78,7 @@ impl Supervisor {
                 controls: desired.controls,
                 bandwidth_bytes: desired.slice.bandwidth_bytes,
                 checkpoint_every: desired.checkpoint_every,
+                attest_every: desired.attest_every,
                 silent: desired.silent,
                 pool: subnode_chain::PoolLimits {
                     bytes: usize::try_from(desired.pool_bytes.min(desired.slice.memory_bytes)).unwrap_or(usize::MAX),

@@ -128,6 +128,7 @@ impl Node {
                 accounts: setup.accounts,
                 network: self.peering.as_ref().map(|peering| peering.network.clone() as _),
                 vote_secret: self.peering.as_ref().map(|peering| peering.secret),
+                attest_secret: self.peering.as_ref().and_then(|peering| peering.attest_secret),
             };
             let opened = Chain::open(parts, setup.options).await;
             let chain = opened.map_err(NodeError::Open)?;

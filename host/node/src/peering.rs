@@ -11,4 +11,6 @@ pub struct Peering {
     pub network: Arc<Overlay>,
     /// The secret of the node's key, which votes for it.
     pub secret: [u8; 32],
+    /// The secret of the key with which it attests blocks to outsiders.
+    pub attest_secret: Option<[u8; 32]>,
 }

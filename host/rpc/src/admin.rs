@@ -24,10 +24,12 @@
 //! | `chain_exportFrame` | `export`, `index` (from 1) | `frame` (base64), or null after the end |
 //! | `chain_import` | `name`, `header`, and optionally what `chain_create` takes of slices | `import`, `nextChunk` |
 //! | `chain_importFrame` | `import`, `frame` | null, or the chain after the last |
+//! | `attestation_show`, `_list`, `_proofs`, `_anchor` | `name`; `_show` also `height` | what the committee attests (`attestation.rs`) |
 //!
 //! A slice is `large`, `medium`, `small`, `test` or a number of parts, and brings memory, storage and bandwidth along unless they are
 //! given. Errors have code -32000, and their text says what to do.
 
+mod attestation;
 mod failure;
 mod line;
 mod params;
@@ -281,7 +283,8 @@ async fn call(admin: &Admin, method: &str, given: Value) -> Result<Value, Failur
             let done = supervisor.import_frame(import, &bytes_of(&frame)?).await?;
             Ok(done.as_ref().map_or(Value::Null, describe::chain))
         }
-        unknown => Err(Failure { code: METHOD_NOT_FOUND, message: format!("there is no method {unknown:?}") }),
+        other => attestation::call(admin, other, given)
+            .unwrap_or_else(|| Err(Failure { code: METHOD_NOT_FOUND, message: format!("there is no method {other:?}") })),
     }
 }
 

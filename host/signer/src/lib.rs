@@ -9,14 +9,19 @@
 //!
 //! The same key draws the seeds of the blocks that its node proposes, by a verifiable random function.
 //!
+//! An [`AttestKey`] is the secp256k1 key with which a node attests blocks to outsiders, under the same guard: one digest
+//! at each height, and none before the last.
+//!
 //! Not here: what is signed, where the guard is stored (`chain`).
 
+mod attester;
 mod dev_accounts;
 mod guard;
 mod statement_guard;
 mod voter;
 mod vrf;
 
+pub use attester::{AttestKey, AttestSignature};
 pub use dev_accounts::{DevAccounts, KeyError};
 pub use guard::{Guard, GuardCorrupt};
 pub use voter::{DrawnSeed, SILENCE, Voter, Vouched};

@@ -6,7 +6,7 @@ use subnode_sandbox::Signer;
 use subnode_types::{NodeId, Position};
 
 use crate::{
-    Guard,
+    AttestKey, AttestSignature, Guard,
     vrf::{self, PROOF_BYTES},
 };
 
@@ -31,6 +31,7 @@ const SILENCE_MS: u64 = 5_000;
 /// A signature may leave this host once [`Self::unsaved`] is durable, and not before.
 pub struct Voter {
     key: Option<SigningKey>,
+    attest_key: Option<AttestKey>,
     chain: [u8; 32],
     guarded: Mutex<Guarded>,
 }
@@ -87,7 +88,32 @@ impl Voter {
     #[must_use]
     pub fn new(secret: Option<[u8; 32]>, chain: [u8; 32], guard: Guard) -> Self {
         let key = secret.map(|secret| SigningKey::from_bytes(&secret));
-        Self { key, chain, guarded: Mutex::new(Guarded { saved: guard.clone(), guard, refused: 0, silent: None, elsewhere: 0 }) }
+        Self {
+            key,
+            attest_key: None,
+            chain,
+            guarded: Mutex::new(Guarded { saved: guard.clone(), guard, refused: 0, silent: None, elsewhere: 0 }),
+        }
+    }
+
+    /// The same, with a key that attests.
+    #[must_use]
+    pub fn with_attest_key(self, attest_key: Option<AttestKey>) -> Self {
+        Self { attest_key, ..self }
+    }
+
+    /// The point of the key that attests, x and y.
+    #[must_use]
+    pub fn attest_point(&self) -> Option<[u8; 64]> {
+        self.attest_key.as_ref().map(AttestKey::point)
+    }
+
+    /// Signs what the block of a height attests, unless this host attested something else there, or a later block.
+    #[must_use]
+    pub fn attest(&self, height: u64, digest: [u8; 32]) -> Option<AttestSignature> {
+        let key = self.attest_key.as_ref()?;
+        let mut guarded = self.guarded();
+        if guarded.silent.is_some() { None } else { guarded.guard.attest(key, height, digest) }
     }
 
     /// The key of its chain among all of a network.
@@ -332,6 +358,24 @@ mod tests {
         restarted.be_silent();
         assert_eq!(restarted.vouch(&vouched(5, YES)), None, "silent");
         assert_eq!(Voter::new(None, [7; 32], Guard::default()).vouch(&vouched(5, YES)), None, "no key");
+    }
+
+    #[test]
+    fn one_digest_is_attested_at_a_height_and_none_before() {
+        let key = || AttestKey::from_secret([1; 32]).ok();
+        let voter = Voter::new(None, [7; 32], Guard::default()).with_attest_key(key());
+        let signature = voter.attest(4, [1; 32]).expect("the first");
+        assert_eq!((voter.attest(4, [2; 32]), voter.attest(3, [1; 32]), voter.attest(4, [1; 32])), (None, None, Some(signature)));
+        let saved = voter.unsaved().expect("a change");
+        let restarted = Voter::new(None, [7; 32], Guard::decode(&saved).expect("encoded")).with_attest_key(key());
+        assert_eq!(
+            (restarted.attest(4, [2; 32]), restarted.attest(3, [3; 32]), restarted.attest(4, [1; 32])),
+            (None, None, Some(signature))
+        );
+        restarted.be_silent();
+        assert_eq!(restarted.attest(5, [1; 32]), None, "silent");
+        assert_eq!(Voter::new(None, [7; 32], Guard::default()).attest(5, [1; 32]), None, "no key");
+        assert!(AttestKey::from_secret([0; 32]).is_err() && AttestKey::from_secret([0xff; 32]).is_err());
     }
 
     #[test]

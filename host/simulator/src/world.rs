@@ -235,6 +235,7 @@ impl World {
             accounts: Arc::new(Signers::default()),
             network: (!self.plan.powers.is_empty()).then(|| self.links.port(node.address)),
             vote_secret: (!self.plan.powers.is_empty()).then_some(node.secret),
+            attest_secret: None,
         };
         let mut seed = [0; 32];
         StdRng::seed_from_u64(self.seed.wrapping_mul(8).wrapping_add(index as u64)).fill_bytes(&mut seed);
@@ -242,6 +243,7 @@ impl World {
         let mut options = ChainOptions {
             seed: Some(seed),
             checkpoint_every: self.plan.checkpoint_every,
+            attest_every: 0,
             future_ms_max: self.plan.future_ms_max,
             patience: self.plan.patience,
             ..default_options(Sealing::Instant, time)

@@ -1,6 +1,6 @@
 use std::{net::SocketAddr, path::PathBuf, process::Command};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
 use crate::{
@@ -79,9 +79,22 @@ impl Testnet {
     /// # Errors
     /// Where it has no key.
     pub fn key(&self, node: usize) -> anyhow::Result<String> {
-        let shown = Command::new(&self.program).args(["key", "show"]).arg(self.folder(node).join("node.key")).output()?;
+        self.known(node, "node")
+    }
+
+    /// The address that a node attests with.
+    ///
+    /// # Errors
+    /// Where it has no key.
+    pub fn attester(&self, node: usize) -> anyhow::Result<String> {
+        self.known(node, "attester")
+    }
+
+    fn known(&self, node: usize, name: &str) -> anyhow::Result<String> {
+        let shown = Command::new(&self.program).args(["key", "show", "--json"]).arg(self.folder(node).join("node.key")).output()?;
         ensure!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
-        Ok(String::from_utf8(shown.stdout)?.trim().to_owned())
+        let known: serde_json::Value = serde_json::from_slice(&shown.stdout)?;
+        Ok(known[name].as_str().with_context(|| format!("no {name} in {known}"))?.to_owned())
     }
 
     /// A connection to a node, for requests to a chain of its. They are counted from 0 as well.

@@ -22,6 +22,8 @@ pub struct Tables {
     pub upgrades: Vec<declare::NextModule>,
     /// The seed that a block declared.
     pub seed: Option<Vec<u8>>,
+    /// The attest addresses that were declared last.
+    pub attesters: Option<Vec<Vec<u8>>>,
 }
 
 thread_local! {
@@ -136,6 +138,10 @@ pub mod keys {
 pub mod declare {
     //! Remembers what is declared.
     pub use crate::generated::subnode::chain::declare::*;
+
+    pub fn attesters(addresses: &[Vec<u8>]) {
+        super::with(|tables| tables.attesters = Some(addresses.to_vec()));
+    }
 
     pub fn upgrade(module: &NextModule) {
         super::with(|tables| tables.upgrades.push(module.clone()));

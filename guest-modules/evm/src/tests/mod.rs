@@ -1,7 +1,7 @@
 //! Tests of the whole guest without a node around it: its imports are answered in memory.
 
 mod cases;
-mod chain;
+pub mod chain;
 pub mod developer;
 pub mod imports;
 mod notes;

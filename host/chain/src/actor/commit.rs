@@ -12,7 +12,7 @@ use super::state::Actor;
 use crate::{
     counters::micros,
     feed::Event,
-    ledger::{Candidate, ConsensusLog, GUARD_KEY, batch, log_write},
+    ledger::{Candidate, ConsensusLog, GUARD_KEY, attested_row, batch, log_write},
 };
 
 /// Of its interval, a block of a timer waits a twelfth at most to share a synced write: 128 chains of a second then need a tenth of
@@ -37,11 +37,13 @@ impl Actor {
         let progress = candidate.outcome.progress.clone();
         let committees = candidate.committees.clone();
         let upgrades = candidate.summary.upgrades.clone();
+        let attested = self.attested(&head, committees.as_ref());
         let started = Instant::now();
         let transactions = u64::from(candidate.outcome.transactions);
         let patience = self.patience();
         let mut batch = batch(candidate, &certificate, self.parts.ledger.rule());
         batch.writes.extend(self.log_after(head.height));
+        batch.writes.extend(attested.as_ref().map(|attested| attested_row(&attested.unsigned())));
         charged(&self.parts.tenant, self.parts.ledger.store().commit_within(batch, patience)).await?;
         self.snapshots.bound_past(self.parts.ledger.store(), self.parts.options.past_bytes_max);
         self.log_was_cleared(head.height);
@@ -72,6 +74,7 @@ impl Actor {
             self.find_root(head.height);
         }
         self.statements_after(&noted).await;
+        self.attest_after(attested).await;
         self.upgrades.declared(&upgrades);
         if let Some(upgrade) = self.upgrades.due(head.height) {
             // The module that decided this block says nothing of the next.

@@ -4,6 +4,7 @@
 //! [`returning`]), what the consensus module asks for ([`effects`], [`build`], [`commit`]), what other nodes send ([`decided`]), and states that are
 //! shown to others or come from them ([`recovery`]).
 
+mod attestations;
 mod author;
 mod build;
 mod commit;
@@ -50,6 +51,7 @@ impl Actor {
             self.find_root(last);
         }
         self.take_statements_up().await?;
+        self.take_attestations_up().await?;
         let (log, Logged { entries, kept }) = ConsensusLog::load(self.parts.ledger.store())?;
         self.log = log;
         let mut judged = Vec::new();
@@ -140,6 +142,7 @@ impl Actor {
                     self.build_and_go_on().await;
                 }
                 Some((wanted, fetched)) = self.proposals.next_fetched(), if !paused => self.fetched(wanted, fetched).await,
+                () = parts.attestations.wait_for_rows() => self.write_attestations().await,
                 (height, found) = self.roots.next() => self.root_found(height, found).await,
                 // A paused chain drops consensus frames. Waiting would block their senders, and every frame queued behind.
                 Some((from, frame)) = next_frame(&mut self.frames) => {

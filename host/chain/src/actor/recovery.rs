@@ -6,7 +6,7 @@ use subnode_storage::StoreError;
 use super::state::Actor;
 use crate::{
     error::RpcError,
-    ledger::{GUARD_KEY, REPAIR_KEY, SyncedState, adoption, checkpoints::Found, log_write},
+    ledger::{GUARD_KEY, REPAIR_KEY, SyncedState, adoption, attestations_kept, checkpoints::Found, log_write},
 };
 
 impl Actor {
@@ -48,6 +48,7 @@ impl Actor {
         }
         let adopted = async {
             let (head, mut writes) = adoption(ledger.store(), &link, block, &committees, ledger.rule())?;
+            writes.extend(attestations_kept(ledger.store())?);
             if voter.key().is_some() {
                 writes.push(log_write(GUARD_KEY.to_vec(), Some(voter.guard())));
             }

@@ -166,18 +166,18 @@ impl Candidate {
         if let Some(bytes) = outcome.progress.iter().map(|progress| progress.sender.len()).find(|bytes| *bytes > SENDER_BYTES_MAX) {
             return Err(NoBlock::Sender(bytes));
         }
-        let (committees, turn) = match &outcome.committee {
-            None => (None, None),
+        let (committees, turn, attesters) = match &outcome.committee {
+            None => (None, None, attesters(declared.attesters, None)?),
             Some(change) => {
                 let mut changed = committees.clone();
                 changed.forget_before(height + 1);
                 let members = convert::members(&change.members).ok_or(NoBlock::MemberKey)?;
                 let turn = Turn::new(change.from_height, &members);
-                changed.change(height, change.from_height, members)?;
-                (Some(changed), Some(turn))
+                let attesters = attesters(declared.attesters, Some(&turn))?;
+                changed.change_attested(height, change.from_height, members, attesters.clone())?;
+                (Some(changed), Some(turn), attesters)
             }
         };
-        let attesters = attesters(declared.attesters, turn.as_ref())?;
         let upgrades = upgrades(declared.upgrades, height)?;
         let summary = Summary {
             height,

@@ -18,6 +18,7 @@ use subnode_storage::{Batch, ChainStore, Load, MemoryStore, Retention, Store, St
 use subnode_types::{BlockRef, ChainName};
 
 use super::{
+    attested::Attesting,
     candidate::{Basis, Candidate, digest},
     genesis_stream::{Lending, Streamed, unreadable_spec},
     rows::{self, CHECKPOINTS_KEY, GENESIS_KEY, SPEC_KEY, decode_head, load_committees, put},
@@ -44,6 +45,7 @@ pub(crate) struct Opened {
     /// The chain among all of a network; none where it was made before there were any.
     pub(crate) key: Option<[u8; 32]>,
     pub(crate) rule: Option<Checkpoints>,
+    pub(crate) attesting: Attesting,
 }
 
 /// The chain's head and committees, after creating the chain if its store is empty.
@@ -66,7 +68,8 @@ pub(crate) async fn load_or_create(parts: &ChainParts, options: &ChainOptions) -
     let committees = load_committees(store)?;
     let key = key_of(store, parts.tenant.chain())?;
     let every = view.get(Table::Meta, CHECKPOINTS_KEY)?.and_then(|row| row.try_into().ok()).map_or(0, u64::from_be_bytes);
-    Ok(Opened { head: decode_head(&head)?, committees, key, rule: Checkpoints::new(every) })
+    let attesting = Attesting::load(store)?;
+    Ok(Opened { head: decode_head(&head)?, committees, key, rule: Checkpoints::new(every), attesting })
 }
 
 /// The key of a chain among all of a network; none where it was made before there were any, or has no blocks.
@@ -207,18 +210,21 @@ fn first(
     (Built { block, outcome }, declared): (Built, Declared),
     handed: Option<[u8; 32]>,
 ) -> Result<Batch, OpenError> {
-    // Part of what genesis stands for: nodes that take different states' roots are on different chains.
+    // Part of what genesis stands for: nodes that take different states' roots, or attest different blocks, are on different chains.
     let every = if outcome.committee.is_some() { options.checkpoint_every } else { 0 };
+    let attest_every = if declared.attesters.is_some() { options.attest_every } else { 0 };
     let mut checkpoint = [0; 32];
+    checkpoint[16..24].copy_from_slice(&attest_every.to_be_bytes());
     checkpoint[24..].copy_from_slice(&every.to_be_bytes());
     // So are nodes of which some ask for a block's author.
     let authors = runtime.declares() && outcome.committee.as_ref().is_some_and(|change| !change.members.is_empty());
     checkpoint[0] = authors.into();
-    let basis =
-        Basis { parent: None, committees: &Committees::default(), checkpoint: (every > 0 || authors).then_some(checkpoint), drawn: None };
+    let checkpoint = (every > 0 || attest_every > 0 || authors).then_some(checkpoint);
+    let basis = Basis { parent: None, committees: &Committees::default(), checkpoint, drawn: None };
     let changes = changes(&outcome, handed);
     let genesis = Candidate::with_changes(tenant, basis, block, outcome, declared, changes).map_err(CallError::from)?;
     let id = genesis.id;
+    let attesting = Attesting::of_genesis(attest_every, genesis.committees.as_ref(), genesis.summary.height + 1);
     let mut batch = rows::batch(genesis, &[], None);
     batch.writes.extend([
         put(Table::Meta, SPEC_KEY, spec.to_vec()),
@@ -226,6 +232,7 @@ fn first(
         put(Table::Meta, CHECKPOINTS_KEY, every.to_be_bytes().to_vec()),
     ]);
     batch.writes.extend(authors.then(|| rows::seed_row(&[0; 32])));
+    batch.writes.extend(attesting.and_then(Attesting::row));
     Ok(batch)
 }
 

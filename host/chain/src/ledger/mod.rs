@@ -1,5 +1,6 @@
 //! The chain as it is committed: its store, its head, who decides on it. No tasks, no modules.
 
+mod attested;
 mod candidate;
 pub(crate) mod checkpoints;
 mod genesis;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 
 pub use self::tombstone::bury;
 pub(crate) use self::{
+    attested::{Attested, Attesting, attestations_kept, attested_at, attested_row, last_attested, proof_row, proofs},
     candidate::{Basis, BlockId, Candidate, Offered, block_id, changes_bytes, unfit_key},
     genesis::{Opened, genesis_batch, load_or_create},
     log::{ConsensusLog, Logged},
@@ -34,6 +36,9 @@ pub(crate) struct Ledger {
     store: Arc<ChainStore>,
     /// Which states get roots; none of a chain without a committee.
     rule: Option<Checkpoints>,
+    attesting: Attesting,
+    /// The chain among all of a network; none where it was made before there were any.
+    key: Option<[u8; 32]>,
     /// Held before the head's lock where both are.
     committees: RwLock<Committees>,
     head: RwLock<BlockRef>,
@@ -52,8 +57,17 @@ pub(crate) struct SyncedState {
 
 impl Ledger {
     pub(crate) fn new(name: ChainName, store: Arc<ChainStore>, opened: Opened) -> Self {
-        let Opened { head, committees, rule, .. } = opened;
-        Self { name, store, rule, committees: RwLock::new(committees), head: RwLock::new(head), commits: watch::Sender::new(0) }
+        let Opened { head, committees, rule, attesting, key } = opened;
+        Self {
+            name,
+            store,
+            rule,
+            attesting,
+            key,
+            committees: RwLock::new(committees),
+            head: RwLock::new(head),
+            commits: watch::Sender::new(0),
+        }
     }
 
     pub(crate) fn store(&self) -> &Arc<ChainStore> {
@@ -63,6 +77,16 @@ impl Ledger {
     /// Which states get roots; none of a chain without a committee.
     pub(crate) fn rule(&self) -> Option<Checkpoints> {
         self.rule
+    }
+
+    /// The chain among all of a network; none where it was made before there were any.
+    pub(crate) fn key(&self) -> Option<[u8; 32]> {
+        self.key
+    }
+
+    /// How it attests, as its genesis says.
+    pub(crate) fn attesting(&self) -> Attesting {
+        self.attesting
     }
 
     pub(crate) fn head(&self) -> BlockRef {

@@ -30,6 +30,8 @@ const SEED_KEY: &[u8] = b"seed";
 const AUTHOR_PREFIX: &[u8] = b"author";
 /// Before a height: what shows that its block was decided.
 const CERTIFICATE_PREFIX: &[u8] = b"certificate";
+/// Written with genesis where its committee attests: heights between two blocks that are attested whatever they do, and the hash of that committee.
+pub(super) const ATTESTING_KEY: &[u8] = b"attesting";
 /// Of the log: what this node signed.
 pub(crate) const GUARD_KEY: &[u8] = b"guard";
 /// Of the log: what this host states until a block notes it.
@@ -107,7 +109,7 @@ pub(crate) fn adoption(
     let summary = &link.summary;
     let mut all = block_rows(summary, &link.manifest, block, &link.certificate, rule);
     all.push(put(Table::Meta, COMMITTEES_KEY, committees.encode()));
-    for key in [SPEC_KEY, GENESIS_KEY, CHECKPOINTS_KEY] {
+    for key in [SPEC_KEY, GENESIS_KEY, CHECKPOINTS_KEY, ATTESTING_KEY] {
         let value = store.view().get(Table::Meta, key)?;
         all.push(Write { table: Table::Meta, key: key.to_vec(), value });
     }

@@ -54,6 +54,7 @@ pub(crate) fn guard(tables: &Arc<ChainStore>, key: Option<[u8; 32]>) -> Result<G
 
 #[cfg(test)]
 mod tests {
+    use subnode_signer::{AttestKey, Voter};
     use subnode_storage::{Batch, Head, MemoryStore, Write};
     use subnode_types::Position;
 
@@ -81,6 +82,32 @@ mod tests {
     fn opened(tables: &Arc<ChainStore>) -> Guard {
         let key = key_of(tables, &"a".parse().expect("a name")).expect("reads");
         guard(tables, key).expect("reads")
+    }
+
+    #[test]
+    fn a_chain_that_goes_on_from_below_what_it_attested_attests_nothing_up_to_there() {
+        let (store, name) = (MemoryStore::default(), "a".parse().expect("a name"));
+        let signs = |guard: Guard| Voter::new(None, [7; 32], guard).with_attest_key(AttestKey::from_secret([1; 32]).ok());
+        let attested = |guard: Guard, height| {
+            let voter = signs(guard);
+            voter.attest(height, [1; 32]).expect("the first there");
+            Guard::decode(&voter.guard()).expect("encoded")
+        };
+        let write = |tables: &Arc<ChainStore>, guard: &Guard| {
+            wait(tables.log(vec![Write { table: Table::Log, key: GUARD_KEY.to_vec(), value: Some(guard.encode()) }])).expect("writes");
+        };
+        let early = attested(Guard::default(), 5);
+        write(&make(&store, b"genesis", &[]), &attested(early.clone(), 20));
+        bury(&store, &name).expect("buries");
+        // Restored from an export of height 5.
+        let tables = make(&store, b"genesis", &[]);
+        write(&tables, &early);
+        let voter = signs(opened(&tables));
+        for (height, digest) in [(5, 1), (6, 1), (19, 2), (20, 2)] {
+            assert_eq!(voter.attest(height, [digest; 32]), None, "height {height}");
+        }
+        assert!(voter.attest(20, [1; 32]).is_some(), "the same again");
+        assert!(voter.attest(21, [2; 32]).is_some(), "what it had not attested");
     }
 
     #[test]

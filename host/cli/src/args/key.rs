@@ -6,10 +6,11 @@ use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(after_help = "Examples:\n  \
-    subnode key new node.key                       makes a key and prints the id of its node\n  \
+    subnode key new node.key                       makes a key, and prints the id of its node and the address that it attests with\n  \
     subnode key new node.json --encrypted          the same, behind a password that is asked for\n  \
     subnode key import node.json --from node.key --encrypted    a key that there is, in another file\n  \
-    subnode key show node.key                      prints the id\n\n\
+    subnode key show node.key                      prints both\n\n\
+The key that attests is another one, in node.key.attest. It is made when it is first needed, and kept as the node's key is.\n\n\
 An encrypted key is a file in the form of geth's keystores (Web3 Secret Storage). The password comes from --password-file, from \
 SUBNODE_KEY_PASSWORD, or from the terminal; a node reads it from network.password-file.")]
 pub struct KeyArgs {
@@ -56,7 +57,7 @@ pub enum KeyCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Print the id of a key's node.
+    /// Print the id of a key's node, and the address that the node attests with.
     Show {
         /// The file.
         file: PathBuf,

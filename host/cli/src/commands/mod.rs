@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub mod attestation;
 pub mod chain;
 pub mod config;
 pub mod dev;

@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     args::RunArgs,
+    commands::key::Secrets,
     config::{self, CapacityConfig, ChainConfig, Config, HistoryConfig, NetworkConfig},
     confine::{Reach, confine},
     logging::{self, Levels},
@@ -46,6 +47,8 @@ pub struct Prepared {
     config: Config,
     logs: Arc<LogBook>,
     levels: Levels,
+    /// Where the node is in a network.
+    secrets: Option<Secrets>,
 }
 
 /// Reads the configuration and confines the process to what it names. Before any thread is started: a thread is confined only by
@@ -65,8 +68,8 @@ pub fn prepare(args: RunArgs) -> anyhow::Result<Prepared> {
     }
     reach.writable.extend(parent(&config.socket()));
     reach.readable.extend(parent(&args.config));
-    reach.readable.extend(config.network.as_ref().map(|network| network.key.clone()));
-    reach.readable.extend(config.network.as_ref().and_then(|network| network.password_file.clone()));
+    // Read before the process is confined: the key that attests may have to be made, where nothing else is written.
+    let secrets = config.network.as_ref().map(|network| super::key::secrets(&network.key, network.password_file.as_deref())).transpose()?;
     for chain in &config.chains {
         let file = |module: &String| config::is_file(module).then(|| module.into());
         let files = [chain.genesis.clone(), file(&chain.runtime), file(&chain.consensus)];
@@ -75,11 +78,11 @@ pub fn prepare(args: RunArgs) -> anyhow::Result<Prepared> {
     for lacking in confine(&reach) {
         tracing::warn!("{lacking}; a guest that broke out of its sandbox would be held by less");
     }
-    Ok(Prepared { path: args.config, config, logs, levels })
+    Ok(Prepared { path: args.config, config, logs, levels, secrets })
 }
 
 pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
-    let Prepared { path, config, logs, levels } = prepared;
+    let Prepared { path, config, logs, levels, secrets } = prepared;
     let shutdown = shutdown::token()?;
     let mut reloads = service::reloads()?;
 
@@ -112,7 +115,7 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
         options: chain_options(),
         accounts: Arc::new(Signers::default()),
         disk_free_bytes_min: config.capacity.keep_free,
-        peering: config.network.as_ref().map(peering).transpose()?,
+        peering: config.network.as_ref().zip(secrets).map(|(network, secrets)| peering(network, secrets)).transpose()?,
     };
     let supervisor = Box::pin(Supervisor::start(parts, configured)).await?;
 
@@ -168,7 +171,7 @@ pub async fn run(prepared: Prepared) -> anyhow::Result<()> {
 /// not open: they wait for modules of other nodes.
 pub async fn rehearse(config: &Config) -> anyhow::Result<Vec<ChainName>> {
     if let Some(network) = &config.network {
-        NodeKey::from_secret(super::key::read(&network.key, network.password_file.as_deref())?)?;
+        NodeKey::from_secret(super::key::secrets(&network.key, network.password_file.as_deref())?.node)?;
     }
     let store = Arc::new(MemoryStore::default());
     let sandbox = Sandbox::new(&SandboxOptions { instances: INSTANCES, cache_dir: module_cache_dir() })?;
@@ -206,12 +209,11 @@ pub async fn rehearse(config: &Config) -> anyhow::Result<Vec<ChainName>> {
 }
 
 /// Opens the endpoint for other nodes.
-fn peering(config: &NetworkConfig) -> anyhow::Result<Peering> {
-    let secret = super::key::read(&config.key, config.password_file.as_deref())?;
+fn peering(config: &NetworkConfig, Secrets { node: secret, attest: attest_secret }: Secrets) -> anyhow::Result<Peering> {
     let options = NetworkOptions { listen: config.listen, network: config.name.clone(), strangers_max: STRANGERS_MAX };
     let network = Network::open(NodeKey::from_secret(secret)?, options)?;
     tracing::info!(node = %network.id(), address = %network.address()?, network = config.name, "open to other nodes, on UDP");
-    Ok(Peering { network: Arc::new(Overlay::new(network, config.peers.clone())), secret })
+    Ok(Peering { network: Arc::new(Overlay::new(network, config.peers.clone())), secret, attest_secret })
 }
 
 fn announce_metrics(listener: &TcpListener) {
@@ -308,6 +310,7 @@ fn one(chain: &ChainConfig, modules: &Modules, capacity: Capacity) -> anyhow::Re
         controls: chain.controls,
         pool_bytes: chain.pool_bytes,
         checkpoint_every: chain.checkpoint_every,
+        attest_every: chain.attest_every,
         silent: false,
     })
 }

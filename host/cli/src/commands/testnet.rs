@@ -11,13 +11,13 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use subnode_devnet::DevGenesis;
-use subnode_types::{NodeId, Sealing};
+use subnode_types::Sealing;
 use tokio::process::{Child, Command};
 
 use crate::{
     args::{NodeArgs, TestnetArgs},
     client::Client,
-    commands::key,
+    commands::key::{self, Known},
     config, shutdown,
 };
 
@@ -137,7 +137,7 @@ fn write(args: &TestnetArgs) -> anyhow::Result<()> {
     for (index, address) in addresses.into_iter().enumerate() {
         let dir = args.dir.join(format!("node{}", index + 1));
         std::fs::create_dir_all(&dir)?;
-        nodes.push((key::new(&dir.join("node.key"))?, address));
+        nodes.push(Placed { known: key::new(&dir.join("node.key"))?, address });
     }
     for chain in 0..args.chains {
         std::fs::write(args.dir.join(format!("chain{}.json", chain + 1)), genesis(args, chain, &nodes[..members.into()])?)?;
@@ -154,12 +154,21 @@ fn address(port: u16, index: u16) -> anyhow::Result<SocketAddr> {
     Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
-fn genesis(args: &TestnetArgs, chain: u16, members: &[(NodeId, SocketAddr)]) -> anyhow::Result<Vec<u8>> {
-    let members: Vec<_> = members.iter().map(|(node, _)| json!({ "key": format!("0x{node}"), "power": 1 })).collect();
+/// A node, and where it is.
+struct Placed {
+    known: Known,
+    address: SocketAddr,
+}
+
+fn genesis(args: &TestnetArgs, chain: u16, placed: &[Placed]) -> anyhow::Result<Vec<u8>> {
+    let mut members: Vec<_> = placed.iter().map(|placed| json!({ "key": format!("0x{}", placed.known.node), "power": 1 })).collect();
     if args.runtime != "evm" {
         // Whoever has the key of these bytes may change the committee: on a network of one's own, all who read this.
         let owner = subnode_network::NodeKey::from_secret([1; 32])?.id();
         return Ok(json!({ "owner": format!("0x{owner}"), "committee": members }).to_string().into_bytes());
+    }
+    for (member, placed) in members.iter_mut().zip(placed) {
+        member["attester"] = json!(placed.known.attester);
     }
     let funded = super::known_accounts()?;
     let owner = funded.first().context("no account")?;
@@ -170,14 +179,14 @@ fn genesis(args: &TestnetArgs, chain: u16, members: &[(NodeId, SocketAddr)]) -> 
     Ok(genesis.to_json())
 }
 
-fn configuration(args: &TestnetArgs, index: u16, nodes: &[(NodeId, SocketAddr)]) -> anyhow::Result<String> {
+fn configuration(args: &TestnetArgs, index: u16, nodes: &[Placed]) -> anyhow::Result<String> {
     let listen = address(args.port, index)?;
     let mut text = format!(
         "data-dir = \"data\"\n\n[rpc]\nlisten = \"{listen}\"\n\n[network]\nlisten = \"{listen}\"\nname = \"testnet\"\nkey = \"node.key\"\n\n[network.peers]\n"
     );
-    for (position, (node, address)) in nodes.iter().enumerate() {
+    for (position, Placed { known, address }) in nodes.iter().enumerate() {
         if position != usize::from(index) {
-            writeln!(text, "{node} = \"{address}\"")?;
+            writeln!(text, "{} = \"{address}\"", known.node)?;
         }
     }
     // A file is meant from here, and read from the node's directory.
@@ -188,11 +197,12 @@ fn configuration(args: &TestnetArgs, index: u16, nodes: &[(NodeId, SocketAddr)])
     for chain in 1..=args.chains {
         write!(
             text,
-            "\n[[chain]]\nname = \"chain{chain}\"\nruntime = {}\nconsensus = {}\ngenesis = \"../chain{chain}.json\"\nsealing = \"{}\"\ncheckpoint-every = {}\n",
+            "\n[[chain]]\nname = \"chain{chain}\"\nruntime = {}\nconsensus = {}\ngenesis = \"../chain{chain}.json\"\nsealing = \"{}\"\ncheckpoint-every = {}\nattest-every = {}\n",
             module(&args.runtime),
             module(&args.consensus),
             args.sealing,
-            args.checkpoint_every
+            args.checkpoint_every,
+            args.attest_every
         )?;
     }
     Ok(text)

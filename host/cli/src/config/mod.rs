@@ -183,6 +183,10 @@ pub struct ChainConfig {
     /// Heights between two states that other nodes can catch up by, where the chain is created with a committee. All of its nodes must say the same.
     #[serde(default = "checkpoint_every")]
     pub checkpoint_every: u64,
+    /// Heights between two blocks that the committee attests whatever they do, where the chain is created with members that attest. All of its nodes must
+    /// say the same. 0 attests those alone that precede another committee.
+    #[serde(default)]
+    pub attest_every: u64,
     /// Parts, or a class.
     #[serde(default, deserialize_with = "slice")]
     pub slice: Option<Parts>,

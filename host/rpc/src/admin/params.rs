@@ -150,6 +150,7 @@ pub(super) struct Create {
     #[serde(default)]
     pub(super) pool_bytes: Option<u64>,
     pub(super) checkpoint_every: Option<u64>,
+    pub(super) attest_every: Option<u64>,
     #[serde(default)]
     pub(super) stopped: bool,
     #[serde(flatten)]
@@ -185,6 +186,7 @@ impl Create {
             // Half of its memory at most is for what waits.
             pool_bytes: self.pool_bytes.unwrap_or(POOL_BYTES).min(slice.memory_bytes / 2),
             checkpoint_every: self.checkpoint_every.unwrap_or(CHECKPOINT_EVERY),
+            attest_every: self.attest_every.unwrap_or(0),
             silent: false,
         })
     }
