@@ -61,7 +61,7 @@ struct Held {
     /// Bound: 32 bytes for each member that the chain ever had and that broke this rule.
     proved: BTreeSet<NodeId>,
     /// Rows to write, by their keys.
-    /// Bound: one of each block that is held, of 14 KB, and 1 KB against each of its members.
+    /// Bound: one of each block that is held, of 14,000 bytes, and one of 1,000 bytes against each of its members.
     unwritten: BTreeMap<Vec<u8>, Write>,
 }
 

@@ -196,12 +196,12 @@ async fn a_peer_has_one_stream_for_each_chain_in_common_and_purpose() {
     let (network, _membership, _inbox) = victim(&[]);
     let stranger = Attacker::greeted(&network, 2).await.expect("a greeting");
     let mut streams = Vec::new();
-    for _ in 0..4 {
+    for _ in Purpose::OF_CHAIN {
         streams.push(begin(&stranger.connection, Purpose::Blocks, 1 << 20).await);
     }
     // The others of this purpose were stopped, and count until they are given up.
     assert!(tokio::time::timeout(MOMENT, stranger.connection.open_uni()).await.is_err());
-    for stream in &mut streams[..3] {
+    for stream in &mut streams[..Purpose::OF_CHAIN.len() - 1] {
         assert!(stream.stopped().await.is_ok());
     }
     streams.truncate(3);
