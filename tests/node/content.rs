@@ -260,7 +260,9 @@ fn strangers_that_ask_for_all_they_can_neither_hold_up_a_chain_nor_others_that_f
         let address = rest.split_whitespace().next()?.parse::<std::net::SocketAddr>().ok()?;
         (address != node.run.address).then_some(address)
     });
-    let id: NodeId = first.succeeds_alone(&["key", "show", "node.key"]).unwrap().trim().parse().unwrap();
+    // The second line is the address that it attests with.
+    let shown = first.succeeds_alone(&["key", "show", "node.key"]).unwrap();
+    let id: NodeId = shown.lines().next().unwrap_or_default().parse().unwrap();
     let at = BTreeMap::from([(id, address.unwrap())]);
     for stranger in 0..8_u8 {
         let at = at.clone();

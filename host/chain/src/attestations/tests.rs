@@ -136,7 +136,8 @@ fn another_attestation_of_a_block_long_done_is_a_proof_too() {
 fn what_is_wrong_is_refused_by_name() {
     let (attestations, block) = (at(8), attested(9, 1));
     attestations.moved(9, &validators(), Some(&block));
-    let take = |member: u8, frame: &[u8]| attestations.take(node(member), &Bytes::copy_from_slice(frame), |_| None).unwrap_err();
+    let take =
+        |member: u8, frame: &[u8]| attestations.take(node(member), &Bytes::copy_from_slice(frame), |_| None).expect_err("it is refused");
     for cut in [1, 20, 100] {
         assert!(take(1, &frame(1, &block)[..cut]).contains("does not decode"));
     }
@@ -221,6 +222,6 @@ proptest! {
 
     #[test]
     fn any_bytes_are_refused_or_taken(bytes: Vec<u8>) {
-        let _ = at(8).take(node(1), &[&[ATTESTATION], bytes.as_slice()].concat().into(), |_| None);
+        drop(at(8).take(node(1), &[&[ATTESTATION], bytes.as_slice()].concat().into(), |_| None));
     }
 }
