@@ -2,10 +2,18 @@
 
 use alloy_primitives::{B256, Bytes, keccak256};
 
+/// Leaves the selector of a call.
+pub const SELECTOR: &[u8] = &[0x5f, 0x35, 0x60, 0xe0, 0x1c];
+/// Reverts without a reason.
+pub const REVERT: &[u8] = &[0x5f, 0x5f, 0xfd];
+/// Leaves the word in slot 0.
+pub const SLOT_0: &[u8] = &[0x5f, 0x54];
 /// Leaves whether the caller is not the owner, whom slot 0 has.
 pub const STRANGER: &[u8] = &[0x33, 0x5f, 0x54, 0x14, 0x15];
 /// Leaves the first argument of a call.
 pub const FIRST: &[u8] = &[0x60, 0x04, 0x35];
+/// Leaves the second one.
+pub const SECOND: &[u8] = &[0x60, 0x24, 0x35];
 /// Returns the word on the stack.
 pub const RETURN_WORD: &[u8] = &[0x5f, 0x52, 0x60, 0x20, 0x5f, 0xf3];
 

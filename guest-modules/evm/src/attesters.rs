@@ -12,7 +12,7 @@
 
 use alloy_primitives::{Address, Bytes, U256, address, hex, keccak256};
 
-use crate::assembly::{FIRST, Piece, RETURN_WORD, STRANGER, assemble};
+use crate::assembly::{FIRST, Piece, RETURN_WORD, REVERT, SECOND, SELECTOR, SLOT_0, STRANGER, assemble};
 
 /// Where the verifier is: host/attestation/contracts/Attestations.sol. It needs no storage to begin with.
 pub const VERIFIER: Address = address!("00000000000000000000000000000000005b0de3");
@@ -56,22 +56,20 @@ enum Label {
 /// The contract of the committee.
 pub fn code() -> Bytes {
     use Piece::{At, Code, If, Jump, Word};
-    const SECOND: &[u8] = &[0x60, 0x24, 0x35];
     const THIRD: &[u8] = &[0x60, 0x44, 0x35];
     /// The slot of the address that is the word on the stack.
     const TAKEN: &[u8] = &[0x5f, 0x52, 0x60, 0x20, 0x5f, 0x20];
     /// Whether the word on the stack, which stays, is no row of a member.
     const NO_ROW: &[u8] = &[0x80, 0x60, ROW_BITS, 0x1c];
     assemble(&[
-        // The selector.
-        Code(&[0x5f, 0x35, 0x60, 0xe0, 0x1c]),
+        Code(SELECTOR),
         If("setMember(bytes32,uint64,address)", Label::Set),
         If("power(bytes32)", Label::Power),
         If("attester(bytes32)", Label::Attester),
         If("owner()", Label::Owner),
         If("transferOwnership(address)", Label::Transfer),
         At(Label::Fail),
-        Code(&[0x5f, 0x5f, 0xfd]),
+        Code(REVERT),
         At(Label::Power),
         Code(FIRST),
         Code(&[0x80, 0x15]),
@@ -91,7 +89,7 @@ pub fn code() -> Bytes {
         Code(&[0x60, POWER_BITS, 0x1c]),
         Code(RETURN_WORD),
         At(Label::Owner),
-        Code(&[0x5f, 0x54]),
+        Code(SLOT_0),
         Code(RETURN_WORD),
         At(Label::Transfer),
         Code(STRANGER),

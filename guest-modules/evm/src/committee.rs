@@ -16,7 +16,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
 use serde::Deserialize;
 
 use crate::{
-    assembly::{FIRST, Piece, RETURN_WORD, STRANGER, assemble},
+    assembly::{FIRST, Piece, RETURN_WORD, REVERT, SECOND, SELECTOR, SLOT_0, STRANGER, assemble},
     attesters,
     bindings::subnode::chain::{
         declare,
@@ -149,16 +149,14 @@ enum Label {
 /// The contract.
 fn code() -> Bytes {
     use Piece::{At, Code, If, Jump, Word};
-    const SECOND: &[u8] = &[0x60, 0x24, 0x35];
     assemble(&[
-        // The selector.
-        Code(&[0x5f, 0x35, 0x60, 0xe0, 0x1c]),
+        Code(SELECTOR),
         If("setMember(bytes32,uint64)", Label::Set),
         If("power(bytes32)", Label::Power),
         If("owner()", Label::Owner),
         If("transferOwnership(address)", Label::Transfer),
         At(Label::Fail),
-        Code(&[0x5f, 0x5f, 0xfd]),
+        Code(REVERT),
         At(Label::Set),
         Code(STRANGER),
         Jump(Label::Fail),
@@ -184,7 +182,7 @@ fn code() -> Bytes {
         Code(&[0x54]),
         Code(RETURN_WORD),
         At(Label::Owner),
-        Code(&[0x5f, 0x54]),
+        Code(SLOT_0),
         Code(RETURN_WORD),
         At(Label::Transfer),
         Code(STRANGER),

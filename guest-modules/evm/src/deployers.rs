@@ -27,7 +27,7 @@ use revm::{
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
-    assembly::{FIRST, Piece, RETURN_WORD, STRANGER, assemble},
+    assembly::{FIRST, Piece, RETURN_WORD, REVERT, SELECTOR, SLOT_0, STRANGER, assemble},
     state::{Account, State},
 };
 
@@ -168,15 +168,14 @@ fn code() -> Bytes {
         // It takes no money.
         Code(&[0x34]),
         Jump(Label::Fail),
-        // The selector.
-        Code(&[0x5f, 0x35, 0x60, 0xe0, 0x1c]),
+        Code(SELECTOR),
         If("allow(address)", Label::Allow),
         If("disallow(address)", Label::Disallow),
         If("isAllowed(address)", Label::IsAllowed),
         If("owner()", Label::Owner),
         If("transferOwnership(address)", Label::Transfer),
         At(Label::Fail),
-        Code(&[0x5f, 0x5f, 0xfd]),
+        Code(REVERT),
         At(Label::Disallow),
         Code(&[0x5f, 0x60, 0x01]),
         Jump(Label::Set),
@@ -206,7 +205,7 @@ fn code() -> Bytes {
         Code(&[0x80, 0x54, 0x90, 0x15, 0x15, 0x02]),
         Code(RETURN_WORD),
         At(Label::Owner),
-        Code(&[0x5f, 0x54]),
+        Code(SLOT_0),
         Code(RETURN_WORD),
         At(Label::Transfer),
         Code(STRANGER),
@@ -219,7 +218,7 @@ fn code() -> Bytes {
         Jump(Label::Fail),
         // The event: its topic, the old owner, the new one.
         Code(FIRST),
-        Code(&[0x5f, 0x54]),
+        Code(SLOT_0),
         Word(keccak256("OwnershipTransferred(address,address)")),
         Code(&[0x5f, 0x5f, 0xa3]),
         Code(FIRST),
@@ -230,52 +229,27 @@ fn code() -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::contract::{Owned, calldata};
     use alloy_dyn_abi::DynSolType;
-    use alloy_primitives::TxKind;
-    use revm::{
-        Context, ExecuteCommitEvm, MainBuilder, MainContext,
-        context::{
-            TxEnv,
-            result::{ExecutionResult, Output},
-        },
-        database::InMemoryDB,
-        state::{AccountInfo, Bytecode},
-    };
 
     const OWNER: Address = Address::repeat_byte(0xaa);
     const OTHER: Address = Address::repeat_byte(0xbb);
 
-    struct Contract(InMemoryDB);
+    struct Contract(Owned);
 
     impl Contract {
         fn new() -> Self {
-            let mut database = InMemoryDB::default();
-            database.insert_account_info(ADDRESS, AccountInfo::default().with_code(Bytecode::new_raw(code())));
-            database.insert_account_storage(ADDRESS, U256::ZERO, slot(OWNER)).expect("in memory");
-            Self(database)
+            Self(Owned::new(ADDRESS, code(), OWNER))
         }
 
         /// What a call by this account comes to: none where it reverts.
         fn call(&mut self, caller: Address, signature: &str, argument: Option<U256>, value: u64) -> Option<(Bytes, Vec<Vec<U256>>)> {
-            let mut data = keccak256(signature)[..4].to_vec();
-            data.extend(argument.iter().flat_map(U256::to_be_bytes::<32>));
-            let mut evm = Context::mainnet().with_db(&mut self.0).modify_cfg_chained(|config| {
-                config.disable_nonce_check = true;
-                config.disable_balance_check = true;
-            });
-            evm.block.basefee = 0;
-            let call = TxEnv { caller, kind: TxKind::Call(ADDRESS), data: data.into(), value: U256::from(value), ..TxEnv::default() };
-            match evm.build_mainnet().transact_commit(call).expect("runs") {
-                ExecutionResult::Success { output: Output::Call(output), logs, .. } => {
-                    let topics = |log: alloy_primitives::Log| {
-                        let data = log.data.data.chunks(32).map(U256::from_be_slice).collect::<Vec<_>>();
-                        log.topics().iter().map(|topic| (*topic).into()).chain(data).collect()
-                    };
-                    Some((output, logs.into_iter().map(topics).collect()))
-                }
-                ExecutionResult::Revert { output, .. } if output.is_empty() => None,
-                other => panic!("{other:?}"),
-            }
+            let (output, logs) = self.0.call(caller, calldata(signature, argument.as_slice()), value)?;
+            let words = |log: alloy_primitives::Log| {
+                let data = log.data.data.chunks(32).map(U256::from_be_slice).collect::<Vec<_>>();
+                log.topics().iter().map(|topic| (*topic).into()).chain(data).collect()
+            };
+            Some((output, logs.into_iter().map(words).collect()))
         }
 
         fn word(&mut self, signature: &str, argument: Option<U256>) -> U256 {

@@ -18,7 +18,7 @@ use alloy_rlp::{Decodable, Encodable};
 use revm::database_interface::Database;
 
 use crate::{
-    assembly::{Piece, RETURN_WORD, assemble},
+    assembly::{Piece, RETURN_WORD, REVERT, SELECTOR, SLOT_0, assemble},
     bindings::{
         exports::Invalid,
         subnode::chain::{
@@ -239,11 +239,10 @@ enum Label {
 fn code() -> Bytes {
     use Piece::{At, Code, If};
     assemble(&[
-        // The selector.
-        Code(&[0x5f, 0x35, 0x60, 0xe0, 0x1c]),
+        Code(SELECTOR),
         If("noted(uint16,bytes32)", Label::Noted),
         If("standing()", Label::Standing),
-        Code(&[0x5f, 0x5f, 0xfd]),
+        Code(REVERT),
         At(Label::Noted),
         // The hash of both arguments.
         Code(&[0x60, 0x40, 0x60, 0x04, 0x5f, 0x37, 0x60, 0x40, 0x5f, 0x20]),
@@ -253,7 +252,7 @@ fn code() -> Bytes {
         Code(&[0x60, 0x02, 0x01, 0x54, 0x60, 0x40, 0x52]),
         Code(&[0x60, 0x60, 0x5f, 0xf3]),
         At(Label::Standing),
-        Code(&[0x5f, 0x54]),
+        Code(SLOT_0),
         Code(RETURN_WORD),
     ])
 }

@@ -126,18 +126,26 @@ impl Board {
         self.said.iter().filter_map(|(matter, said)| self.note(*matter, said)).collect()
     }
 
-    fn note(&self, matter: Matter, said: &BTreeMap<u8, Said>) -> Option<Note> {
+    /// How many notes that are.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.said.iter().filter(|(matter, said)| self.agreed(matter, said).is_some()).count()
+    }
+
+    /// The newest position and value of a matter that members with enough power stated, unless `build` left it out.
+    fn agreed<'a>(&self, matter: &Matter, said: &'a BTreeMap<u8, Said>) -> Option<(u64, &'a [u8])> {
         let total = self.committee.iter().map(|member| member.power).sum();
         let mut powers: BTreeMap<(u64, &[u8]), u64> = BTreeMap::new();
         for (place, one) in said {
             let power = self.committee.get(usize::from(*place)).map_or(0, |member| member.power);
             *powers.entry((one.position, &one.value)).or_default() += power;
         }
-        // The newest, where an older one has enough as well.
-        let ((position, value), _) = powers.into_iter().rev().find(|(_, power)| is_quorum(*power, total))?;
-        if self.left_out.get(&matter).is_some_and(|left_out| position <= *left_out) {
-            return None;
-        }
+        let (agreed, _) = powers.into_iter().rev().find(|(_, power)| is_quorum(*power, total))?;
+        self.left_out.get(matter).is_none_or(|left_out| agreed.0 > *left_out).then_some(agreed)
+    }
+
+    fn note(&self, matter: Matter, said: &BTreeMap<u8, Said>) -> Option<Note> {
+        let (position, value) = self.agreed(&matter, said)?;
         let of_it = said.iter().filter(|(_, one)| one.position == position && *one.value == *value);
         Some(Note {
             statement: Statement { kind: matter.0, subject: matter.1, position, value: value.to_vec() },

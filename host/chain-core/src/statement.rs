@@ -84,16 +84,17 @@ pub enum NoteError {
 }
 
 /// Who decides the block that a note is in.
-#[derive(Clone, Copy, Debug)]
-pub struct Deciding<'a> {
+#[derive(Clone, Debug)]
+pub struct Deciding {
     /// The chain.
-    pub chain: &'a [u8; 32],
+    pub chain: [u8; 32],
     /// The block's height.
     pub height: u64,
     /// The number of the committee.
     pub epoch: u64,
     /// Its members.
-    pub committee: &'a [Validator],
+    /// Bound: 128 members of 40 bytes.
+    pub committee: Vec<Validator>,
 }
 
 /// A statement that members signed.
@@ -149,10 +150,10 @@ impl Note {
     ///
     /// # Errors
     /// [`NoteError`] says what is wrong besides.
-    pub fn open(bytes: &[u8], deciding: Deciding<'_>) -> Result<Opened, NoteError> {
+    pub fn open(bytes: &[u8], deciding: &Deciding) -> Result<Opened, NoteError> {
         let Self { statement, signatures } = Self::decode(bytes)?;
         let Deciding { chain, height, epoch, committee } = deciding;
-        let last = position_at(height);
+        let last = position_at(*height);
         if statement.position > last || last - statement.position >= POSITIONS_VALID {
             return Err(NoteError::Position { position: statement.position, last });
         }
@@ -165,7 +166,7 @@ impl Note {
         if !is_quorum(power, total) {
             return Err(NoteError::Power { power, total });
         }
-        let text = statement.text(chain, epoch);
+        let text = statement.text(chain, *epoch);
         let signatures = signers.iter().zip(&signatures).map(|(member, (_, signature))| (member.node, *signature)).collect();
         Ok(Opened { statement, text, signatures })
     }
@@ -205,8 +206,8 @@ mod tests {
     }
 
     fn open(note: &Note, height: u64, epoch: u64) -> Result<Statement, NoteError> {
-        let deciding = Deciding { chain: &CHAIN, height, epoch, committee: &committee() };
-        let Opened { statement, text, signatures } = Note::open(&note.encode(), deciding)?;
+        let deciding = Deciding { chain: CHAIN, height, epoch, committee: committee() };
+        let Opened { statement, text, signatures } = Note::open(&note.encode(), &deciding)?;
         assert!(signatures.iter().all(|(member, signed)| signature(*member, &text) == *signed) == (epoch == 3));
         Ok(statement)
     }

@@ -15,7 +15,7 @@ use subnode_chain_core::{
 };
 use subnode_sandbox::{HostFault, Lease, Notes, Opening, Tenant};
 use subnode_signer::{Voter, Vouched};
-use subnode_types::{NodeId, Validator};
+use subnode_types::NodeId;
 use tokio::sync::Notify;
 
 /// How a frame begins that has a statement.
@@ -115,7 +115,7 @@ impl Statements {
         if self.chain.is_none() {
             return 0;
         }
-        u32::try_from(self.held().board.notes().len()).unwrap_or(u32::MAX)
+        u32::try_from(self.held().board.ready()).unwrap_or(u32::MAX)
     }
 
     /// What this host states: matters and values.
@@ -190,14 +190,14 @@ impl Statements {
         let mut held = self.held();
         // Where the chain's memory is full, the member's next repetition is taken.
         held.pay(&self.tenant, STATEMENT_BYTES_MAX).map_err(|_| None)?;
-        let before = held.board.notes().len();
+        let before = held.board.ready();
         let signed = |statement: &Statement| Voter::has_vouched(from, &statement.text(&chain, epoch), &signature);
         match held.board.take(from, height, epoch, note.statement, signature, signed) {
             Ok(()) => {}
             Err(Refused::Foreign | Refused::Known) => return Err(None),
             Err(refused) => return Err(Some(format!("a statement is refused: {refused}"))),
         }
-        Ok(held.board.notes().len() > before)
+        Ok(held.board.ready() > before)
     }
 
     /// The notes that a block at the next height could hold, as many as a build is offered.
@@ -227,7 +227,7 @@ impl Statements {
         let chain = self.chain?;
         let offered = if builds { self.offered() } else { Vec::new() };
         let next = height + 1;
-        let deciding = Decides { chain, height: next, epoch: committees.epoch_at(next), committee: committees.at(next).to_vec() };
+        let deciding = Deciding { chain, height: next, epoch: committees.epoch_at(next), committee: committees.at(next).to_vec() };
         Some(BlockNotes { deciding, offered, noted: Arc::default() })
     }
 
@@ -252,18 +252,9 @@ fn decode(frame: &[u8]) -> Option<(u64, Note)> {
     Some((u64::from_be_bytes(*epoch), Note::decode(note).ok()?))
 }
 
-/// Who decides a block.
-#[derive(Clone)]
-struct Decides {
-    chain: [u8; 32],
-    height: u64,
-    epoch: u64,
-    committee: Vec<Validator>,
-}
-
 /// The notes of one block, for the guest that builds or executes it.
 pub(crate) struct BlockNotes {
-    deciding: Decides,
+    deciding: Deciding,
     offered: Vec<(Statement, Vec<u8>)>,
     /// Bound: 1,024 of 48 bytes, a bound of the contract.
     noted: Arc<Mutex<Vec<Noted>>>,
@@ -299,8 +290,7 @@ impl Notes for BlockNotes {
     }
 
     fn open(&self, note: &[u8]) -> Option<Opening> {
-        let Decides { chain, height, epoch, committee } = &self.deciding;
-        let opened = Note::open(note, Deciding { chain, height: *height, epoch: *epoch, committee }).ok()?;
+        let opened = Note::open(note, &self.deciding).ok()?;
         let Statement { kind, subject, position, value } = opened.statement;
         let statement = subnode_sandbox::Statement { kind, subject: subject.to_vec(), position, value };
         Some(Opening { statement, text: opened.text, signatures: opened.signatures })

@@ -132,19 +132,14 @@ impl Supervisor {
             supervisor.given.remove(&slot.name);
             supervisor.node.close(&slot.name).await;
             match ended {
-                Ended::Failed(reason) => supervisor.failed(&slot, reason),
+                Ended::Failed(reason) => return supervisor.failed(&slot, reason),
                 Ended::Upgraded(height) => {
                     tracing::info!(chain = %slot.name, height, "opened anew with the module that decides from here on");
-                    if let Err(error) = Box::pin(supervisor.open(&slot)).await {
-                        supervisor.failed(&slot, error.to_string());
-                    }
                 }
-                Ended::Adopted(height) => {
-                    tracing::info!(chain = %slot.name, height, "opened anew on the state of a later block");
-                    if let Err(error) = Box::pin(supervisor.open(&slot)).await {
-                        supervisor.failed(&slot, error.to_string());
-                    }
-                }
+                Ended::Adopted(height) => tracing::info!(chain = %slot.name, height, "opened anew on the state of a later block"),
+            }
+            if let Err(error) = Box::pin(supervisor.open(&slot)).await {
+                supervisor.failed(&slot, error.to_string());
             }
         });
     }

@@ -83,6 +83,12 @@ impl Silence {
     const WHOLE: Self = Self { heights: SILENCE, since_ms: None };
 }
 
+/// Whether an ed25519 signature is that of a key over a message, by the strict rule.
+fn is_signed(key: NodeId, message: &[u8], signature: &[u8; 64]) -> bool {
+    let signature = Signature::from_bytes(signature);
+    VerifyingKey::from_bytes(&key.0).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
+}
+
 impl Voter {
     /// A voter for the chain with this key among all of a network. Without a secret it only checks.
     #[must_use]
@@ -173,8 +179,7 @@ impl Voter {
     /// Whether `signature` is that of `key` over a text that was vouched for.
     #[must_use]
     pub fn has_vouched(key: NodeId, text: &[u8], signature: &[u8; 64]) -> bool {
-        let signature = Signature::from_bytes(signature);
-        VerifyingKey::from_bytes(&key.0).is_ok_and(|key| key.verify_strict(text, &signature).is_ok())
+        is_signed(key, text, signature)
     }
 
     /// Signs that this host is there, unless it is silent.
@@ -187,7 +192,7 @@ impl Voter {
     /// Whether `key` signed that its host is there.
     #[must_use]
     pub fn is_presence(&self, key: NodeId, text: &[u8], signature: &[u8; 64]) -> bool {
-        Self::has_vouched(key, &[PRESENCE_DOMAIN, &self.chain, text].concat(), signature)
+        is_signed(key, &[PRESENCE_DOMAIN, &self.chain, text].concat(), signature)
     }
 
     /// The guard to make durable, if it is another than the one that is.
@@ -301,8 +306,7 @@ impl Signer for Voter {
     }
 
     fn verify(&self, key: NodeId, at: Position, text: &[u8], signature: &[u8; 64]) -> bool {
-        let signature = Signature::from_bytes(signature);
-        let good = VerifyingKey::from_bytes(&key.0).is_ok_and(|key| key.verify_strict(&self.message(at, text), &signature).is_ok());
+        let good = is_signed(key, &self.message(at, text), signature);
         if good && self.key() == Some(key) {
             self.heard_itself(at, text);
         }

@@ -318,19 +318,15 @@ impl World {
                 // Whoever forgets what it said may trip over that, and is started again.
                 Ended::Failed(_) if self.is_bad(index) && matches!(self.plan.bad, Some(Bad::Forgets)) => self.crash(index).await?,
                 Ended::Failed(reason) => return Err(format!("node {index} gave up: {reason}")),
-                Ended::Upgraded(_) => {
+                Ended::Upgraded(_) | Ended::Adopted(_) => {
                     self.links.leave(self.nodes[index].address);
                     self.nodes[index].chain = None;
                     chain.stop().await;
-                    self.start(index).await?;
-                }
-                Ended::Adopted(height) => {
-                    self.links.leave(self.nodes[index].address);
-                    self.nodes[index].chain = None;
-                    chain.stop().await;
-                    // It has no block before that one.
-                    self.nodes[index].shown = height - 1;
-                    self.adopted += 1;
+                    if let Ended::Adopted(height) = ended {
+                        // It has no block before that one.
+                        self.nodes[index].shown = height - 1;
+                        self.adopted += 1;
+                    }
                     self.start(index).await?;
                 }
             }

@@ -1,21 +1,16 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::{B256, TxKind};
-use revm::{
-    Context, ExecuteCommitEvm, MainBuilder, MainContext,
-    context::{
-        TxEnv,
-        result::{ExecutionResult, Output},
-    },
-    database::InMemoryDB,
-    state::{AccountInfo, Bytecode},
-};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
     genesis,
-    tests::{chain, developer, imports},
+    tests::{
+        chain,
+        contract::{Owned, calldata},
+        developer, imports,
+    },
 };
 
 /// Where the contract is.
@@ -23,31 +18,17 @@ const COMMITTEE: Address = address!("00000000000000000000000000000000005b0de0");
 const OWNER: Address = Address::repeat_byte(0xaa);
 const OTHER: Address = Address::repeat_byte(0xbb);
 
-struct Contract(InMemoryDB);
+struct Contract(Owned);
 
 impl Contract {
     fn new() -> Self {
-        let mut database = InMemoryDB::default();
-        database.insert_account_info(COMMITTEE, AccountInfo::default().with_code(Bytecode::new_raw(code())));
-        database.insert_account_storage(COMMITTEE, U256::ZERO, OWNER.into_word().into()).expect("in memory");
-        Self(database)
+        Self(Owned::new(COMMITTEE, code(), OWNER))
     }
 
     /// What a call by this account comes to: none where it reverts.
     fn call(&mut self, caller: Address, signature: &str, arguments: &[U256]) -> Option<(Bytes, Vec<(Vec<B256>, Bytes)>)> {
-        let mut evm = Context::mainnet().with_db(&mut self.0).modify_cfg_chained(|config| {
-            config.disable_nonce_check = true;
-            config.disable_balance_check = true;
-        });
-        evm.block.basefee = 0;
-        let call = TxEnv { caller, kind: TxKind::Call(COMMITTEE), data: calldata(signature, arguments), ..TxEnv::default() };
-        match evm.build_mainnet().transact_commit(call).expect("runs") {
-            ExecutionResult::Success { output: Output::Call(output), logs, .. } => {
-                Some((output, logs.into_iter().map(|log| (log.topics().to_vec(), log.data.data)).collect()))
-            }
-            ExecutionResult::Revert { output, .. } if output.is_empty() => None,
-            other => panic!("{other:?}"),
-        }
+        let (output, logs) = self.0.call(caller, calldata(signature, arguments), 0)?;
+        Some((output, logs.into_iter().map(|log| (log.topics().to_vec(), log.data.data)).collect()))
     }
 
     fn set(&mut self, key: U256, power: u64, attester: U256) -> bool {
@@ -59,10 +40,6 @@ impl Contract {
         let mut word = |function| Some(U256::from_be_slice(&self.call(OTHER, function, &[key])?.0));
         Some((word("power(bytes32)")?.to::<u64>(), word("attester(bytes32)")?))
     }
-}
-
-fn calldata(signature: &str, arguments: &[U256]) -> Bytes {
-    [&keccak256(signature)[..4], arguments.iter().flat_map(U256::to_be_bytes::<32>).collect::<Vec<_>>().as_slice()].concat().into()
 }
 
 fn word(number: u64) -> U256 {

@@ -2,6 +2,7 @@
 
 mod cases;
 pub mod chain;
+pub mod contract;
 pub mod developer;
 pub mod imports;
 mod notes;
